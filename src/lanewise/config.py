@@ -1,0 +1,310 @@
+"""The machine: one frozen description that the RTL, the golden models and the simulator all read.
+
+Every default is documented beside its field; ``lanewise`` reads TOML with the same tables and keys.
+Every latency and rate of a unit is a property here, so that the RTL and the timing engine cannot disagree.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from lanewise.errors import UserError
+
+FP16_FMA_LATENCY_CLK = 4
+"""Pipeline stages of the FP16 fused multiply-add: multiply, align, add, normalise and round."""
+
+COEFFICIENT_TABLE_LATENCY_CLK = 1
+"""Registered read of a segment's slope and offset."""
+
+SEGMENT_COUNTS = (4, 8, 16, 32, 64)
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+def _require(holds: bool, name: str, expected: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {expected}, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlexSfuConfig:
+    """Flex-SFU: breakpoint tree, coefficient table and multiply-add.
+
+    Source: Reggiani, Andri, Cavigelli, DAC 2023 (arXiv 2305.04546).
+    """
+
+    __pydantic_config__ = _STRICT
+
+    enabled: bool = True
+    """Whether the machine has the unit at all; the baseline is the same machine with ``enabled = false``."""
+    segments: int = 32
+    """Segments of the piecewise-linear function, tails included: 4, 8, 16, 32 or 64. The paper's is 32."""
+    lanes: int = 16
+    """Elements per clock. Default in a TOML file: 2 x ``vector.lanes``, two FP16 slots in each 32-bit lane."""
+    format: str = "fp16"
+    """Number format of elements, breakpoints and coefficients: ``fp16``."""
+
+    def __post_init__(self) -> None:
+        _require(self.segments in SEGMENT_COUNTS, "segments", "4, 8, 16, 32 or 64", self.segments)
+        _require(1 <= self.lanes <= 128, "lanes", "1 to 128", self.lanes)
+        _require(self.format == "fp16", "format", "'fp16'", self.format)
+
+    @property
+    def levels(self) -> int:
+        """Levels of the breakpoint tree, log2(segments); each is one pipeline stage."""
+        return self.segments.bit_length() - 1
+
+    @property
+    def breakpoints(self) -> int:
+        """Breakpoints in the tree: one fewer than the segments."""
+        return self.segments - 1
+
+    @property
+    def latency_clk(self) -> int:
+        """Clocks from an accepted element to its result: log2(segments) + 5.
+
+        >>> FlexSfuConfig(segments=64).latency_clk
+        11
+        """
+        return self.levels + COEFFICIENT_TABLE_LATENCY_CLK + FP16_FMA_LATENCY_CLK
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixConfig:
+    """The output-stationary multiply-accumulate array."""
+
+    __pydantic_config__ = _STRICT
+
+    rows: int = 32
+    """Rows of the array (the M dimension of a tile): 1 to 64."""
+    columns: int = 32
+    """Columns of the array (the N dimension of a tile): 1 to 64."""
+    operand_bits: int = 4
+    """Width of the signed operands: 4 (INT4), or 8 (INT8) for the comparison machine."""
+    accumulator_bits: int = 32
+    """Width of the signed accumulators: 32. A sum wraps beyond it, which INT4 reaches after 2**25 products."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.rows <= 64, "rows", "1 to 64", self.rows)
+        _require(1 <= self.columns <= 64, "columns", "1 to 64", self.columns)
+        _require(self.operand_bits in (4, 8), "operand_bits", "4 or 8", self.operand_bits)
+        _require(self.accumulator_bits == 32, "accumulator_bits", "32", self.accumulator_bits)
+
+    @property
+    def macs_per_clk(self) -> int:
+        """Multiply-accumulates per clock at full utilisation."""
+        return self.rows * self.columns
+
+    @property
+    def latency_clk(self) -> int:
+        """Clocks from the last accepted step of a tile to its first row of results at the output."""
+        return 3
+
+    def tile_clk(self, k: int) -> int:
+        """Clocks between the starts of two successive tiles of ``k`` steps: the drain takes ``rows`` clocks.
+
+        >>> MatrixConfig(rows=32).tile_clk(16)
+        32
+        """
+        return max(k, self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorConfig:
+    """The vector unit: RVV 1.0 is the contract, ``lanes`` x 32 bits a clock, in-order issue, chaining."""
+
+    __pydantic_config__ = _STRICT
+
+    lanes: int = 8
+    """32-bit lanes, each two FP16 or one FP32 element per clock: 1 to 64, a power of two."""
+    vlen_bits: int = 1024
+    """Bits of each of the 32 vector registers: 128 to 65536, a power of two, at least 32 x ``lanes``."""
+    alu_latency_clk: int = 1
+    """Integer add, logic, shift, compare, min/max, sign injection, move, merge."""
+    fma_latency_clk: int = 4
+    """Floating-point add, multiply, fused multiply-add and conversion; equals the RTL's FP16 FMA."""
+    estimate_latency_clk: int = 1
+    """The 7-bit reciprocal and reciprocal-square-root estimates (``vfrec7``, ``vfrsqrt7``): a table."""
+    divide_beats: int = 16
+    """Clocks that a vector divide or square root holds its unit per beat (radix-2 iterative, FP16)."""
+    memory_latency_clk: int = 4
+    """Scratchpad load: from the address to the first beat in the register file."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.lanes <= 64 and self.lanes.bit_count() == 1, "lanes", "a power of two, 1 to 64", self.lanes)
+        _require(
+            128 <= self.vlen_bits <= 65536 and self.vlen_bits.bit_count() == 1 and self.vlen_bits >= 32 * self.lanes,
+            "vlen_bits", f"a power of two, 128 to 65536, and at least 32 x lanes = {32 * self.lanes}", self.vlen_bits,
+        )  # fmt: skip
+        for name in ("alu_latency_clk", "fma_latency_clk", "estimate_latency_clk", "divide_beats", "memory_latency_clk"):
+            _require(1 <= getattr(self, name) <= 64, name, "1 to 64", getattr(self, name))
+
+    @property
+    def bits_per_clk(self) -> int:
+        """Bits of a source operand that the lanes consume each clock."""
+        return 32 * self.lanes
+
+    @property
+    def reduction_latency_clk(self) -> int:
+        """Latency of a reduction after its last beat: one addition a level of the tree over a beat's FP16 elements."""
+        return self.fma_latency_clk * (2 * self.lanes).bit_length()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchpadConfig:
+    """On-chip buffers for tiles, banked so that matrix unit, vector unit and DMA work side by side.
+
+    A bank has one port for each of the three; a buffer occupies whole banks, and the mapping gives no
+    bank to two buffers of an operator, so that no access is ever delayed by another.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    size_kib: int = 512
+    """Capacity in KiB: 16 to 65536."""
+    banks: int = 64
+    """Banks of equal size: 16 to 1024."""
+
+    def __post_init__(self) -> None:
+        _require(16 <= self.size_kib <= 65536, "size_kib", "16 to 65536", self.size_kib)
+        _require(16 <= self.banks <= 1024, "banks", "16 to 1024", self.banks)
+        _require(self.bytes % self.banks == 0, "size_kib", f"a multiple of banks = {self.banks} bytes", self.size_kib)
+
+    @property
+    def bytes(self) -> int:
+        """Capacity in bytes."""
+        return 1024 * self.size_kib
+
+    @property
+    def bank_bytes(self) -> int:
+        """Capacity of a bank in bytes."""
+        return self.bytes // self.banks
+
+
+@dataclass(frozen=True, kw_only=True)
+class DmaConfig:
+    """DMA between external memory and scratchpad; one channel, loads and stores in issue order."""
+
+    __pydantic_config__ = _STRICT
+
+    bytes_per_clk: int = 32
+    """Bytes per clock, a 256-bit AXI4 port: a power of two, 4 to 512. 16 GB/s at 500 MHz."""
+    latency_clk: int = 64
+    """From request to the first byte, external memory included (128 ns at 500 MHz): 1 to 4096."""
+    descriptor_clk: int = 4
+    """Clocks to fetch and decode one descriptor, during which nothing moves: 1 to 256."""
+
+    def __post_init__(self) -> None:
+        _require(
+            4 <= self.bytes_per_clk <= 512 and self.bytes_per_clk.bit_count() == 1,
+            "bytes_per_clk", "a power of two, 4 to 512", self.bytes_per_clk,
+        )  # fmt: skip
+        _require(1 <= self.latency_clk <= 4096, "latency_clk", "1 to 4096", self.latency_clk)
+        _require(1 <= self.descriptor_clk <= 256, "descriptor_clk", "1 to 256", self.descriptor_clk)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineConfig:
+    """The whole machine.
+
+    Raises:
+        ValueError: A field is out of range, or two fields contradict each other; the message has both numbers.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    clock_ns: float = 2.0
+    """Clock period in ns; 2.0 is 500 MHz, the Flex-SFU paper's clock. Turns cycles into time and constrains synthesis."""
+    flex_sfu: FlexSfuConfig = field(default_factory=FlexSfuConfig)
+    matrix: MatrixConfig = field(default_factory=MatrixConfig)
+    vector: VectorConfig = field(default_factory=VectorConfig)
+    scratchpad: ScratchpadConfig = field(default_factory=ScratchpadConfig)
+    dma: DmaConfig = field(default_factory=DmaConfig)
+
+    def __post_init__(self) -> None:
+        _require(0.1 <= self.clock_ns <= 1000, "clock_ns", "0.1 to 1000", self.clock_ns)
+        slots = 2 * self.vector.lanes
+        _require(
+            self.flex_sfu.lanes <= slots and slots % self.flex_sfu.lanes == 0,
+            "flex_sfu.lanes", f"a divisor of the vector unit's FP16 slots, 2 x vector.lanes = {slots}", self.flex_sfu.lanes,
+        )  # fmt: skip
+
+    def baseline(self) -> "MachineConfig":
+        """The same machine without Flex-SFU: activations run in software on the vector unit."""
+        return dataclasses.replace(self, flex_sfu=dataclasses.replace(self.flex_sfu, enabled=False))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Tables and keys as in the TOML file."""
+        return dataclasses.asdict(self)
+
+    @property
+    def hash(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of the canonical JSON: names the machine in every result."""
+        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def toml(self) -> str:
+        """The machine as a TOML file that :func:`load_config` reads back."""
+        tables = self.as_dict()
+        lines = [f"clock_ns = {tables.pop('clock_ns')}"]
+        for name, table in tables.items():
+            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+        return "\n".join(lines) + "\n"
+
+
+def load_config(path: Path | None) -> MachineConfig:
+    """Read a machine from a TOML file; ``None`` is the default machine. Absent keys take their documented defaults.
+
+    Raises:
+        UserError: The file is missing or no TOML, or a key is unknown, of the wrong type or out of range.
+    """
+    if path is None:
+        return MachineConfig()
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; expected a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not TOML: {error}") from None
+    return parse_config(data, source=str(path))
+
+
+def parse_config(data: dict[str, Any], source: str) -> MachineConfig:
+    """Make a machine from TOML's tables; ``source`` names them in errors.
+
+    Raises:
+        UserError: As :func:`load_config`.
+    """
+    sfu, vector = data.get("flex_sfu", {}), data.get("vector", {})
+    if isinstance(sfu, dict) and isinstance(vector, dict) and isinstance(vector.get("lanes"), int):
+        data = data | {"flex_sfu": {"lanes": min(128, 2 * vector["lanes"])} | sfu}
+    try:
+        return TypeAdapter(MachineConfig).validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        raise UserError(f"{source}: {_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line for the first thing that is wrong, with its key."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{key}: unknown key; expected one of {_known_keys(problem['loc'][:-1])}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{key}.{message}" if key else message
+    return f"{key}: {message[0].lower()}{message[1:]}, not {problem['input']!r}"
+
+
+def _known_keys(table: tuple[int | str, ...]) -> str:
+    kind: Any = MachineConfig
+    for part in table:
+        kind = {item.name: item.type for item in dataclasses.fields(kind)}[str(part)]
+    return ", ".join(item.name for item in dataclasses.fields(kind))
