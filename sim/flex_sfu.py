@@ -1,0 +1,21 @@
+"""When Flex-SFU delivers: clocks only, no values (those are :mod:`lanewise.models.flex_sfu`)."""
+
+from math import ceil
+
+from lanewise.config import FlexSfuConfig
+
+
+def flex_sfu_clk(elements: int, config: FlexSfuConfig) -> int:
+    """Clocks from the edge that accepts the first beat to the edge that hands over the last result, without stalls.
+
+    The RTL takes exactly as many (``lanewise verify flex_sfu``).
+
+    Raises:
+        ValueError: There is no element.
+
+    >>> flex_sfu_clk(33, FlexSfuConfig(lanes=16, segments=32))
+    12
+    """
+    if elements < 1:
+        raise ValueError(f"elements must be at least 1, not {elements}")
+    return ceil(elements / config.lanes) - 1 + config.latency_clk
