@@ -1,0 +1,113 @@
+"""The timing table: unit, beats and latency of every instruction, from the machine's config alone.
+
+Clocks are counted from the clock in which an instruction starts. It holds its unit for ``beats`` clocks; beat j
+of its result can be used by an instruction that starts ``latency + j`` clocks later (chaining), or, where
+``chained`` is false, only when all of it is there.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+from lanewise.config import MachineConfig
+from lanewise.sim.program import Instruction
+
+STREAMS = ("load", "store", "matrix", "vector")
+"""In-order instruction streams; at most one start a clock in each."""
+
+UNITS = ("dma_load", "dma_store", "matrix", "vector_fma", "vector_alu", "vector_divide", "vector_memory", "flex_sfu")
+"""What an instruction can occupy. DMA has AXI4's independent read and write channels."""
+
+_STREAM_OF_UNIT = {"dma_load": "load", "dma_store": "store", "matrix": "matrix"}
+
+_FMA = (
+    "vfadd vfsub vfrsub vfmul vfmadd vfmacc vfnmsub vfnmsac vfmsub vfmsac vfnmadd vfnmacc vfcvt.f.x vfcvt.x.f vfncvt.f.f "
+    "vfncvt.x.f vfncvt.f.x vfwcvt.f.f vfwmul vfwadd vfwmacc"
+)
+_ALU = (
+    "vadd vsub vrsub vand vor vxor vsll vsrl vsra vnsrl vmin vmax vmv vmerge vfmin vfmax vfmerge vfmv vfsgnj vfsgnjn vfsgnjx "
+    "vmflt vmfle vmfeq vmfgt vmfge vmfne vmseq vmslt vmsle vrgather vid"
+)
+_UNIT_OF_OPCODE = (
+    dict.fromkeys(_FMA.split(), "vector_fma")
+    | dict.fromkeys(_ALU.split(), "vector_alu")
+    | dict.fromkeys(["vfrec7", "vfrsqrt7"], "vector_alu")
+    | dict.fromkeys(["vfdiv", "vfrdiv", "vfsqrt"], "vector_divide")
+    | dict.fromkeys(["vfredusum", "vfwredusum", "vfredmax", "vfredmin"], "vector_fma")
+    | dict.fromkeys(["vle", "vse", "vlse", "vsse", "vluxei", "vsuxei"], "vector_memory")
+    | dict.fromkeys(["sfu.load", "sfu.execute"], "flex_sfu")
+    | dict.fromkeys(["mm.tile", "mm.accumulate"], "matrix")
+    | {"dma.load": "dma_load", "dma.store": "dma_store"}
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """Static timing of one instruction on one machine."""
+
+    unit: str
+    stream: str
+    beats: int
+    """Clocks that the unit is held."""
+    latency_clk: int
+    """From the start to the first beat of the result."""
+    chained: bool
+    """Whether a consumer may start at the first beat."""
+    drain_clk: int = 0
+    """Clocks that the drain of the MAC array is held after the last beat; 0 for everything else."""
+
+
+def opcode_base(opcode: str) -> str:
+    """The mnemonic without its operand form: ``vfmadd.vf`` -> ``vfmadd``.
+
+    >>> opcode_base("vfncvt.f.f.w"), opcode_base("vle16.v"), opcode_base("sfu.execute")
+    ('vfncvt.f.f', 'vle', 'sfu.execute')
+    """
+    if opcode in _UNIT_OF_OPCODE:
+        return opcode
+    base = opcode.rsplit(".", 1)[0]
+    if base not in _UNIT_OF_OPCODE:
+        base = base.rstrip("0123456789")
+    if base not in _UNIT_OF_OPCODE:
+        raise ValueError(f"opcode must be one that the timing table has, not {opcode!r}")
+    return base
+
+
+def timing(instruction: Instruction, config: MachineConfig) -> Timing:
+    """Unit, beats and latency of ``instruction``.
+
+    Raises:
+        ValueError: The table has no such opcode, or the machine has no such unit.
+    """
+    base = opcode_base(instruction.opcode)
+    unit = _UNIT_OF_OPCODE[base]
+    stream = _STREAM_OF_UNIT.get(unit, "vector")
+    if stream in ("load", "store"):
+        beats = config.dma.descriptor_clk + instruction.runs * ceil(instruction.run_bytes / config.dma.bytes_per_clk)
+        return Timing(unit=unit, stream=stream, beats=beats, latency_clk=config.dma.latency_clk, chained=False)
+    if unit == "matrix":
+        rows, latency = config.matrix.rows, config.matrix.latency_clk
+        drain = rows if base == "mm.tile" else 0
+        return Timing(unit=unit, stream=stream, beats=instruction.steps, latency_clk=latency, chained=False, drain_clk=drain)
+    vector = config.vector
+    beats = max(1, ceil(instruction.vl * instruction.sew_bits / vector.bits_per_clk))
+    latency, chained = vector.alu_latency_clk, True
+    if unit == "vector_fma":
+        latency = vector.fma_latency_clk
+        if "red" in base:
+            latency, chained = vector.reduction_latency_clk, False
+    elif unit == "vector_divide":
+        beats *= vector.divide_beats
+        latency = vector.divide_beats
+    elif unit == "vector_memory":
+        latency = vector.memory_latency_clk
+        if base in ("vlse", "vsse", "vluxei", "vsuxei"):  # one element a clock in each lane's bank
+            beats = ceil(instruction.vl / vector.lanes)
+    elif unit == "flex_sfu":
+        if not config.flex_sfu.enabled:
+            raise ValueError(f"{instruction.opcode} needs a machine with flex_sfu.enabled = true")
+        latency = config.flex_sfu.latency_clk
+        beats = instruction.vl if base == "sfu.load" else ceil(instruction.vl / config.flex_sfu.lanes)
+        chained = base == "sfu.execute"
+    elif base in ("vfrec7", "vfrsqrt7"):
+        latency = vector.estimate_latency_clk
+    return Timing(unit=unit, stream=stream, beats=beats, latency_clk=latency, chained=chained)
