@@ -6,6 +6,7 @@ of its result can be used by an instruction that starts ``latency + j`` clocks l
 """
 
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 
 from lanewise.config import MachineConfig
@@ -56,19 +57,19 @@ class Timing:
     """Clocks that the drain of the MAC array is held after the last beat; 0 for everything else."""
 
 
+@cache
 def opcode_base(opcode: str) -> str:
     """The mnemonic without its operand form: ``vfmadd.vf`` -> ``vfmadd``.
 
     >>> opcode_base("vfncvt.f.f.w"), opcode_base("vle16.v"), opcode_base("sfu.execute")
     ('vfncvt.f.f', 'vle', 'sfu.execute')
     """
-    if opcode in _UNIT_OF_OPCODE:
-        return opcode
-    base = opcode.rsplit(".", 1)[0]
-    if base not in _UNIT_OF_OPCODE:
-        base = base.rstrip("0123456789")
-    if base not in _UNIT_OF_OPCODE:
-        raise ValueError(f"opcode must be one that the timing table has, not {opcode!r}")
+    base = opcode
+    while base not in _UNIT_OF_OPCODE:
+        shorter = base.rpartition(".")[0] or base.rstrip("0123456789")
+        if shorter in ("", base):
+            raise ValueError(f"opcode must be one that the timing table has, not {opcode!r}")
+        base = shorter
     return base
 
 

@@ -1,0 +1,1 @@
+"""Kernels: Programs for the core, one family a file."""

@@ -1,0 +1,265 @@
+"""Activation functions on vectors: one instruction with Flex-SFU, software otherwise.
+
+The software is the baseline of every speedup, so it is as good as we can write it: FP16 arithmetic at two elements
+a lane and clock, constants kept in registers, integer work on the other unit. exp is Cody-Waite reduction by ln 2,
+a cubic, and an addition to the exponent; sigmoid, SiLU, tanh, Mish and softplus are built on it with a 7-bit reciprocal
+estimate and one Newton step; GELU and erf are polynomials in x**2 on the interval where they bend.
+``tests/mapping/kernels/test_activations.py`` runs these same instructions on values and holds their error.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from math import erf, log, pi, sqrt
+
+import numpy as np
+
+from lanewise.mapping.kernels.builder import Register, VectorKernel
+
+LOG2_E = 1 / log(2)
+LN2_HIGH = float(np.float16(log(2)))
+LN2_LOW = log(2) - LN2_HIGH
+ROUND = 1536.0
+"""1.5 * 2**10: adding it to an FP16 number of magnitude below 512 rounds that to an integer."""
+
+EXP_MINIMUM, EXP_MAXIMUM = -9.7, 11.0
+"""Between these exp is a normal FP16 number; below, the kernel returns 0, above, exp(11)."""
+
+Emitter = Callable[[VectorKernel, Register], Register]
+
+
+@cache
+def polynomial(name: str) -> tuple[float, ...]:
+    """Chebyshev-node least-squares coefficients, lowest power first, in the variable that the kernel uses.
+
+    ``exp``: e**r for |r| <= 0.35. ``log1p``: log(1 + u) for 0 <= u <= 1, divided by u. ``erf``, ``gelu`` and ``gelu_tanh``:
+    (phi(x) - c) / x, even in x, in w = 2 x**2 / L**2 - 1, with L of :data:`BEND`.
+    """
+    nodes = np.cos(pi * (np.arange(400) + 0.5) / 400)
+    if name == "exp":
+        domain, degree, values = (-0.35, 0.35), 3, np.exp(0.35 * nodes)
+    elif name == "log1p":
+        domain, degree, values = (0.0, 1.0), 5, np.log1p((nodes + 1) / 2) / ((nodes + 1) / 2)
+    else:
+        domain, degree = (-1.0, 1.0), 6
+        x = np.sqrt((nodes + 1) / 2) * BEND[name]
+        values = np.array([_ODD_PART[name](float(v)) / float(v) for v in x])
+    variable = (domain[1] - domain[0]) / 2 * nodes + (domain[1] + domain[0]) / 2
+    fit = np.polynomial.Chebyshev.fit(variable, values, degree, domain=list(domain))
+    return tuple(float(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef)
+
+
+BEND = {"gelu": 3.5, "gelu_tanh": 3.5, "erf": 2.5}
+"""Beyond this |x| the function is at its asymptote to about an FP16 rounding."""
+
+_ODD_PART: dict[str, Callable[[float], float]] = {
+    "gelu": lambda x: 0.5 * erf(x / sqrt(2)),
+    "gelu_tanh": lambda x: 0.5 * float(np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))),
+    "erf": erf,
+}
+
+
+def horner(kernel: VectorKernel, coefficients: tuple[float, ...], variable: Register) -> Register:
+    """``c0 + v (c1 + v (c2 + ...))``: one multiply-add a coefficient but the highest."""
+    result = kernel.emit("vmv.v.v", variable)
+    constant: float | None = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        addend = kernel.splat(coefficient)
+        if constant is not None:  # v * c_n + c_(n-1)
+            kernel.emit("vfmadd.vf", addend, into=result, constant=constant)
+            constant = None
+        else:
+            kernel.emit("vfmadd.vv", variable, addend, into=result)
+    return result
+
+
+def exponential(kernel: VectorKernel, x: Register, scale: float = 1.0) -> Register:
+    """``exp(scale * x)`` for |scale| 1 or 2; destroys nothing."""
+    low, high = sorted((EXP_MINIMUM / scale, EXP_MAXIMUM / scale))
+    clamped = kernel.emit("vfmax.vf", x, constant=low)
+    kernel.emit("vfmin.vf", clamped, into=clamped, constant=high)
+    quotient = kernel.emit("vmv.v.v", clamped)
+    kernel.emit("vfmadd.vf", kernel.splat(ROUND), into=quotient, constant=LOG2_E * scale)
+    whole = kernel.emit("vfsub.vf", quotient, constant=ROUND)
+    if scale != 1.0:
+        kernel.emit("vfmul.vf", clamped, into=clamped, constant=scale)
+    kernel.emit("vfnmsac.vf", whole, into=clamped, constant=LN2_HIGH)
+    kernel.emit("vfnmsac.vf", whole, into=clamped, constant=LN2_LOW)
+    result = horner(kernel, polynomial("exp"), clamped)
+    kernel.emit("vsll.vi", quotient, into=quotient, constant=10)
+    kernel.emit("vadd.vv", result, quotient, into=result)
+    kernel.release(clamped, quotient, whole)
+    return result
+
+
+def exp_kernel(kernel: VectorKernel, x: Register) -> Register:
+    """exp, with 0 below the smallest normal result."""
+    result = exponential(kernel, x)
+    mask = Register(first=0, length=1)
+    kernel.emit("vmflt.vf", x, into=mask, constant=EXP_MINIMUM)
+    return kernel.emit("vfmerge.vfm", result, mask, into=result, constant=0.0)
+
+
+def reciprocal(kernel: VectorKernel, x: Register) -> Register:
+    """1/x by the 7-bit estimate and one Newton step: y (2 - x y)."""
+    estimate = kernel.emit("vfrec7.v", x)
+    error = kernel.emit("vmv.v.v", estimate)
+    kernel.emit("vfnmsub.vv", x, kernel.splat(1.0), into=error)
+    kernel.emit("vfmadd.vv", estimate, estimate, into=error)
+    kernel.release(estimate)
+    return error
+
+
+def reciprocal_square_root(kernel: VectorKernel, x: Register) -> Register:
+    """1/sqrt(x) by the 7-bit estimate and one Newton step: y + y/2 (1 - x y y)."""
+    estimate = kernel.emit("vfrsqrt7.v", x)
+    product = kernel.emit("vfmul.vv", x, estimate)
+    kernel.emit("vfnmsub.vv", estimate, kernel.splat(1.0), into=product)
+    half = kernel.emit("vfmul.vf", estimate, constant=0.5)
+    kernel.emit("vfmadd.vv", half, estimate, into=product)
+    kernel.release(estimate, half)
+    return product
+
+
+def sigmoid(kernel: VectorKernel, x: Register, scale: float = 1.0) -> Register:
+    """1 / (1 + exp(-scale x))."""
+    result = exponential(kernel, x, -scale)
+    kernel.emit("vfadd.vf", result, into=result, constant=1.0)
+    inverse = reciprocal(kernel, result)
+    kernel.release(result)
+    return inverse
+
+
+def silu(kernel: VectorKernel, x: Register) -> Register:
+    """x sigmoid(x); below -11 it stays at -11 sigmoid(-11)."""
+    result = sigmoid(kernel, x)
+    bounded = kernel.emit("vfmax.vf", x, constant=-EXP_MAXIMUM)
+    kernel.emit("vfmul.vv", result, bounded, into=result)
+    kernel.release(bounded)
+    return result
+
+
+def tanh(kernel: VectorKernel, x: Register) -> Register:
+    """2 sigmoid(2 x) - 1."""
+    result = sigmoid(kernel, x, 2.0)
+    return kernel.emit("vfmadd.vf", kernel.splat(-1.0), into=result, constant=2.0)
+
+
+def mish(kernel: VectorKernel, x: Register) -> Register:
+    """x n / (n + 2) with n = e (e + 2), e = exp(x); from x = 5.5 on it is x to an FP16 rounding."""
+    clamped = kernel.emit("vfmin.vf", x, constant=5.5)
+    power = exponential(kernel, clamped)
+    numerator = kernel.emit("vfadd.vf", power, into=clamped, constant=2.0)
+    kernel.emit("vfmul.vv", numerator, power, into=numerator)
+    denominator = kernel.emit("vfadd.vf", numerator, into=power, constant=2.0)
+    inverse = reciprocal(kernel, denominator)
+    kernel.emit("vfmul.vv", numerator, inverse, into=inverse)
+    kernel.emit("vfmax.vf", x, into=numerator, constant=EXP_MINIMUM)
+    kernel.emit("vfmul.vv", inverse, numerator, into=inverse)
+    kernel.release(numerator, denominator)
+    return inverse
+
+
+def softplus(kernel: VectorKernel, x: Register) -> Register:
+    """max(x, 0) + u P(u) with u = exp(-|x|)."""
+    negative = kernel.emit("vfsgnjx.vv", x, x)
+    power = exponential(kernel, negative, -1.0)
+    kernel.release(negative)
+    series = horner(kernel, polynomial("log1p"), power)
+    positive = kernel.emit("vfmax.vf", x, constant=0.0)
+    kernel.emit("vfmadd.vv", power, positive, into=series)
+    kernel.release(power, positive)
+    return series
+
+
+def _bent(kernel: VectorKernel, x: Register, name: str) -> tuple[Register, Register, Register]:
+    """x bounded below by -L, x clamped to [-L, L], and the polynomial in w = 2 x**2 / L**2 - 1."""
+    limit = BEND[name]
+    bounded = kernel.emit("vfmax.vf", x, constant=-limit)
+    clamped = kernel.emit("vfmin.vf", bounded, constant=limit)
+    square = kernel.emit("vfmul.vf", clamped, constant=2 / limit**2)
+    kernel.emit("vfmadd.vv", clamped, kernel.splat(-1.0), into=square)
+    result = horner(kernel, polynomial(name), square)
+    kernel.release(square)
+    return bounded, clamped, result
+
+
+def error_function(kernel: VectorKernel, x: Register) -> Register:
+    """erf(x) = x Q(x**2)."""
+    bounded, clamped, result = _bent(kernel, x, "erf")
+    kernel.emit("vfmul.vv", result, clamped, into=result)
+    kernel.release(bounded, clamped)
+    return result
+
+
+def _gelu(kernel: VectorKernel, x: Register, name: str) -> Register:
+    bounded, clamped, result = _bent(kernel, x, name)
+    kernel.emit("vfmadd.vv", clamped, kernel.splat(0.5), into=result)
+    kernel.emit("vfmax.vf", result, into=result, constant=0.0)
+    kernel.emit("vfmin.vf", result, into=result, constant=1.0)
+    kernel.emit("vfmul.vv", result, bounded, into=result)
+    kernel.release(bounded, clamped)
+    return result
+
+
+def hardswish(kernel: VectorKernel, x: Register) -> Register:
+    """x min(max(x/6 + 1/2, 0), 1)."""
+    result = hardsigmoid(kernel, x)
+    return kernel.emit("vfmul.vv", result, x, into=result)
+
+
+def hardsigmoid(kernel: VectorKernel, x: Register) -> Register:
+    """min(max(x/6 + 1/2, 0), 1)."""
+    result = kernel.emit("vmv.v.v", x)
+    kernel.emit("vfmadd.vf", kernel.splat(0.5), into=result, constant=1 / 6)
+    kernel.emit("vfmax.vf", result, into=result, constant=0.0)
+    return kernel.emit("vfmin.vf", result, into=result, constant=1.0)
+
+
+def elu(kernel: VectorKernel, x: Register) -> Register:
+    """x where x > 0, exp(x) - 1 elsewhere."""
+    negative = kernel.emit("vfmin.vf", x, constant=0.0)
+    power = exponential(kernel, negative)
+    kernel.emit("vfsub.vf", power, into=power, constant=1.0)
+    mask = Register(first=0, length=1)
+    kernel.emit("vmfgt.vf", x, into=mask, constant=0.0)
+    kernel.emit("vmerge.vvm", power, x, mask, into=power)
+    kernel.release(negative)
+    return power
+
+
+SOFTWARE: dict[str, Emitter] = {
+    "exp": exp_kernel,
+    "sigmoid": sigmoid,
+    "silu": silu,
+    "tanh": tanh,
+    "mish": mish,
+    "softplus": softplus,
+    "erf": error_function,
+    "gelu": lambda kernel, x: _gelu(kernel, x, "gelu"),
+    "gelu_tanh": lambda kernel, x: _gelu(kernel, x, "gelu_tanh"),
+    "hardswish": hardswish,
+    "elu": elu,
+    "reciprocal": reciprocal,
+    "rsqrt": reciprocal_square_root,
+    "hardsigmoid": hardsigmoid,
+    "relu": lambda kernel, x: kernel.emit("vfmax.vf", x, constant=0.0),
+    "relu6": lambda kernel, x: kernel.emit("vfmin.vf", kernel.emit("vfmax.vf", x, constant=0.0), constant=6.0),
+}
+"""What the vector unit's own instructions can do; each takes the kernel and x, and gives the result's registers."""
+
+ON_FLEX_SFU = frozenset({"exp", "sigmoid", "silu", "tanh", "mish", "softplus", "erf", "gelu", "gelu_tanh", "hardswish", "elu"})
+"""Functions for which a machine with Flex-SFU uses it; the others bend at most twice and are exact in software."""
+
+
+def activation(kernel: VectorKernel, function: str, x: Register) -> Register:
+    """Emit ``function`` for the kernel's machine.
+
+    Raises:
+        KeyError: There is no kernel for the function.
+    """
+    if kernel.config.flex_sfu.enabled and function in ON_FLEX_SFU:
+        kernel.load_table(function)
+        return kernel.flex_sfu(x)
+    return SOFTWARE[function](kernel, x)
+
+

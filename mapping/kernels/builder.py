@@ -1,0 +1,157 @@
+"""Writes vector kernels: allocates registers, splats constants, emits instructions in program order."""
+
+from dataclasses import dataclass, field
+from math import ceil
+
+from lanewise.config import MachineConfig
+from lanewise.sim.program import Instruction
+from lanewise.sim.timing import opcode_base
+
+_READS_DESTINATION = frozenset("vfmadd vfmacc vfnmsub vfnmsac vfmsub vfmsac vfnmadd vfnmacc vfwmacc".split())
+REGISTERS = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Register:
+    """A register group: ``v{first}`` and those after it."""
+
+    first: int
+    length: int
+    """LMUL, or 1 where it is fractional."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every register of the group."""
+        return tuple(f"v{index}" for index in range(self.first, self.first + self.length))
+
+
+@dataclass(kw_only=True)
+class VectorKernel:
+    """Straight-line vector code for ``vl`` elements at a time.
+
+    ``setup`` runs once (constants, tables), ``code`` once a strip. Registers are allocated in aligned groups, as
+    LMUL demands.
+
+    Raises:
+        ValueError: The kernel needs more than the 32 registers; choose a smaller ``vl``.
+    """
+
+    config: MachineConfig
+    vl: int
+    setup: list[Instruction] = field(default_factory=list)
+    code: list[Instruction] = field(default_factory=list)
+    used: set[int] = field(default_factory=set)
+    written: set[int] = field(default_factory=set)
+    """Registers that the strips have used so far: no constant can live there."""
+    splats: dict[tuple[float, int, int], Register] = field(default_factory=dict)
+    table: str = ""
+    """The function that Flex-SFU's tables hold."""
+
+    def lmul(self, sew_bits: int, vl: int | None = None) -> int:
+        """Registers that a group of ``vl`` elements takes: 1, 2, 4 or 8."""
+        registers = ceil((self.vl if vl is None else vl) * sew_bits / self.config.vector.vlen_bits)
+        return 1 << max(0, (registers - 1).bit_length())
+
+    def allocate(self, sew_bits: int = 16, vl: int | None = None) -> Register:
+        """A free group, the lowest that fits; ``v0`` is kept for masks."""
+        length = self.lmul(sew_bits, vl)
+        for first in range(0, REGISTERS - length + 1, length):
+            group = range(first, first + length)
+            if 0 not in group and self.used.isdisjoint(group):
+                self.used.update(group)
+                self.written.update(group)
+                return Register(first=first, length=length)
+        raise ValueError(f"vl must leave registers free, not {self.vl}: a group of {length} is wanted and none is left")
+
+    def _allocate_constant(self, length: int) -> Register:
+        """A free group that the strips never touch, the highest that fits."""
+        for first in range(REGISTERS - length, 0, -length):
+            group = range(first, first + length)
+            if self.used.isdisjoint(group) and self.written.isdisjoint(group):
+                self.used.update(group)
+                return Register(first=first, length=length)
+        raise ValueError(f"vl must leave registers free, not {self.vl}: a constant needs a group of {length} and none is left")
+
+    def release(self, *registers: Register) -> None:
+        """Give groups back."""
+        for register in registers:
+            self.used.difference_update(range(register.first, register.first + register.length))
+
+    def splat(self, value: float, sew_bits: int = 16, vl: int | None = None) -> Register:
+        """A register that holds ``value`` in every element, loaded once before the strips."""
+        elements = self.vl if vl is None else vl
+        key = (value, sew_bits, self.lmul(sew_bits, elements))
+        if key not in self.splats:
+            register = self.splats[key] = self._allocate_constant(self.lmul(sew_bits, elements))
+            self._emit(self.setup, "vfmv.v.f", register, (), sew_bits, elements, value)
+        return self.splats[key]
+
+    def emit(
+        self,
+        opcode: str,
+        *sources: Register,
+        into: Register | None = None,
+        constant: float | None = None,
+        sew_bits: int = 16,
+        result_bits: int | None = None,
+        vl: int | None = None,
+    ) -> Register:
+        """Append an instruction; its result goes to ``into`` or a new group of ``result_bits`` (default ``sew_bits``) elements."""
+        target = into if into is not None else self.allocate(result_bits or sew_bits, vl)
+        elements = self.vl if vl is None else vl
+        self._emit(self.code, opcode, target, sources, max(sew_bits, result_bits or 0), elements, constant)
+        return target
+
+    def _emit(
+        self, code: list[Instruction], opcode: str, target: Register, sources: tuple[Register, ...], sew_bits: int,
+        vl: int, constant: float | None,
+    ) -> None:  # fmt: skip
+        operands = (target, *sources) if opcode_base(opcode) in _READS_DESTINATION else sources
+        reads = tuple(dict.fromkeys(name for register in operands for name in register.names))
+        code.append(
+            Instruction(
+                opcode=opcode, writes=target.names, reads=reads, vl=vl, sew_bits=sew_bits, constant=constant,
+                operands=tuple(register.names[0] for register in operands),
+            )
+        )  # fmt: skip
+
+    def load(self, buffer: str, *, sew_bits: int = 16, vl: int | None = None, into: Register | None = None, strided: bool = False) -> Register:
+        """Load a strip from a scratchpad buffer, unit-stride or strided."""
+        target = into if into is not None else self.allocate(sew_bits, vl)
+        elements = self.vl if vl is None else vl
+        opcode = f"vl{'s' if strided else ''}e{sew_bits}.v"
+        self.code.append(Instruction(opcode=opcode, writes=target.names, reads=(buffer,), vl=elements, sew_bits=sew_bits))
+        return target
+
+    def store(self, buffer: str, source: Register, *, sew_bits: int = 16, vl: int | None = None, strided: bool = False) -> None:
+        """Store a strip to a scratchpad buffer."""
+        elements = self.vl if vl is None else vl
+        opcode = f"vs{'s' if strided else ''}e{sew_bits}.v"
+        self.code.append(Instruction(opcode=opcode, reads=(*source.names,), writes=(buffer,), vl=elements, sew_bits=sew_bits))
+
+    def load_table(self, function: str) -> None:
+        """Fill Flex-SFU's tables for ``function``: breakpoints, slopes and offsets, one entry a clock; once before the strips.
+
+        Raises:
+            ValueError: The kernel already holds another function's table.
+        """
+        if self.table == function:
+            return
+        if self.table:
+            raise ValueError(f"function must be {self.table!r}, the one in the table, not {function!r}")
+        self.table = function
+        sfu = self.config.flex_sfu
+        self.setup.append(Instruction(opcode="sfu.load", writes=("sfu.table",), vl=sfu.breakpoints))
+        self.setup.append(Instruction(opcode="sfu.load", writes=("sfu.table",), vl=sfu.segments))
+
+    def flex_sfu(self, source: Register, *, into: Register | None = None, vl: int | None = None) -> Register:
+        """Evaluate the table's function on ``source``."""
+        target = into if into is not None else self.allocate(16, vl)
+        elements = self.vl if vl is None else vl
+        self.code.append(
+            Instruction(
+                opcode="sfu.execute", writes=target.names, reads=(*source.names, "sfu.table"), vl=elements,
+                operands=(source.names[0],),
+            )
+        )  # fmt: skip
+        return target

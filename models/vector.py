@@ -1,0 +1,173 @@
+"""What the vector instructions of the kernels compute, element by element.
+
+FP16 arithmetic is correctly rounded: numpy's float16 add, subtract, multiply, divide and square root round a float32
+result that has at least 2p + 2 bits, which is innocuous, and the fused multiply-add is
+:func:`lanewise.models.fp16_fma.fp16_fma`. FP32 arithmetic is numpy's float32; its fused multiply-add goes
+through float64, so one in about 2**29 results may be rounded twice.
+Source: RISC-V "V" Vector Extension, version 1.0.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from lanewise.models.fp16_fma import fp16_fma
+
+Float: TypeAlias = npt.NDArray[np.floating[Any]]
+Array: TypeAlias = npt.NDArray[Any]
+
+
+def fused_multiply_add(a: Array, b: Array, c: Array) -> Array:
+    """``a * b + c`` with one rounding, in the arrays' own format (float16 or float32), any equal shapes."""
+    a, b, c = np.broadcast_arrays(a, b, c)
+    if a.dtype == np.float16:
+        bits = [np.ascontiguousarray(v).view(np.uint16) for v in (a, b, c)]
+        return fp16_fma(*bits).view(np.float16)
+    return (a.astype(np.float64) * b + c).astype(np.float32)
+
+
+@cache
+def _estimate_table(function: str) -> npt.NDArray[np.int64]:
+    """The 128 seven-bit entries of ``vfrec7`` and ``vfrsqrt7``: the value at each interval's middle, rounded."""
+    index = np.arange(128)
+    if function == "vfrec7":
+        middle = 2 / (1 + (index + 0.5) / 128)
+    else:  # the exponent's last bit, then six bits of the significand; an odd exponent doubles the operand
+        significand = 1 + (index % 64 + 0.5) / 64
+        middle = 2 / np.sqrt(np.where(index < 64, 2 * significand, significand))
+    return np.rint((middle - 1) * 128).astype(np.int64)
+
+
+def reciprocal_estimate(x: Array) -> Array:
+    """``vfrec7.v``: 1/x to 7 bits; normal float16 or float32 operands with normal results, zeros and infinities."""
+    return _estimate("vfrec7", x)
+
+
+def reciprocal_square_root_estimate(x: Array) -> Array:
+    """``vfrsqrt7.v``: 1/sqrt(x) to 7 bits; positive normal float16 or float32 operands, zeros and infinities."""
+    return _estimate("vfrsqrt7", x)
+
+
+def _estimate(function: str, x: Array) -> Array:
+    significand_bits, exponent_bits, unsigned = (10, 5, np.uint16) if x.dtype == np.float16 else (23, 8, np.uint32)
+    bias = (1 << (exponent_bits - 1)) - 1
+    bits = np.ascontiguousarray(x).view(unsigned).astype(np.int64)
+    exponent = (bits >> significand_bits) & ((1 << exponent_bits) - 1)
+    if function == "vfrec7":
+        index = (bits >> (significand_bits - 7)) & 127
+        new_exponent = 2 * bias - 1 - exponent
+    else:
+        index = ((exponent & 1) << 6) | ((bits >> (significand_bits - 6)) & 63)
+        new_exponent = (3 * bias - 1 - exponent) >> 1
+    fraction = _estimate_table(function)[index] << (significand_bits - 7)
+    sign = bits >> (significand_bits + exponent_bits) << (significand_bits + exponent_bits)
+    result = (sign | (new_exponent << significand_bits) | fraction).astype(unsigned).view(x.dtype)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exact = (1 / x if function == "vfrec7" else 1 / np.sqrt(x)).astype(x.dtype)
+    ordinary = (new_exponent > 0) & (exponent > 0) & (exponent < (1 << exponent_bits) - 1)
+    if function == "vfrsqrt7":
+        ordinary &= x > 0
+    return np.where(ordinary, result, exact)  # subnormal in or out: the kernels never go there
+
+
+def _float(x: Array, sew_bits: int) -> Array:
+    return np.ascontiguousarray(x).view({16: np.float16, 32: np.float32}[sew_bits])
+
+
+def _bits(x: Array) -> Array:
+    return np.ascontiguousarray(x).view({1: np.uint8, 2: np.uint16, 4: np.uint32}[x.dtype.itemsize])
+
+
+def _saturate(x: Array, kind: type[np.signedinteger[Any]]) -> Array:
+    limits = np.iinfo(kind)
+    rounded = np.rint(np.nan_to_num(x.astype(np.float64), nan=limits.max, posinf=limits.max, neginf=limits.min))
+    return np.clip(rounded, limits.min, limits.max).astype(kind)
+
+
+Semantics: TypeAlias = Callable[..., Array]
+"""Takes the sources in the mnemonic's order (a destination that is also read comes first), then the scalar."""
+
+_FLOAT: dict[str, Semantics] = {
+    "vfadd": lambda a, b: a + b,
+    "vfsub": lambda a, b: a - b,
+    "vfrsub": lambda a, b: b - a,
+    "vfmul": lambda a, b: a * b,
+    "vfdiv": lambda a, b: a / b,
+    "vfrdiv": lambda a, b: b / a,
+    "vfmax": np.fmax,
+    "vfmin": np.fmin,
+    "vfsqrt": np.sqrt,
+    "vfsgnj": lambda a, b: np.copysign(a, b),
+    "vfsgnjn": lambda a, b: np.copysign(a, -b),
+    "vfsgnjx": lambda a, b: np.where(np.signbit(b), -a, a),
+    "vfmadd": lambda d, a, b: fused_multiply_add(d, a, b),
+    "vfmacc": lambda d, a, b: fused_multiply_add(a, b, d),
+    "vfnmsub": lambda d, a, b: fused_multiply_add(-d, a, b),
+    "vfnmsac": lambda d, a, b: fused_multiply_add(-a, b, d),
+    "vfrec7": reciprocal_estimate,
+    "vfrsqrt7": reciprocal_square_root_estimate,
+    "vfmv": lambda a: a,
+    "vmflt": lambda a, b: a < b,
+    "vmfle": lambda a, b: a <= b,
+    "vmfgt": lambda a, b: a > b,
+    "vmfge": lambda a, b: a >= b,
+    "vmfeq": lambda a, b: a == b,
+    "vmfne": lambda a, b: a != b,
+}
+
+_INTEGER: dict[str, Semantics] = {
+    "vadd": lambda a, b: a + b,
+    "vsub": lambda a, b: a - b,
+    "vand": lambda a, b: a & b,
+    "vor": lambda a, b: a | b,
+    "vsll": lambda a, b: a << b,
+    "vsrl": lambda a, b: a >> b,
+    "vmv": lambda a: a,
+}
+
+
+def execute(base: str, sources: list[Array], sew_bits: int, constant: float | None = None) -> Array:
+    """The result of one instruction on whole registers.
+
+    Args:
+        base: Mnemonic without its operand form, such as ``vfmadd``.
+        sources: Operands in the mnemonic's order, shape ``(vl,)`` each.
+        sew_bits: Width of the elements of the sources.
+        constant: Scalar operand; it takes the place of the one vector operand that is missing.
+
+    Raises:
+        ValueError: There is no such instruction here.
+    """
+    with np.errstate(all="ignore"):
+        if base in _FLOAT:
+            operands = [_float(s, sew_bits) for s in sources]
+            if constant is not None:  # vd = f(vd, rs1, vs2) for the multiply-adds; vs2, rs1 for the others
+                operands.insert(1 if operands else 0, operands[0].dtype.type(constant))
+            return np.asarray(_FLOAT[base](*operands))
+        if base in _INTEGER:
+            operands = [_bits(s) for s in sources]
+            if constant is not None:
+                operands.append(operands[0].dtype.type(int(constant)))
+            return np.asarray(_INTEGER[base](*operands))
+        if base == "vfmerge":  # vd[i] = mask[i] ? scalar : vs2[i]
+            value, mask = sources
+            return np.where(mask, _float(value, sew_bits).dtype.type(constant), _float(value, sew_bits))
+        if base == "vmerge":  # vd[i] = mask[i] ? vs1[i] : vs2[i]
+            otherwise, value, mask = sources
+            return np.where(mask, value, otherwise)
+        if base == "vfcvt.f.x":
+            return np.ascontiguousarray(sources[0]).view({16: np.int16, 32: np.int32}[sew_bits]).astype(
+                {16: np.float16, 32: np.float32}[sew_bits]
+            )
+        if base == "vfcvt.x.f":
+            return _saturate(_float(sources[0], sew_bits), {16: np.int16, 32: np.int32}[sew_bits])
+        if base == "vfncvt.f.f":
+            return _float(sources[0], 32).astype(np.float16)
+        if base == "vfwcvt.f.f":
+            return _float(sources[0], 16).astype(np.float32)
+        if base == "vfncvt.x.f":
+            return _saturate(_float(sources[0], 16), np.int8)
+    raise ValueError(f"base must be an instruction of the vector model, not {base!r}")
