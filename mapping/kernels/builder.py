@@ -38,6 +38,8 @@ class VectorKernel:
 
     config: MachineConfig
     vl: int
+    ways: int = 1
+    """Strips that ``code`` handles, interleaved."""
     setup: list[Instruction] = field(default_factory=list)
     code: list[Instruction] = field(default_factory=list)
     used: set[int] = field(default_factory=set)
@@ -46,6 +48,10 @@ class VectorKernel:
     splats: dict[tuple[float, int, int], Register] = field(default_factory=dict)
     table: str = ""
     """The function that Flex-SFU's tables hold."""
+
+    def strips(self, elements: int) -> int:
+        """How often ``code`` runs for so many elements."""
+        return ceil(elements / (self.vl * self.ways))
 
     def lmul(self, sew_bits: int, vl: int | None = None) -> int:
         """Registers that a group of ``vl`` elements takes: 1, 2, 4 or 8."""

@@ -1,0 +1,140 @@
+"""Element-wise steps on registers, shared by every kernel that ends in them, and the conversion to the matrix unit's operands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lanewise.mapping.kernels.activations import ON_FLEX_SFU, SOFTWARE, activation
+from lanewise.mapping.kernels.builder import Register, VectorKernel
+
+_BINARY = {
+    "add": "vfadd", "subtract": "vfsub", "multiply": "vfmul", "divide": "vfdiv", "maximum": "vfmax", "minimum": "vfmin",
+    "reverse_subtract": "vfrsub", "reverse_divide": "vfrdiv",
+}  # fmt: skip
+_SIMPLE = {
+    "negate": ("vfsgnjn.vv", 2), "abs": ("vfsgnjx.vv", 2), "sqrt": ("vfsqrt.v", 1), "square": ("vfmul.vv", 2),
+}  # fmt: skip
+_ALIASES = {"swish": "silu", "gelu_new": "gelu_tanh", "hardtanh": "clamp"}
+_POWERS = {2.0: ("square",), 0.5: ("sqrt",), -0.5: ("rsqrt",), -1.0: ("reciprocal",), 1.0: (), 3.0: ("cube",)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One element-wise function of the value at hand.
+
+    ``operand`` is empty for a unary function, ``scalar`` (then ``constant`` holds it), ``tensor`` (as many elements as the value,
+    read from memory) or ``channel`` (one value a column, read once a tile).
+    """
+
+    function: str
+    operand: str = ""
+    constant: float = 0.0
+
+
+def knows(step: Step) -> bool:
+    """Whether there is a kernel for ``step``."""
+    name = _ALIASES.get(step.function, step.function)
+    if step.function == "pow":
+        return step.operand == "scalar" and step.constant in _POWERS
+    if step.operand:
+        return name in _BINARY or name in ("compare", "select")
+    return name in SOFTWARE or name in _SIMPLE or name in ("clamp", "cast", "cube", "select", "compare", "leaky_relu", "quick_gelu")
+
+
+def flex_functions(steps: Sequence[Step]) -> tuple[str, ...]:
+    """The functions among ``steps`` that want Flex-SFU's one table."""
+    return tuple(dict.fromkeys(s.function for s in steps if _ALIASES.get(s.function, s.function) in ON_FLEX_SFU))
+
+
+def emit_steps(kernel: VectorKernel, value: Register, steps: Sequence[Step], operands: dict[int, Register | str]) -> Register:
+    """Append ``steps`` to the kernel.
+
+    Args:
+        operands: For step i with a vector operand: the register that holds it, or the buffer to load it from.
+
+    Raises:
+        KeyError: There is no kernel for a step; ask :func:`knows` first.
+    """
+    for index, step in enumerate(steps):
+        result = _emit_step(kernel, value, step, operands.get(index))
+        if result != value:
+            kernel.release(value)
+        value = result
+    return value
+
+
+def _emit_step(kernel: VectorKernel, value: Register, step: Step, operand: Register | str | None) -> Register:
+    name = _ALIASES.get(step.function, step.function)
+    if name == "pow":
+        for part in _POWERS[step.constant]:
+            value = _emit_step(kernel, value, Step(function=part), None)
+        return value
+    if name in ("compare", "select", "cast"):  # a mask or a merge: one pass of the integer unit
+        return kernel.emit("vmerge.vvm", value, value, Register(first=0, length=1), into=value)
+    if name == "clamp":
+        kernel.emit("vfmax.vf", value, into=value, constant=step.constant)
+        return kernel.emit("vfmin.vf", value, into=value, constant=step.constant)
+    if name == "leaky_relu":
+        scaled = kernel.emit("vfmul.vf", value, constant=step.constant)
+        kernel.emit("vfmax.vv", value, scaled, into=value)
+        kernel.release(scaled)
+        return value
+    if name == "cube":
+        square = kernel.emit("vfmul.vv", value, value)
+        kernel.emit("vfmul.vv", value, square, into=value)
+        kernel.release(square)
+        return value
+    if name == "quick_gelu":  # x sigmoid(1.702 x)
+        scaled = kernel.emit("vfmul.vf", value, constant=1.702)
+        gate = activation(kernel, "sigmoid", scaled)
+        kernel.emit("vfmul.vv", gate, value, into=gate)
+        kernel.release(scaled)
+        return gate
+    if not step.operand:
+        if name in _SIMPLE:
+            opcode, count = _SIMPLE[name]
+            return kernel.emit(opcode, *[value] * count, into=value)
+        return activation(kernel, name, value)
+    opcode = _BINARY[name]
+    if step.operand == "scalar":
+        return kernel.emit(f"{opcode}.vf", value, into=value, constant=step.constant)
+    if isinstance(operand, str):
+        other = kernel.load(operand)
+        kernel.emit(f"{opcode}.vv", value, other, into=value)
+        kernel.release(other)
+        return value
+    assert operand is not None
+    return kernel.emit(f"{opcode}.vv", value, operand, into=value)
+
+
+def store_outputs(kernel: VectorKernel, value: Register, outputs: Sequence[str], buffers: dict[str, str]) -> None:
+    """Store the value in each format that its consumers want.
+
+    ``quantised``: multiply by the inverse step, convert to INT8 with saturation, clamp to the operands' range, and for INT4
+    pack two to a byte (shift the odd elements down to the even ones' upper nibble, mask both, or, narrow).
+    """
+    for form in outputs:
+        if form == "fp16":
+            kernel.store(buffers[form], value)
+            continue
+        scaled = kernel.emit("vfmul.vf", value, constant=1.0)
+        small = kernel.emit("vfncvt.x.f.w", scaled, sew_bits=16, result_bits=8)
+        kernel.release(scaled)
+        if kernel.config.matrix.operand_bits == 4:
+            kernel.emit("vmax.vx", small, into=small, sew_bits=8, constant=-8)
+            kernel.emit("vmin.vx", small, into=small, sew_bits=8, constant=7)
+            half = max(1, kernel.vl // 2)  # pairs of bytes seen as 16-bit elements
+            high = kernel.emit("vsrl.vi", small, sew_bits=16, vl=half, constant=4)
+            kernel.emit("vand.vx", small, into=small, sew_bits=16, vl=half, constant=15)
+            kernel.emit("vand.vx", high, into=high, sew_bits=16, vl=half, constant=240)
+            kernel.emit("vor.vv", small, high, into=small, sew_bits=16, vl=half)
+            kernel.emit("vnsrl.wi", small, into=high, sew_bits=16, vl=half, constant=0)
+            kernel.store(buffers[form], high, sew_bits=8, vl=half)
+            kernel.release(high)
+        else:
+            kernel.store(buffers[form], small, sew_bits=8)
+        kernel.release(small)
+
+
+def format_bits(form: str, operand_bits: int) -> int:
+    """Bits of an element in memory: 16, or the matrix unit's operand width."""
+    return 16 if form == "fp16" else operand_bits
