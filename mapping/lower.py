@@ -1,0 +1,451 @@
+"""From a graph of operators to tasks: what each computes on the core, in which formats values live in memory, what is fused.
+
+* A matrix product or convolution takes the element-wise operators after it along, as long as each has the only use of the
+  value before it; batch normalisation after a convolution folds into its column scale and bias.
+* A value is stored as FP16, as operands of the matrix unit, or both: as its consumers want. Who produces it quantises it.
+* Views move nothing. A permutation is paid by the operator that reads through it, as shorter runs of its DMA.
+* An operator without a kernel is an error that names it; with ``allow_unmapped`` it is priced as :func:`fallback`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import Any, TypeAlias
+
+from lanewise.errors import UserError
+from lanewise.mapping.graph import Graph, Operator
+from lanewise.mapping.kernels.elementwise import ElementwiseWork
+from lanewise.mapping.kernels.epilogue import Step, flex_functions, knows
+from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.movement import MovementWork
+from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.windows import WindowsWork
+
+Work: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork | MovementWork
+
+FALLBACK_STEPS = (Step(function="exp"), Step(function="reciprocal"), Step(function="exp"), Step(function="reciprocal"))
+"""What an unmapped operator is charged for every element of its largest input or output: two software exp and two reciprocals."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One operator with those fused into it, as the core runs it."""
+
+    name: str
+    kind: str
+    members: tuple[str, ...]
+    """Names of all operators that it computes."""
+    functions: tuple[str, ...]
+    """Activation functions among them."""
+    work: Work
+    mapped: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lowered:
+    """All tasks of a network, in order, and what had no kernel."""
+
+    tasks: tuple[Task, ...]
+    unmapped: tuple[str, ...]
+
+
+def lower(graph: Graph, *, allow_unmapped: bool = False) -> Lowered:
+    """Tasks for every operator of ``graph``.
+
+    Raises:
+        UserError: An operator has no kernel and ``allow_unmapped`` is false.
+    """
+    return _Lowering(graph, allow_unmapped).lower()
+
+
+def fallback(elements: int) -> ElementwiseWork:
+    """The documented price of an operator that has no kernel; see :data:`FALLBACK_STEPS`."""
+    return ElementwiseWork(elements=max(1, elements), steps=FALLBACK_STEPS)
+
+
+class _Unmapped(Exception):
+    """The operator at hand has no kernel."""
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, allow_unmapped: bool) -> None:
+        self.graph, self.allow_unmapped = graph, allow_unmapped
+        self.values = {value.id: value for value in graph.values}
+        self.root: dict[int, int] = {}
+        self.moved_last: set[int] = set()
+        self.inner_run: dict[int, int] = {}
+        for operator in graph.operators:
+            if _is_view(operator):
+                self.alias(operator)
+        self.producer = {out: op.index for op in graph.operators if not _is_view(op) for out in op.outputs}
+        self.uses: dict[int, list[Operator]] = {}
+        for operator in graph.operators:
+            if not _is_view(operator):
+                for value_id in operator.inputs:
+                    self.uses.setdefault(self.of(value_id), []).append(operator)
+        self.formats = self.wanted_formats()
+        self.fused: set[int] = set()
+        self.tasks: list[Task] = []
+        self.unmapped: list[str] = []
+
+    # Values
+
+    def of(self, value_id: int) -> int:
+        """The value in memory that this one is a view of."""
+        return self.root.get(value_id, value_id)
+
+    def alias(self, operator: Operator) -> None:
+        source = operator.inputs[0]
+        for out in operator.outputs:
+            self.root[out] = self.of(source)
+            if source in self.moved_last:
+                self.moved_last.add(out)
+            if source in self.inner_run:
+                self.inner_run[out] = self.inner_run[source]
+            permutation = operator.attributes.get("permutation")
+            if isinstance(permutation, tuple) and permutation != tuple(range(len(permutation))):
+                shape = self.shape(source)
+                last = len(permutation) - 1
+                if int(permutation[last]) != last:
+                    self.moved_last ^= {out}
+                else:
+                    self.inner_run[out] = shape[-1]
+
+    def shape(self, value_id: int) -> tuple[int, ...]:
+        return tuple(self.values[value_id].shape)
+
+    def size(self, value_id: int) -> int:
+        return max(1, prod(self.shape(value_id)))
+
+    def computed(self, value_id: int) -> bool:
+        """Whether the value comes from an input or an operator, not from a parameter or a constant."""
+        return self.values[self.of(value_id)].origin in ("input", "operator")
+
+    def wanted_formats(self) -> dict[int, tuple[str, ...]]:
+        """For each value in memory: ``fp16``, ``quantised`` or both."""
+        wanted: dict[int, set[str]] = {}
+        used = {self.of(i) for operator in self.graph.operators if not _is_view(operator) for i in operator.inputs}
+        for operator in reversed(self.graph.operators):
+            if _is_view(operator):
+                continue
+            for out in operator.outputs:
+                if self.of(out) not in used:
+                    wanted.setdefault(self.of(out), set()).add("fp16")  # a result of the network
+            forms = {"fp16"}
+            if operator.kind in ("matmul", "convolution") and not self.is_depthwise(operator):
+                forms = {"quantised"}
+            elif operator.kind == "movement":
+                forms = set().union(*(wanted.get(self.of(out), {"fp16"}) for out in operator.outputs))
+            for value_id in operator.inputs:
+                if self.computed(value_id):
+                    wanted.setdefault(self.of(value_id), set()).update(forms)
+        return {value_id: tuple(sorted(forms)) for value_id, forms in wanted.items()}
+
+    def outputs(self, value_id: int) -> tuple[str, ...]:
+        return self.formats.get(self.of(value_id), ("fp16",))
+
+    # Walk
+
+    def lower(self) -> Lowered:
+        for value in self.graph.values:
+            if value.origin == "input" and "quantised" in self.formats.get(value.id, ()):
+                work = ElementwiseWork(elements=self.size(value.id), outputs=("quantised",))
+                self.tasks.append(Task(name=f"quantise input {value.id}", kind="quantise", members=(), functions=(), work=work))
+        for operator in self.graph.operators:
+            if operator.index in self.fused or _is_view(operator):
+                continue
+            if not any(self.computed(i) for i in operator.inputs):
+                continue  # made of parameters and constants alone: computed once, before the network runs
+            try:
+                self.one(operator)
+            except _Unmapped:
+                label = f"{operator.name} ({operator.kind}{' ' + operator.function if operator.function else ''})"
+                if not self.allow_unmapped:
+                    raise UserError(
+                        f"{self.graph.model}: operator {label} has no kernel; expected one that lanewise maps, "
+                        "or --allow-unmapped to price it as a documented fallback"
+                    ) from None
+                self.unmapped.append(label)
+                elements = max(self.size(i) for i in (*operator.inputs, *operator.outputs))
+                self.add(operator, fallback(elements), (), mapped=False)
+        return Lowered(tasks=tuple(self.tasks), unmapped=tuple(self.unmapped))
+
+    def one(self, operator: Operator) -> None:
+        match operator.kind:
+            case "matmul":
+                self.matmul(operator)
+            case "convolution":
+                self.convolution(operator)
+            case "softmax" | "normalise":
+                self.rows(operator)
+            case "pool":
+                self.pool(operator)
+            case "reduce":
+                self.reduce(operator)
+            case "elementwise":
+                self.elementwise(operator)
+            case "embedding":
+                width = self.shape(operator.outputs[0])[-1]
+                rows = self.size(operator.outputs[0]) // width
+                self.add(operator, MovementWork(runs=rows, run_bytes=2 * width), ())
+                self.quantise(operator)
+            case "movement":
+                self.movement(operator)
+            case _:
+                raise _Unmapped
+
+    def add(
+        self, operator: Operator, work: Work, chain: Iterable[Operator], *, mapped: bool = True, kind: str = ""
+    ) -> None:
+        chain = tuple(chain)
+        self.fused.update(op.index for op in chain)
+        functions = tuple(op.function for op in (operator, *chain) if op.kind == "elementwise" and len(op.inputs) == 1)
+        self.tasks.append(
+            Task(
+                name=operator.name, kind=kind or operator.kind, members=(operator.name, *(op.name for op in chain)),
+                functions=functions, work=work, mapped=mapped,
+            )
+        )  # fmt: skip
+
+    def quantise(self, operator: Operator) -> None:
+        """For what cannot quantise on the way out."""
+        out = operator.outputs[0]
+        if "quantised" in self.outputs(out):
+            work = ElementwiseWork(elements=self.size(out), outputs=("quantised",))
+            self.tasks.append(Task(name=f"quantise {operator.name}", kind="quantise", members=(), functions=(), work=work))
+
+    # Fusion
+
+    def chain(self, operator: Operator, *, first: tuple[Step, ...] = ()) -> tuple[list[Operator], list[Step], int]:
+        """The element-wise operators that follow with no other use of the values between; their steps; the last value."""
+        chain: list[Operator] = []
+        steps = list(first)
+        value = operator.outputs[0]
+        while True:
+            uses = self.uses.get(self.of(value), [])
+            views = [out for out, source in self.root.items() if source == self.of(value)]
+            if len(uses) != 1 or any(v in self.moved_last or v in self.inner_run for v in views):
+                break
+            after = uses[0]
+            if after.index in self.fused or self.size(after.outputs[0]) != self.size(value):
+                break
+            if after.kind == "normalise" and after.function == "batch_norm" and operator.kind == "convolution" and not steps:
+                chain.append(after)  # column scale and bias: folded
+                value = after.outputs[0]
+                continue
+            if after.kind != "elementwise":
+                break
+            step = self.step(after, value)
+            if step is None or not knows(step) or len(flex_functions([*steps, step])) > 1:
+                break
+            if not self.operands_ready(after, value, operator):
+                break
+            chain.append(after)
+            steps.append(step)
+            value = after.outputs[0]
+        return chain, steps, value
+
+    def operands_ready(self, after: Operator, value: int, operator: Operator) -> bool:
+        """Whether every other operand was computed before ``operator``."""
+        others = [i for i in after.inputs if self.of(i) != self.of(value)]
+        return all(self.producer.get(self.of(i), -1) < operator.index for i in others)
+
+    def step(self, operator: Operator, value: int | None) -> Step | None:
+        """The step that ``operator`` is, seen from the operand ``value`` (its first computed operand if ``None``)."""
+        attributes = operator.attributes
+        computed = [i for i in operator.inputs if self.computed(i)]
+        if value is None:
+            value = max(computed, key=self.size)
+        others = [i for i in operator.inputs if self.of(i) != self.of(value)]
+        constant = _number(attributes)
+        if not others:
+            if len(operator.inputs) == 2:  # x * x, x + x
+                return Step(function="square" if operator.function == "multiply" else operator.function, operand="", constant=0.0)
+            scalar = constant is not None and operator.function not in ("clamp", "leaky_relu", "elu", "gelu", "softplus")
+            return Step(function=operator.function, operand="scalar" if scalar else "", constant=constant or 0.0)
+        if len(others) > 1 and operator.function not in ("select", "compare"):
+            return None
+        function = operator.function
+        if function in ("subtract", "divide") and self.of(operator.inputs[0]) != self.of(value):
+            function = f"reverse_{function}"
+        other = max(others, key=self.size)
+        if self.size(other) == 1 and not self.computed(other):
+            return Step(function=function, operand="scalar", constant=constant or 1.0)
+        shape, own = self.shape(other), self.shape(value)
+        channel = bool(shape) and not self.computed(other) and self.size(other) in (shape[-1], max(shape)) and self.size(other) < self.size(value)
+        channel = channel and self.size(other) in own
+        return Step(function=function, operand="channel" if channel else "tensor")
+
+    # Operators
+
+    def matmul(self, operator: Operator) -> None:
+        attributes = operator.attributes
+        batch, m, k, n = (int(_required(attributes, name)) for name in ("batch", "m", "k", "n"))
+        weights = bool(attributes.get("weight", False))
+        chain, steps, value = self.chain(operator)
+        left, right = operator.inputs[0], operator.inputs[1]
+        if weights and self.computed(right) and not self.computed(left):  # the parameter stands on the left
+            left, right, m, n = right, left, n, m
+        left_runs = 1 if left in self.inner_run else 0
+        self.add(
+            operator,
+            MatmulWork(
+                m=m, k=k, n=n, batch=batch, weights=weights, left_runs=left_runs,
+                left_transposed=not weights and left in self.moved_last,
+                right_transposed=not weights and not self.k_contiguous(operator, right),
+                steps=tuple(steps), outputs=self.outputs(value),
+            ),
+            chain,
+        )  # fmt: skip
+
+    def k_contiguous(self, operator: Operator, right: int) -> bool:
+        """Whether the right operand (.., k, n) lies in memory with k contiguous: seen through a transposition."""
+        return right in self.moved_last
+
+    def is_depthwise(self, operator: Operator) -> bool:
+        groups = int(operator.attributes.get("groups", 1))
+        return operator.kind == "convolution" and groups > 1 and groups == self.shape(operator.inputs[0])[1]
+
+    def convolution(self, operator: Operator) -> None:
+        attributes = operator.attributes
+        x, weight, out = self.shape(operator.inputs[0]), self.shape(operator.inputs[1]), self.shape(operator.outputs[0])
+        groups = int(attributes.get("groups", 1))
+        kernel = weight[2:]
+        taps = prod(kernel)
+        chain, steps, value = self.chain(operator)
+        outputs = self.outputs(value)
+        positions = out[0] * prod(out[2:])
+        if self.is_depthwise(operator) and not attributes.get("transposed"):
+            self.add(
+                operator,
+                WindowsWork(
+                    function="depthwise", positions=positions, channels=out[1], taps=taps, steps=tuple(steps), outputs=outputs,
+                    input_positions=x[0] * prod(x[2:]), row_positions=x[-1], halo_rows=kernel[0] - 1 if len(kernel) > 1 else 0,
+                ),
+                chain, kind="depthwise convolution",
+            )  # fmt: skip
+            return
+        channels_in, channels_out = x[1] // groups, out[1] // groups
+        if attributes.get("transposed"):  # every input position times the whole kernel; the overlaps are added where they land
+            work = MatmulWork(m=x[0] * prod(x[2:]), k=channels_in, n=channels_out * taps, batch=groups, outputs=("fp16",))
+            self.add(operator, work, ())
+            adds = ElementwiseWork(elements=work.m * work.n * groups, steps=(Step(function="add", operand="tensor"), *steps), outputs=outputs)
+            self.add(operator, adds, chain)
+            return
+        pointwise = taps == 1 and groups == 1 and prod(_sizes(attributes.get("stride", 1))) == 1
+        runs = 0 if pointwise else max(1, prod(kernel[:-1]))
+        if groups > 1:
+            runs = taps
+        work = MatmulWork(
+            m=positions, k=channels_in * taps, n=channels_out, batch=groups, left_runs=runs, steps=tuple(steps), outputs=outputs
+        )
+        self.add(operator, work, chain)
+
+    def rows(self, operator: Operator) -> None:
+        function = operator.function if operator.kind == "normalise" else "softmax"
+        out = operator.outputs[0]
+        if function == "batch_norm":
+            steps = (Step(function="multiply", operand="channel"), Step(function="add", operand="channel"))
+            chain, more, value = self.chain(operator, first=steps)
+            self.add(operator, ElementwiseWork(elements=self.size(out), steps=tuple(more), outputs=self.outputs(value)), chain)
+            return
+        if operator.kind == "softmax" and operator.attributes.get("log"):
+            raise _Unmapped
+        length = int(operator.attributes.get("length", self.shape(out)[-1]))
+        if function in ("group_norm", "instance_norm"):
+            function = "layer_norm"
+        work = RowsWork(
+            function=function, rows=self.size(out) // length, length=length,
+            affine=bool(operator.attributes.get("affine", False)), outputs=self.outputs(out),
+        )  # fmt: skip
+        self.add(operator, work, ())
+
+    def pool(self, operator: Operator) -> None:
+        x, out = self.shape(operator.inputs[0]), self.shape(operator.outputs[0])
+        kernel = _sizes(operator.attributes.get("kernel", 0))
+        if not kernel or 0 in kernel:  # adaptive
+            kernel = tuple(ceil(i / o) for i, o in zip(x[2:], out[2:]))
+        function = "max" if "max" in operator.function else "average"
+        chain, steps, value = self.chain(operator)
+        self.add(
+            operator,
+            WindowsWork(
+                function=function, positions=out[0] * prod(out[2:]), channels=out[1], taps=prod(kernel), steps=tuple(steps),
+                outputs=self.outputs(value), input_positions=x[0] * prod(x[2:]), row_positions=x[-1], halo_rows=max(0, kernel[0] - 1),
+            ),
+            chain,
+        )  # fmt: skip
+
+    def reduce(self, operator: Operator) -> None:
+        x = operator.inputs[0]
+        shape = self.shape(x)
+        function = {"amax": "max"}.get(operator.function, operator.function)
+        if function not in ("sum", "mean", "max"):
+            raise _Unmapped
+        axes = sorted({int(a) % len(shape) for a in _sizes(operator.attributes.get("axes", tuple(range(len(shape)))))})
+        length = prod(shape[a] for a in axes)
+        out = operator.outputs[0]
+        if len(shape) - 1 in axes and not (axes == [2, 3] and len(shape) == 4):
+            self.add(operator, RowsWork(function=function, rows=self.size(x) // length, length=length, outputs=("fp16",)), ())
+            self.quantise(operator)
+            return
+        channels = shape[1] if axes == [2, 3] and len(shape) == 4 else shape[-1]  # channels lie innermost in memory
+        chain, steps, value = self.chain(operator)
+        window = WindowsWork(
+            function="max" if function == "max" else "average", positions=max(1, self.size(out) // channels), channels=channels,
+            taps=length, steps=tuple(steps), outputs=self.outputs(value), input_positions=self.size(x) // channels,
+            row_positions=1, halo_rows=0,
+        )  # fmt: skip
+        self.add(operator, window, chain)
+
+    def elementwise(self, operator: Operator) -> None:
+        first = self.step(operator, None)
+        if first is None or not knows(first):
+            raise _Unmapped
+        chain, steps, value = self.chain(operator, first=(first,))
+        work = ElementwiseWork(elements=self.size(operator.outputs[0]), steps=tuple(steps), outputs=self.outputs(value))
+        self.add(operator, work, chain)
+
+    def movement(self, operator: Operator) -> None:
+        """Copies of what is stored, in each format that is wanted."""
+        for form in self.outputs(operator.outputs[0]):
+            bits = 16 if form == "fp16" else 4
+            for out in operator.outputs:
+                computed = [i for i in operator.inputs if self.computed(i)]
+                run = min([self.inner_run.get(i, 0) or self.run_length(operator, i) for i in computed], default=1)
+                size = self.size(out)
+                transposed = any(i in self.moved_last for i in computed)
+                work = MovementWork(
+                    runs=1 if transposed else max(1, ceil(size / run)), run_bytes=ceil((size if transposed else run) * bits / 8),
+                    transposed=transposed,
+                )  # fmt: skip
+                self.add(operator, work, ())
+
+    def run_length(self, operator: Operator, value_id: int) -> int:
+        """Contiguous elements of ``value_id`` that stay together."""
+        if operator.function in ("copy", "clone"):
+            return self.size(value_id)
+        return max(1, self.shape(value_id)[-1]) if self.shape(value_id) else 1
+
+
+def _is_view(operator: Operator) -> bool:
+    return operator.kind == "movement" and operator.function == "view"
+
+
+def _required(attributes: Any, name: str) -> Any:
+    if name not in attributes:
+        raise ValueError(f"a matmul operator must have the attribute {name!r}")
+    return attributes[name]
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    return tuple(int(v) for v in value) if isinstance(value, tuple | list) else (int(value),)
+
+
+def _number(attributes: Any) -> float | None:
+    for name in ("scalar", "exponent", "constant", "value"):
+        if isinstance(attributes.get(name), int | float):
+            return float(attributes[name])
+    return None
+
+

@@ -1,0 +1,181 @@
+"""A network on a machine and on its baseline: cycles by operator and by unit, utilisation, bytes."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lanewise.config import MachineConfig
+from lanewise.errors import UserError
+from lanewise.files import write_text
+from lanewise.mapping.graph import Graph
+from lanewise.mapping.lower import Lowered, Task, Work, lower
+from lanewise.sim.engine import Run, run
+from lanewise.sim.timing import UNITS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatorCost:
+    """What one task of the network takes on one machine."""
+
+    cycles: int
+    busy_clk: dict[str, int]
+    loaded_bytes: int
+    stored_bytes: int
+    instructions: int
+
+    @property
+    def unit(self) -> str:
+        """The unit that is busy longest."""
+        return max(UNITS, key=lambda unit: self.busy_clk[unit])
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkCost:
+    """All tasks of a network, one after another: each ends before the next begins."""
+
+    config: MachineConfig
+    tasks: tuple[Task, ...]
+    costs: tuple[OperatorCost, ...]
+
+    @property
+    def cycles(self) -> int:
+        """Clocks from the first to the last."""
+        return sum(cost.cycles for cost in self.costs)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes loaded from and stored to external memory."""
+        return sum(cost.loaded_bytes + cost.stored_bytes for cost in self.costs)
+
+    @property
+    def busy_clk(self) -> dict[str, int]:
+        """Clocks that each unit was held."""
+        return {unit: sum(cost.busy_clk[unit] for cost in self.costs) for unit in UNITS}
+
+    @property
+    def utilisation(self) -> dict[str, float]:
+        """Share of the cycles that each unit was held; 0 to 1."""
+        return {unit: busy / self.cycles if self.cycles else 0.0 for unit, busy in self.busy_clk.items()}
+
+    def cycles_by_kind(self) -> dict[str, int]:
+        """Cycles by kind of operator, the largest first."""
+        totals: dict[str, int] = {}
+        for task, cost in zip(self.tasks, self.costs):
+            totals[task.kind] = totals.get(task.kind, 0) + cost.cycles
+        return dict(sorted(totals.items(), key=lambda item: -item[1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """A network on a machine, and on the same machine without Flex-SFU."""
+
+    model: str
+    machine: NetworkCost
+    baseline: NetworkCost
+    unmapped: tuple[str, ...]
+
+    @property
+    def speedup(self) -> float:
+        """Baseline cycles over cycles."""
+        return self.baseline.cycles / self.machine.cycles if self.machine.cycles else 1.0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates that the network needs (matrix unit and depthwise convolutions)."""
+        return sum(task.work.macs for task in self.machine.tasks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object that ``lanewise simulate --json`` prints."""
+        rows = zip(self.machine.tasks, self.machine.costs, self.baseline.costs)
+        ideal = sum(t.work.macs for t in self.machine.tasks if t.kind in ("matmul", "convolution"))
+        peak = self.machine.config.matrix.macs_per_clk * self.machine.cycles
+        return {
+            "model": self.model,
+            "config_hash": self.machine.config.hash,
+            "baseline": "the same machine without Flex-SFU: activations in software on the vector unit",
+            "cycles": self.machine.cycles,
+            "baseline_cycles": self.baseline.cycles,
+            "speedup": self.speedup,
+            "milliseconds": self.machine.cycles * self.machine.config.clock_ns * 1e-6,
+            "baseline_milliseconds": self.baseline.cycles * self.machine.config.clock_ns * 1e-6,
+            "macs": self.macs,
+            "matrix_efficiency": ideal / peak if peak else 0.0,
+            "bytes": self.machine.bytes,
+            "instructions": sum(cost.instructions for cost in self.machine.costs),
+            "utilisation": self.machine.utilisation,
+            "baseline_utilisation": self.baseline.utilisation,
+            "cycles_by_kind": self.machine.cycles_by_kind(),
+            "baseline_cycles_by_kind": self.baseline.cycles_by_kind(),
+            "operators": [
+                {
+                    "name": task.name, "kind": task.kind, "functions": list(task.functions), "members": list(task.members),
+                    "unit": cost.unit, "cycles": cost.cycles, "baseline_cycles": base.cycles, "macs": task.work.macs,
+                    "bytes": cost.loaded_bytes + cost.stored_bytes, "busy_clk": cost.busy_clk, "mapped": task.mapped,
+                }
+                for task, cost, base in rows
+            ],
+            "unmapped": list(self.unmapped),
+        }  # fmt: skip
+
+
+@lru_cache(maxsize=65536)
+def work_cost(work: Work, config: MachineConfig) -> Run:
+    """Clocks of one work on one machine; works are values, so equal ones are run once."""
+    return run(work.program(config), config)
+
+
+def network_cost(lowered: Lowered, config: MachineConfig) -> NetworkCost:
+    """Run every task of a network on ``config``'s machine."""
+    costs = []
+    for task in lowered.tasks:
+        try:
+            result = work_cost(task.work, config)
+        except ValueError as error:
+            raise UserError(f"operator {task.name} ({task.kind}) does not fit the machine: {error}") from None
+        costs.append(
+            OperatorCost(
+                cycles=result.cycles,
+                busy_clk=result.busy_clk,
+                loaded_bytes=result.loaded_bytes, stored_bytes=result.stored_bytes,
+                instructions=result.instructions,
+            )
+        )  # fmt: skip
+    return NetworkCost(config=config, tasks=lowered.tasks, costs=tuple(costs))
+
+
+def simulate(
+    graph: Graph, config: MachineConfig, *, allow_unmapped: bool = False, progress: Callable[[str], None] | None = None
+) -> Simulation:
+    """Cycles of ``graph`` on ``config``'s machine and on its baseline.
+
+    Raises:
+        UserError: An operator has no kernel (and ``allow_unmapped`` is false) or does not fit the machine.
+    """
+    lowered = lower(graph, allow_unmapped=allow_unmapped)
+    if progress is not None:
+        progress(f"{graph.model}: {len(lowered.tasks)} tasks")
+    machine = network_cost(lowered, config)
+    baseline = machine if not config.flex_sfu.enabled else network_cost(lowered, config.baseline())
+    return Simulation(model=graph.model, machine=machine, baseline=baseline, unmapped=lowered.unmapped)
+
+
+def write_trace(simulation: Simulation, path: Path) -> None:
+    """Write the network's tasks as a trace-event file that Perfetto opens; one microsecond is one clock.
+
+    One track for the tasks, and one counter a unit with its share of the task's clocks.
+    """
+    events: list[dict[str, Any]] = []
+    for pid, (label, cost) in enumerate((("with Flex-SFU", simulation.machine), ("baseline", simulation.baseline)), 1):
+        events.append({"ph": "M", "pid": pid, "name": "process_name", "args": {"name": f"{simulation.model}: {label}"}})
+        now = 0
+        for task, run_cost in zip(cost.tasks, cost.costs):
+            detail = {"kind": task.kind, "unit": run_cost.unit, "members": list(task.members), **asdict(run_cost)}
+            events.append({"ph": "X", "pid": pid, "tid": 1, "name": task.name, "cat": task.kind, "ts": now, "dur": run_cost.cycles, "args": detail})
+            for unit, busy in run_cost.busy_clk.items():
+                share = busy / run_cost.cycles if run_cost.cycles else 0.0
+                events.append({"ph": "C", "pid": pid, "name": unit, "ts": now, "args": {"share": round(share, 4)}})
+            now += run_cost.cycles
+    write_text(path, json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))

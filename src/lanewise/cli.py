@@ -1,0 +1,200 @@
+"""The command line. Each command imports what it needs when it runs, so that none waits for another's libraries."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lanewise import __version__
+from lanewise.errors import UserError
+
+app = typer.Typer(
+    name="lanewise", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="From a real network to Verilog, cycles, area and accuracy of a vector unit with Flex-SFU and INT4 MACs.",
+)  # fmt: skip
+
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The machine, in TOML; absent keys take their defaults.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output and nothing else.")]
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        print(f"lanewise {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make; an earlier output there is replaced.")],
+    config: Config = None,
+    json_: Json = False,
+) -> None:
+    """Write Verilog, a FuseSoC core file and a manifest."""
+    from lanewise.config import load_config
+    from lanewise.generate import generate as run
+
+    result = run(load_config(config), out)
+    if json_:
+        _print_json(result)
+    else:
+        print(f"{out}: {len(result['files'])} files, config {result['config_hash']}")
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Testbenches; all if none is named.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="All configurations and the long runs.")] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random stimuli.")] = 1,
+    config: Config = None,
+    json_: Json = False,
+) -> None:
+    """Run the cocotb testbenches on Verilator."""
+    from lanewise.config import load_config
+    from lanewise.verify import verify as run
+
+    result = run(names or [], load_config(config), full=full, seed=seed, folder=Path("build/verify"), progress=_progress)
+    if json_:
+        _print_json(result.as_dict())
+    else:
+        print(f"{result.values_compared:,} values and {result.clocks_compared:,} clocks compared, seed {seed}")
+        print(f"{result.passed} passed, {result.failed} failed")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def fit(
+    function: Annotated[str, typer.Argument(metavar="FUNCTION", help="gelu, silu, tanh, exp, ...")],
+    segments: Annotated[int, typer.Option("--segments", help="4, 8, 16, 32 or 64, tails included.")] = 32,
+    degree: Annotated[int, typer.Option("--degree", help="Degree of a segment's polynomial.")] = 1,
+    number_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="fp16, or real for unrounded.")] = "fp16",
+    interval: Annotated[tuple[float, float] | None, typer.Option("--range", metavar="A B", help="Interval of the fit.")] = None,
+    config: Config = None,
+    json_: Json = False,
+) -> None:
+    """Fit a function's table and give its error."""
+    from lanewise.config import load_config
+    from lanewise.models.fit import fit as run
+
+    load_config(config)
+    result = run(function, segments=segments, degree=degree, format=number_format, range=interval)
+    values = result.as_dict()
+    if json_:
+        _print_json(values)
+        return
+    for key in ("function", "segments", "degree", "format", "range", "mse", "aae2", "max_error", "limit_mse", "uniform_mse", "seconds"):
+        print(f"{key:12} {values[key]}")
+
+
+@app.command()
+def synth(
+    liberty: Annotated[Path | None, typer.Option("--liberty", metavar="FILE", help="Another standard-cell library.")] = None,
+    node_nm: Annotated[float | None, typer.Option("--node-nm", help="Its process node in nm, for the report.")] = None,
+    config: Config = None,
+    json_: Json = False,
+) -> None:
+    """Synthesise the blocks to standard cells and give their area."""
+    from lanewise.config import load_config
+    from lanewise.files import cache_folder
+    from lanewise.synth import synthesise
+
+    result = synthesise(load_config(config), liberty=liberty, node_nm=node_nm, cache=cache_folder(), progress=_progress)
+    values = result.as_dict()
+    if json_:
+        _print_json(values)
+        return
+    print(f"{values['library']}, {values['node_nm']} nm, clock {values['clock_ns']} ns")
+    for path, block in values["blocks"].items():
+        print(f"{block['area_um2']:14,.1f} um2  {path}")
+    print(f"{values['area_um2']:14,.1f} um2  in all")
+
+
+@app.command()
+def simulate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="timm:NAME or hf:NAME.")],
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Batch size.")] = 1,
+    sequence: Annotated[int, typer.Option("--sequence", min=1, help="Sequence length of language models.")] = 128,
+    resolution: Annotated[int | None, typer.Option("--resolution", min=1, help="Side of the input image; default: the model's.")] = None,
+    allow_unmapped: Annotated[bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")] = False,
+    trace: Annotated[Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace that Perfetto opens.")] = None,
+    config: Config = None,
+    json_: Json = False,
+) -> None:
+    """Cycles of a network, by operator and unit, with the baseline beside."""
+    from lanewise.config import load_config
+    from lanewise.mapping.simulate import simulate as run
+    from lanewise.mapping.simulate import write_trace
+    from lanewise.mapping.trace import trace_model
+
+    machine = load_config(config)
+    graph = trace_model(model, batch=batch, sequence=sequence, resolution=resolution, progress=_progress)
+    result = run(graph, machine, allow_unmapped=allow_unmapped)
+    if trace is not None:
+        write_trace(result, trace)
+    values = result.as_dict()
+    if json_:
+        _print_json(values)
+    else:
+        from lanewise.reports.terminal import print_simulation
+
+        print_simulation(values)
+
+
+@app.command()
+def report(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="timm:NAME or hf:NAME.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for index.html, CSV and JSON.")],
+    sentences: Annotated[int, typer.Option("--sentences", min=8, help="Sentences of the accuracy study.")] = 256,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the sentences' choice.")] = 0,
+    allow_unmapped: Annotated[bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")] = False,
+    config: Config = None,
+    json_: Json = False,
+) -> None:
+    """Write the HTML report with its CSV and JSON."""
+    from lanewise.config import load_config
+    from lanewise.reports.report import write_report
+
+    result = write_report(
+        models, load_config(config), out, sentences=sentences, seed=seed, allow_unmapped=allow_unmapped, progress=_progress
+    )
+    if json_:
+        _print_json(result)
+    else:
+        print(f"{out / 'index.html'}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns its exit status: 0 done, 1 a failure of ours, 2 bad input."""
+    import click
+
+    try:
+        status = app(arguments, standalone_mode=False)
+    except UserError as error:
+        print(f"lanewise: {error}", file=sys.stderr)
+        return 2
+    except click.ClickException as error:
+        print(f"lanewise: {error.format_message()}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        print("lanewise: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone
+        sys.stderr.close()
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def entry() -> None:
+    """The ``lanewise`` command."""
+    sys.exit(main())
