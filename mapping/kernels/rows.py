@@ -13,9 +13,9 @@ from lanewise.mapping.kernels.activations import activation, reciprocal, recipro
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import Step, emit_steps, format_bits, store_outputs
 from lanewise.mapping.kernels.schedule import schedule
-from lanewise.mapping.kernels.strips import load, store, strip_program
+from lanewise.mapping.kernels.strips import best_kernel, load, store, strip_program
 from lanewise.sim.engine import run
-from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
+from lanewise.sim.program import Instruction, Node, Program, Rotate, flatten_once, repeat
 
 FUNCTIONS = ("softmax", "layer_norm", "rms_norm", "sum", "mean", "max")
 CHUNK_BYTES = 16384
@@ -56,7 +56,8 @@ class RowsWork:
         """
         if 2 * self.length > config.scratchpad.bytes // 6:
             raise ValueError(f"scratchpad.size_kib must hold six rows of {self.length} elements, not {config.scratchpad.size_kib}")
-        rows = min(self.rows, max(1, CHUNK_BYTES // (2 * self.length)))
+        chunks = ceil(self.rows / max(1, CHUNK_BYTES // (2 * self.length)))
+        rows = ceil(self.rows / chunks)
         setup, code, ways = _best(self, config, rows)
         names = ["@in", *(f"@{form}" for form in self.outputs)]
         body: list[Node] = [load("@affine", 2, 2 * self.length)] if self.affine else []
@@ -71,7 +72,12 @@ class RowsWork:
             inner += [Rotate(names=(f"{name}.0", f"{name}.1")) for name in names]
             body += repeat(count, *inner)
         sizes = {f"{name}.{copy}": 2 * rows * self.length for name in names for copy in "01"}
-        return Program(body=tuple(body), buffers_bytes=sizes | {"@affine": 4 * self.length, "@scratch": 2 * self.length})
+        return Program(
+            body=tuple(body),
+            buffers_bytes=sizes
+            | dict.fromkeys(("@shifted", "@powers"), 2 * rows * self.length)
+            | {"@affine": 4 * self.length, "@scratch": 2 * self.length},
+        )
 
 
 def _best(work: RowsWork, config: MachineConfig, rows: int) -> tuple[list[Instruction], tuple[Node, ...], int]:
@@ -100,7 +106,50 @@ def _best(work: RowsWork, config: MachineConfig, rows: int) -> tuple[list[Instru
     if best is None:
         kernel, nodes = _long_row(work, config)
         return kernel.setup, nodes, 1
+    if work.function == "softmax" and (split := _split(work, config, rows)) is not None and split[0] < best[0]:
+        return split[1:]
     return best[1:]
+
+
+def _split(work: RowsWork, config: MachineConfig, rows: int) -> tuple[float, list[Instruction], tuple[Node, ...], int] | None:
+    """Softmax in three passes over the chunk, each with the strip length that suits it: a long software exp wants short strips."""
+    passes: list[VectorKernel] = []
+    for part in ("shift", "scale_by_sum"):
+        best: tuple[int, VectorKernel] | None = None
+        for ways in (1, 2, 4, 8):
+            kernel = VectorKernel(config=config, vl=work.length, ways=ways)
+            code: list[Instruction] = []
+            try:
+                for _ in range(min(ways, rows)):
+                    kernel.code = []
+                    getattr(_Row(work, kernel, ()), part)()
+                    code += kernel.code
+                    kernel.used |= kernel.written
+            except ValueError:
+                break
+            kernel.code = schedule(code, config)
+            clocks = run(strip_program(kernel, ceil(rows / ways)), config).cycles
+            if best is None or clocks < best[0]:
+                best = (clocks, kernel)
+        if best is None:
+            return None
+        passes.append(best[1])
+    middle = best_kernel(config, rows * work.length, _exp_strip)
+    nodes: list[Node] = [*passes[0].setup, *repeat(ceil(rows / passes[0].ways), *passes[0].code), *middle.setup]
+    nodes += repeat(middle.strips(rows * work.length), *middle.code)
+    nodes += [*passes[1].setup, *repeat(ceil(rows / passes[1].ways), *passes[1].code)]
+    names = {n for i in flatten_once(nodes) for n in (*i.reads, *i.writes) if n.startswith("@")}
+    clocks = run(Program(body=tuple(nodes), buffers_bytes=dict.fromkeys(names, 1)), config).cycles
+    return clocks, [], tuple(nodes), rows
+
+
+def _exp_strip(kernel: VectorKernel, _: object) -> None:
+    value = kernel.load("@shifted")
+    result = activation(kernel, "exp", value)
+    kernel.store("@powers", result)
+    kernel.release(result)
+    if result != value:
+        kernel.release(value)
 
 
 class _Row:
@@ -130,6 +179,20 @@ class _Row:
                 kernel.release(mean)
             self.scale(value, self.deviation(value))
             self.weigh(value)
+        self.finish(value)
+
+    def shift(self) -> None:
+        """First pass of a split softmax: x less the row's maximum."""
+        value = self.kernel.load("@in.0")
+        peak = self.spread(self.reduce("vfredmax.vs", value, 16))
+        self.kernel.emit("vfsub.vv", value, peak, into=value)
+        self.kernel.store("@shifted", value)
+        self.kernel.release(value, peak)
+
+    def scale_by_sum(self) -> None:
+        """Last pass of a split softmax: exp(x) / sum."""
+        value = self.kernel.load("@powers")
+        self.scale(value, self.inverse(self.reduce("vfwredusum.vs", value, 32)))
         self.finish(value)
 
     def replaced(self, old: Register, new: Register) -> Register:
@@ -216,6 +279,21 @@ def _single(kernel: VectorKernel, function: "object", value: Register) -> Regist
     return result
 
 
+def _best_loop(kernel: VectorKernel, times: int) -> tuple[Node, ...]:
+    """``times`` rounds of the kernel's code, unrolled and scheduled as far as that is faster."""
+    best: tuple[int, tuple[Node, ...]] | None = None
+    for rounds in (1, 2, 4, 8):
+        if best is not None and rounds > times:
+            break
+        nodes = repeat(ceil(times / rounds), *schedule(kernel.code * rounds, kernel.config))
+        names = {n for i in flatten_once(nodes) for n in (*i.reads, *i.writes) if n.startswith("@")}
+        clocks = run(Program(body=nodes, buffers_bytes=dict.fromkeys(names, 1)), kernel.config).cycles
+        if best is None or clocks < best[0]:
+            best = (clocks, nodes)
+    assert best is not None
+    return best[1]
+
+
 def _long_row(work: RowsWork, config: MachineConfig) -> tuple[VectorKernel, tuple[Node, ...]]:
     """Strips of a row that the registers do not hold: passes over the scratchpad."""
     kernel = VectorKernel(config=config, vl=min(work.length, 2 * config.vector.vlen_bits // 16))
@@ -224,7 +302,7 @@ def _long_row(work: RowsWork, config: MachineConfig) -> tuple[VectorKernel, tupl
     nodes: list[Node] = []
 
     def flush(times: int) -> None:
-        nodes.extend(repeat(times, *kernel.code))
+        nodes.extend(_best_loop(kernel, times))
         kernel.code = []
 
     total32 = kernel.allocate(32, 1)

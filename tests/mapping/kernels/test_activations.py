@@ -1,0 +1,97 @@
+"""The software activations run on values: the very instructions that the simulator prices."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lanewise.config import MachineConfig
+from lanewise.mapping.kernels.activations import ON_FLEX_SFU, SOFTWARE, activation
+from lanewise.mapping.kernels.builder import VectorKernel
+from lanewise.mapping.kernels.execute import execute_kernel
+from lanewise.mapping.kernels.strips import best_kernel
+
+BASELINE = MachineConfig().baseline()
+
+# function: reference, interval, largest absolute error, mean squared error; both as measured, a few per cent up
+CASES = {
+    "exp": (torch.exp, (-10, 0.1), 5.5e-4, 3.3e-9),
+    "sigmoid": (torch.sigmoid, (-8, 8), 7.1e-4, 4.4e-8),
+    "silu": (F.silu, (-8, 8), 4.9e-3, 1.5e-6),
+    "tanh": (torch.tanh, (-8, 8), 1.5e-3, 1.0e-7),
+    "mish": (F.mish, (-8, 8), 7.9e-3, 9.3e-6),
+    "softplus": (F.softplus, (-8, 8), 2.0e-3, 3.8e-7),
+    "erf": (torch.erf, (-8, 8), 1.0e-3, 7.0e-7),
+    "gelu": (F.gelu, (-8, 8), 2.7e-3, 1.6e-7),
+    "gelu_tanh": (lambda x: F.gelu(x, approximate="tanh"), (-8, 8), 2.7e-3, 2.0e-7),
+    "hardswish": (F.hardswish, (-8, 8), 1.9e-3, 4.8e-8),
+    "hardsigmoid": (F.hardsigmoid, (-8, 8), 3.4e-4, 7.1e-9),
+    "elu": (F.elu, (-8, 8), 4.7e-4, 1.2e-8),
+    "reciprocal": (torch.reciprocal, (0.1, 100), 4.0e-3, 4.7e-9),
+    "rsqrt": (torch.rsqrt, (0.1, 100), 1.5e-3, 4.0e-9),
+    "relu": (F.relu, (-8, 8), 0.0, 0.0),
+    "relu6": (F.relu6, (-8, 8), 0.0, 0.0),
+}
+
+
+def grid(name: str) -> np.ndarray:
+    low, high = CASES[name][1]
+    return np.linspace(low, high, 100_001).astype(np.float16)
+
+
+def errors(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return y.astype(float) - CASES[name][0](torch.from_numpy(x.astype(float))).numpy()
+
+
+def run_once(name: str, x: np.ndarray) -> np.ndarray:
+    kernel = VectorKernel(config=BASELINE, vl=128)
+    source = kernel.allocate()
+    result = activation(kernel, name, source)
+    return execute_kernel(kernel, {source.names[0]: x}, x.size)[result.names[0]].view(np.float16)
+
+
+def test_every_function_has_a_case():
+    assert set(CASES) == set(SOFTWARE)
+    assert ON_FLEX_SFU <= set(SOFTWARE)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_error(name):
+    x = grid(name)
+    error = errors(name, x, run_once(name, x))
+    assert np.abs(error).max() <= CASES[name][2]
+    assert np.mean(error**2) <= CASES[name][3]
+
+
+@pytest.mark.parametrize("name", ["exp", "sigmoid", "silu", "tanh", "mish", "softplus", "erf", "gelu", "gelu_tanh", "elu"])
+def test_far_from_the_bend_it_is_the_asymptote(name):
+    x = np.array([-60000, -1000, -100, -20, 0.0, -0.0], np.float16)
+    if name != "exp":
+        x = np.append(x, np.array([20, 100, 1000, 60000], np.float16))
+    error = errors(name, x, run_once(name, x))
+    assert np.all(np.abs(error) <= 7e-4 + 2e-3 * np.abs(x.clip(0)))
+
+
+@pytest.mark.parametrize("name", sorted(ON_FLEX_SFU))
+def test_interleaved_and_scheduled_code_computes_the_same(name):
+    def strip(kernel, _):
+        value = kernel.load("@in")
+        kernel.store("@out", activation(kernel, name, value))
+
+    kernel = best_kernel(BASELINE, 1024, strip)
+    strips = np.split(grid(name)[: 100 * kernel.ways], kernel.ways)
+    memory = {"@in": list(strips)}
+    execute_kernel(kernel, {}, 100, memory)
+    expected = run_once(name, np.concatenate(strips))
+    # strips may be stored in another order than loaded: each one's values are what counts
+    got = np.sort(np.concatenate(memory["@out"]).view(np.float16))
+    assert kernel.ways > 1
+    assert np.array_equal(got.view(np.uint16), np.sort(expected).view(np.uint16))
+
+
+@pytest.mark.parametrize("name", sorted(ON_FLEX_SFU))
+def test_flex_sfu_is_one_instruction(name):
+    kernel = VectorKernel(config=MachineConfig(), vl=128)
+    activation(kernel, name, kernel.allocate())
+    assert [i.opcode for i in kernel.code] == ["sfu.execute"]
+    assert [i.opcode for i in kernel.setup] == ["sfu.load", "sfu.load"]
