@@ -1,0 +1,142 @@
+"""Works as Programs: never faster than the machine allows, nothing loaded or stored less than needed, scratchpad never overrun."""
+
+import dataclasses
+from math import ceil
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lanewise.config import DmaConfig, MachineConfig, MatrixConfig, ScratchpadConfig
+from lanewise.mapping.kernels.elementwise import ElementwiseWork
+from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.movement import MovementWork
+from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.windows import WindowsWork
+from lanewise.sim.engine import run
+from lanewise.sim.program import Program
+
+MACHINE = MachineConfig()
+SMALL = dataclasses.replace(
+    MACHINE, matrix=MatrixConfig(rows=8, columns=4), scratchpad=ScratchpadConfig(size_kib=32, banks=32), dma=DmaConfig(bytes_per_clk=8)
+)
+INT8 = dataclasses.replace(MACHINE, matrix=MatrixConfig(operand_bits=8))
+MACHINES = st.sampled_from([MACHINE, MACHINE.baseline(), SMALL, INT8])
+STEPS = st.lists(
+    st.sampled_from(
+        [Step(function="gelu"), Step(function="relu"), Step(function="add", operand="tensor"), Step(function="multiply", operand="channel")]
+    ),
+    max_size=2, unique=True,
+).map(tuple)  # fmt: skip
+OUTPUTS = st.sampled_from([("fp16",), ("quantised",), ("fp16", "quantised")])
+
+
+def used_bytes(program: Program, config: MachineConfig) -> int:
+    bank = config.scratchpad.bank_bytes
+    return sum(ceil(size / bank) * bank for size in program.buffers_bytes.values())
+
+
+def result_bytes(elements: int, outputs: tuple[str, ...], config: MachineConfig) -> float:
+    return sum(elements * (16 if form == "fp16" else config.matrix.operand_bits) / 8 for form in outputs)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    m=st.integers(1, 300), k=st.integers(1, 700), n=st.integers(1, 300), batch=st.integers(1, 3), steps=STEPS, outputs=OUTPUTS,
+    weights=st.booleans(), config=MACHINES,
+)  # fmt: skip
+def test_matmul_never_beats_the_roofline(m, k, n, batch, steps, outputs, weights, config):
+    work = MatmulWork(m=m, k=k, n=n, batch=batch, steps=steps, outputs=outputs, weights=weights)
+    program = work.program(config)
+    result = run(program, config)
+    tiles = ceil(m / config.matrix.rows) * ceil(n / config.matrix.columns)
+    assert result.macs == batch * tiles * k * config.matrix.macs_per_clk
+    assert result.cycles >= work.macs / config.matrix.macs_per_clk
+    operands = batch * (m + n) * k * config.matrix.operand_bits / 8
+    assert result.loaded_bytes >= operands
+    assert result.cycles >= result.loaded_bytes / config.dma.bytes_per_clk
+    assert result.stored_bytes >= result_bytes(batch * m * n, outputs, config)
+    elements = batch * tiles * config.matrix.rows * config.matrix.columns
+    assert result.busy_clk["vector_fma"] >= batch * m * n * 32 / config.vector.bits_per_clk
+    assert result.busy_clk["vector_fma"] <= 40 * (elements + 2048 * batch * tiles) / config.vector.lanes
+    assert used_bytes(program, config) <= config.scratchpad.bytes
+
+
+def test_a_large_product_keeps_the_array_busy():
+    result = run(MatmulWork(m=4096, k=4096, n=4096).program(MACHINE), MACHINE)
+    assert 4096**3 / MACHINE.matrix.macs_per_clk / result.cycles > 0.99
+
+
+def test_an_inner_dimension_that_does_not_fit_is_streamed_in_chunks():
+    work = MatmulWork(m=32, k=100_000, n=64)
+    result = run(work.program(MACHINE), MACHINE)
+    assert result.busy_clk["matrix"] == 2 * 100_000
+    assert result.cycles < 1.1 * max(result.busy_clk["matrix"], result.busy_clk["dma_load"])
+
+
+def test_a_scratchpad_without_room_is_refused():
+    config = dataclasses.replace(MACHINE, matrix=MatrixConfig(rows=64, columns=64), scratchpad=ScratchpadConfig(size_kib=16))
+    with pytest.raises(ValueError, match="scratchpad.size_kib must hold two tiles of each operand, not 16"):
+        MatmulWork(m=64, k=64, n=64).program(config)
+
+
+@settings(max_examples=60, deadline=None)
+@given(elements=st.integers(1, 20_000), steps=STEPS, outputs=OUTPUTS, config=MACHINES)
+def test_elementwise_reads_and_writes_everything(elements, steps, outputs, config):
+    work = ElementwiseWork(elements=elements, steps=steps, outputs=outputs)
+    program = work.program(config)
+    result = run(program, config)
+    tensors = 1 + sum(step.operand == "tensor" for step in steps)
+    assert result.loaded_bytes >= 2 * elements * tensors
+    assert result.stored_bytes >= result_bytes(elements, outputs, config)
+    assert result.cycles >= result.loaded_bytes / config.dma.bytes_per_clk
+    assert result.busy_clk["vector_memory"] >= 16 * elements * tensors / config.vector.bits_per_clk
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    function=st.sampled_from(["softmax", "layer_norm", "rms_norm", "sum", "mean", "max"]), rows=st.integers(1, 100),
+    length=st.integers(1, 2000), outputs=OUTPUTS, config=st.sampled_from([MACHINE, MACHINE.baseline()]),
+)  # fmt: skip
+def test_rows_touch_every_element(function, rows, length, outputs, config):
+    outputs = ("fp16",) if function in ("sum", "mean", "max") else outputs
+    work = RowsWork(function=function, rows=rows, length=length, affine=function.endswith("norm"), outputs=outputs)
+    program = work.program(config)
+    result = run(program, config)
+    assert result.loaded_bytes >= 2 * rows * length
+    assert result.stored_bytes >= result_bytes(rows * work.result_length, outputs, config)
+    assert result.busy_clk["vector_memory"] >= 16 * rows * length / config.vector.bits_per_clk
+    assert used_bytes(program, config) <= config.scratchpad.bytes
+
+
+@pytest.mark.parametrize("length", [128, 197, 512, 4096])
+def test_softmax_evaluates_exp_once_an_element(length):
+    work = RowsWork(function="softmax", rows=64, length=length)
+    result = run(work.program(MACHINE), MACHINE)
+    evaluations = 64 * length / MACHINE.flex_sfu.lanes
+    assert evaluations <= result.busy_clk["flex_sfu"] <= 1.1 * evaluations + 256
+    baseline = run(work.program(MACHINE.baseline()), MACHINE.baseline())
+    assert baseline.busy_clk["flex_sfu"] == 0
+    assert baseline.cycles > result.cycles
+
+
+@pytest.mark.parametrize("taps", [9, 25, 49])
+@pytest.mark.parametrize("function", ["max", "average", "depthwise"])
+def test_windows_read_every_tap(function, taps):
+    work = WindowsWork(
+        function=function, positions=196, channels=96, taps=taps, input_positions=196, row_positions=14, halo_rows=2
+    )
+    program = work.program(MACHINE)
+    result = run(program, MACHINE)
+    assert result.busy_clk["vector_memory"] >= 196 * 96 * taps * 16 / MACHINE.vector.bits_per_clk
+    assert result.loaded_bytes >= 2 * 196 * 96
+    assert result.stored_bytes >= 2 * 196 * 96
+    assert used_bytes(program, MACHINE) <= MACHINE.scratchpad.bytes
+
+
+def test_movement_pays_for_short_runs():
+    long = run(MovementWork(runs=1, run_bytes=64_000).program(MACHINE), MACHINE)
+    short = run(MovementWork(runs=8000, run_bytes=8).program(MACHINE), MACHINE)
+    assert long.loaded_bytes >= 64_000
+    assert short.cycles > 3 * long.cycles
