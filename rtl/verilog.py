@@ -1,0 +1,82 @@
+"""Verilog text of a component: one file, hierarchy kept, equal modules written once, names stable."""
+
+import re
+
+from amaranth.back import rtlil
+from amaranth.back import verilog as _amaranth
+from amaranth.lib import wiring
+
+_MODULE = re.compile(r"^module (\\\S+)\n(.*?)^end\n", re.MULTILINE | re.DOTALL)
+_CELL = re.compile(r"^(\s*cell )(\\\S+)( \\\S+)$")
+_NUMBERED_PORT = re.compile(r"\\port\$\d+\$\d+")
+_INDEX = re.compile(r"(_?\d+|\$\d+)+$")
+
+
+def emit_verilog(component: wiring.Component, name: str) -> str:
+    """Verilog of ``component`` as module ``name``.
+
+    Amaranth writes a module for each instance; here instances with the same contents share one module, named
+    ``<name>_<submodule>`` without indices, so that an array's processing element is written (and synthesised) once.
+    The text depends on nothing but the component and the versions of Amaranth and its yosys.
+    """
+    text = _share_modules(rtlil.convert(component, name=name, emit_src=False), name)
+    return str(_amaranth._convert_rtlil_text(text, strip_internal_attrs=True))
+
+
+def _share_modules(text: str, top: str) -> str:
+    bodies = dict(_MODULE.findall(text))
+    shared: dict[str, str] = {}  # contents -> name of the module that has them
+    resolved: dict[str, tuple[str, dict[str, str]]] = {}  # Amaranth's module -> our name, renamed ports
+    written: list[str] = []
+
+    def resolve(module: str) -> tuple[str, dict[str, str]]:
+        if module not in resolved:
+            ports = {old: f"\\port${k}" for k, old in enumerate(dict.fromkeys(_NUMBERED_PORT.findall(_own(bodies[module]))))}
+            body = _rewrite(bodies[module], ports)
+            if body not in shared:
+                shared[body] = _free_name(module, top, set(shared.values()))
+                attribute = "attribute \\top 1\n" if shared[body] == f"\\{top}" else ""
+                written.append(f"{attribute}module {shared[body]}\n{body}end\n")
+            resolved[module] = (shared[body], ports)
+        return resolved[module]
+
+    def _own(body: str) -> str:
+        """The body without its cells, whose ports are other modules' business."""
+        return re.sub(r"^  cell \\.*?^  end\n", "", body, flags=re.MULTILINE | re.DOTALL)
+
+    def _rewrite(body: str, ports: dict[str, str]) -> str:
+        lines = []
+        child_ports: dict[str, str] = {}
+        for line in body.split("\n"):
+            cell = _CELL.match(line)
+            if cell and cell[2] in bodies:
+                child, child_ports = resolve(cell[2])
+                line = f"{cell[1]}{child}{cell[3]}"
+            elif line == "  end":
+                child_ports = {}
+            elif child_ports and line.startswith("    connect "):
+                _, port, value = line.strip().split(" ", 2)
+                line = f"    connect {child_ports.get(port, port)} {_rename(value, ports)}"
+            else:
+                line = _rename(line, ports)
+            lines.append(line)
+        return "\n".join(lines)
+
+    resolve(f"\\{top}")
+    return "\n".join(written)
+
+
+def _rename(text: str, ports: dict[str, str]) -> str:
+    return _NUMBERED_PORT.sub(lambda match: ports.get(match[0], match[0]), text) if ports else text
+
+
+def _free_name(module: str, top: str, taken: set[str]) -> str:
+    if module == f"\\{top}":
+        return module
+    leaf = _INDEX.sub("", module.rsplit(".", 1)[-1].removeprefix("\\"))
+    name = f"\\{top}_{leaf}"
+    number = 2
+    while name in taken:
+        name = f"\\{top}_{leaf}_{number}"
+        number += 1
+    return name

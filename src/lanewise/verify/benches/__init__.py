@@ -1,0 +1,1 @@
+"""Testbenches: one module a block, each with cocotb tests and a ``BENCH``."""

@@ -1,0 +1,21 @@
+"""The benches that there are."""
+
+import importlib
+
+from lanewise.errors import UserError
+from lanewise.verify.bench import Bench
+
+NAMES = ("address_decoder", "coefficient_table", "fp16_fma", "flex_sfu", "mac_array")
+"""Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
+
+
+def find_bench(name: str) -> Bench:
+    """The bench of a block.
+
+    Raises:
+        UserError: There is none of this name.
+    """
+    if name not in NAMES:
+        raise UserError(f"{name}: unknown bench; expected one of {', '.join(NAMES)}")
+    bench: Bench = importlib.import_module(f"lanewise.verify.benches.{name}").BENCH
+    return bench

@@ -1,0 +1,202 @@
+"""Build a component with Verilator and run a cocotb bench on it."""
+
+import dataclasses
+import fcntl
+import hashlib
+import importlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lanewise.files import write_json, write_text
+from lanewise.rtl.verilog import emit_verilog
+from lanewise.verify.bench import Bench, Case
+from lanewise.verify.toolchain import require_tools, tool_versions, verilator_environment
+
+TOP = "top"
+_BUILD_ARGS = (
+    "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-lint",
+    "--no-public-flat-rw", "-CFLAGS", "-O1", "--output-split", "20000",
+)  # fmt: skip
+_PORTS_PUBLIC = f'`verilator_config\npublic_flat_rw -module "{TOP}" -port "*"\n'
+_LOG_TAIL = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestResult:
+    """One cocotb test of one case."""
+
+    __test__ = False  # not a class of pytest tests
+
+    name: str
+    """``<bench>[<case>].<test>``."""
+    passed: bool
+    seconds: float
+    values_compared: int
+    clocks_compared: int
+    message: str
+    """Empty, or why it failed."""
+
+
+def run_case(
+    name: str, case: Case, *, seed: int, folder: Path, waves: bool = False, module: str | None = None,
+    bench: Bench | None = None,
+) -> list[TestResult]:  # fmt: skip
+    """Build the case's component (unless the same Verilog is already built), run the bench, collect its results.
+
+    Args:
+        name: Name of the bench; labels the results and the run's folder.
+        module: Python module with the cocotb tests; default ``lanewise.verify.benches.<name>``.
+        bench: Default: the module's ``BENCH``.
+        folder: Builds go to ``folder/builds/<hash>``, the run's log, Verilog (and waves) to ``folder/<name>-<label>``.
+        waves: Also record all ports and signals in ``dump.vcd`` of the run's folder (a separate, slower build).
+
+    Raises:
+        UserError: A system tool is missing.
+        RuntimeError: Verilator or the C++ compiler fails; the end of its log is in the message.
+    """
+    require_tools()
+    module = module or f"lanewise.verify.benches.{name}"
+    bench = bench or importlib.import_module(module).BENCH
+    folder = folder.resolve()
+    verilog = emit_verilog(bench.component(case.config), TOP)
+    executable = _build(verilog, folder / "builds", waves)
+    run_folder = folder / f"{name}-{case.label}"
+    with _locked(folder / f".{name}-{case.label}.lock"):
+        shutil.rmtree(run_folder, ignore_errors=True)
+        run_folder.mkdir(parents=True)
+        write_text(run_folder / f"{TOP}.v", verilog)
+        write_json(run_folder / "case.json", {"config": dataclasses.asdict(case.config), "parameters": dict(case.parameters)})
+        started = time.perf_counter()
+        _simulate(executable, run_folder, module, case, seed, waves)
+        return _collect(run_folder, f"{name}[{case.label}]", time.perf_counter() - started)
+
+
+def _build(verilog: str, builds: Path, waves: bool) -> Path:
+    """The simulator of this Verilog. Complete or absent: a killed build leaves only a temporary folder."""
+    from cocotb_tools.runner import VerilatorControlFile, get_runner
+
+    key = json.dumps([verilog, _BUILD_ARGS, _PORTS_PUBLIC, waves, sorted(tool_versions().items())])
+    build = builds / hashlib.sha256(key.encode()).hexdigest()[:20]
+    with _locked(builds / f".{build.name}.lock"):
+        if (build / TOP).exists():
+            return build / TOP
+        for leftover in builds.glob(f".{build.name}.tmp*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary = Path(tempfile.mkdtemp(dir=builds, prefix=f".{build.name}.tmp"))
+        write_text(temporary / f"{TOP}.v", verilog)
+        write_text(temporary / "ports.vlt", _PORTS_PUBLIC)
+        log = temporary / "build.log"
+        try:
+            with verilator_environment(), _quiet():
+                get_runner("verilator").build(
+                    sources=[temporary / f"{TOP}.v", VerilatorControlFile(temporary / "ports.vlt")],
+                    hdl_toplevel=TOP, build_dir=temporary / "obj", build_args=list(_BUILD_ARGS), always=True,
+                    waves=waves, timescale=("1ns", "1ps"), log_file=log,
+                )  # fmt: skip
+        except (RuntimeError, SystemExit) as error:
+            raise RuntimeError(f"Verilator build failed ({error}):\n{_tail(log)}") from None
+        (temporary / "obj" / TOP).rename(temporary / TOP)
+        shutil.rmtree(temporary / "obj")
+        shutil.rmtree(build, ignore_errors=True)
+        temporary.rename(build)
+    return build / TOP
+
+
+def _simulate(executable: Path, run_folder: Path, module: str, case: Case, seed: int, waves: bool) -> None:
+    from cocotb_tools.runner import get_runner
+
+    tests = rf"\.({'|'.join(case.tests)})(/|$)" if case.tests else None
+
+    environment = {"LANEWISE_RUN": str(run_folder), "COCOTB_ANSI_OUTPUT": "0", "COCOTB_REWRITE_ASSERTION_FILES": ""}
+    with verilator_environment(), _quiet():
+        try:
+            get_runner("verilator").test(
+                test_module=module, hdl_toplevel=TOP, hdl_toplevel_lang="verilog", seed=seed, waves=waves, test_filter=tests,
+                build_dir=executable.parent, test_dir=run_folder, results_xml=str(run_folder / "results.xml"),
+                extra_env=environment, timescale=("1ns", "1ps"), log_file=run_folder / "run.log",
+            )  # fmt: skip
+        except (RuntimeError, SystemExit):
+            pass  # what went wrong is in results.xml, or in its absence
+
+
+def _collect(run_folder: Path, label: str, seconds: float) -> list[TestResult]:
+    counts: dict[str, list[int]] = {}
+    if (report := run_folder / "compared.jsonl").exists():
+        for line in report.read_text().splitlines():
+            entry = json.loads(line)
+            total = counts.setdefault(entry["test"], [0, 0])
+            total[0] += entry["values"]
+            total[1] += entry["clocks"]
+    try:
+        cases = list(ElementTree.parse(run_folder / "results.xml").iter("testcase"))
+    except (OSError, ElementTree.ParseError):
+        cases = []
+    if not cases:
+        message = f"the simulation ended without results:\n{_tail(run_folder / 'run.log')}"
+        return [_failure(label, seconds, message)]
+    results = []
+    for case in cases:
+        test = case.attrib["name"]
+        values, clocks = counts.get(test, [0, 0])
+        message = _message(case)
+        if not message and values + clocks == 0:
+            message = "the test compared nothing"
+        results.append(
+            TestResult(
+                name=f"{label}.{test}", passed=not message, seconds=float(case.attrib.get("time", 0)),
+                values_compared=values, clocks_compared=clocks, message=message,
+            )
+        )  # fmt: skip
+    return results
+
+
+def _failure(name: str, seconds: float, message: str) -> TestResult:
+    return TestResult(
+        name=name, passed=False, seconds=seconds, values_compared=0, clocks_compared=0, message=message
+    )
+
+
+def _message(case: Any) -> str:
+    for kind in ("failure", "error", "skipped"):
+        if (found := case.find(kind)) is not None:
+            text = found.attrib.get("error_msg") or found.attrib.get("message") or found.text or kind
+            return str(text).strip()
+    return ""
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]) if log.exists() else "(no log)"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock between processes; the system drops it when its holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the runner's commentary off the log; failures carry their own text."""
+    logger = logging.getLogger("Verilator")
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        logger.setLevel(logging.INFO)

@@ -1,0 +1,75 @@
+"""Run benches by name and add up what they compared."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lanewise.config import MachineConfig
+from lanewise.verify.registry import NAMES, find_bench
+from lanewise.verify.runner import TestResult, run_case
+from lanewise.verify.toolchain import require_tools
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyResult:
+    """Outcome of a verification run."""
+
+    tests: tuple[TestResult, ...]
+    seed: int
+
+    @property
+    def passed(self) -> int:
+        """Number of tests that passed."""
+        return sum(test.passed for test in self.tests)
+
+    @property
+    def failed(self) -> int:
+        """Number of tests that failed."""
+        return len(self.tests) - self.passed
+
+    @property
+    def values_compared(self) -> int:
+        """Values of the RTL held against a golden model."""
+        return sum(test.values_compared for test in self.tests)
+
+    @property
+    def clocks_compared(self) -> int:
+        """Clock counts of the RTL held against the simulator."""
+        return sum(test.clocks_compared for test in self.tests)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys of ``lanewise verify --json``."""
+        return {
+            "passed": self.passed, "failed": self.failed, "values_compared": self.values_compared,
+            "clocks_compared": self.clocks_compared, "seed": self.seed,
+            "tests": [dataclasses.asdict(test) for test in self.tests],
+        }  # fmt: skip
+
+
+def verify(
+    names: Sequence[str], config: MachineConfig, *, full: bool = False, seed: int = 1,
+    folder: Path = Path("build/verify"), progress: Callable[[str], None] = lambda text: None, waves: bool = False,
+) -> VerifyResult:  # fmt: skip
+    """Run the benches of some blocks, or of all, on designs made for a machine.
+
+    Args:
+        names: Names of benches; none means all.
+        full: The slower, wider set of configurations and stimuli.
+        seed: Seeds every random choice; the same seed gives the same run.
+        folder: Builds and logs; a build is used again while its Verilog is the same.
+        progress: Called with one line before each case.
+        waves: Record ``dump.vcd`` in each run's folder.
+
+    Raises:
+        UserError: A name is unknown, or a system tool is missing.
+    """
+    benches = {name: find_bench(name) for name in names or NAMES}
+    require_tools()
+    tests: list[TestResult] = []
+    for name, bench in benches.items():
+        for case in bench.cases(config, full):
+            progress(f"{name}[{case.label}]")
+            tests += run_case(name, case, seed=seed, folder=folder, waves=waves)
+    return VerifyResult(tests=tuple(tests), seed=seed)
