@@ -1,0 +1,50 @@
+"""When the MAC array delivers: clocks only, no values (those are :mod:`lanewise.models.mac_array`)."""
+
+from collections.abc import Sequence
+
+from lanewise.config import MatrixConfig
+
+
+def mac_array_starts_clk(k_steps: Sequence[int], config: MatrixConfig) -> list[int]:
+    """Edge that accepts the first step of each tile, tiles of ``k_steps[j]`` steps back to back, without stalls.
+
+    Edges count from the first tile's. A step is accepted at one edge and accumulated at the next or later: the
+    first step of a tile waits until the drain registers take the tile before it, and they take it one clock after
+    its last step is accumulated, ``rows`` clocks after the one before at the earliest.
+
+    >>> mac_array_starts_clk([2, 2, 2, 9, 9], MatrixConfig(rows=4, columns=4))
+    [0, 2, 4, 8, 20]
+    """
+    return _tiles(k_steps, config)[0]
+
+
+def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
+    """Clocks from the edge that accepts the first step to the edge that hands over the last row, without stalls.
+
+    The RTL takes exactly as many (``lanewise verify mac_array``).
+
+    Args:
+        k_steps: Steps of each tile, in order.
+
+    Raises:
+        ValueError: There is no tile, or a tile has no step.
+
+    >>> mac_array_clk([10], MatrixConfig(rows=4, columns=4))
+    15
+    """
+    return _tiles(k_steps, config)[1] + config.rows
+
+
+def _tiles(k_steps: Sequence[int], config: MatrixConfig) -> tuple[list[int], int]:
+    """Start of each tile, and the edge at which the drain registers take the last one."""
+    if not k_steps or min(k_steps) < 1:
+        raise ValueError(f"k_steps must be one or more tiles of at least 1 step, not {list(k_steps)!r}")
+    starts = []
+    accumulated = 0  # edge of the last accumulated step; 0 when there is none, as the first is accumulated at 1
+    load = 1 - config.rows  # edge at which the drain registers took the tile before
+    for k in k_steps:
+        starts.append(accumulated)
+        first = max(accumulated + 1, load)
+        accumulated = first + k - 1
+        load = max(accumulated + config.latency_clk - 2, load + config.rows)
+    return starts, load
