@@ -55,8 +55,8 @@ def trace_model(
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json.gz"
     if path.exists():
         try:
-            return Graph.from_json(gzip.decompress(path.read_bytes()).decode(), str(path))
-        except (UserError, OSError, EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
+            return Graph.from_json(gzip.decompress(path.read_bytes()).decode())
+        except (ValueError, OSError, EOFError, gzip.BadGzipFile) as error:
             print(f"lanewise: {path}: unreadable trace ({error}); tracing anew", file=sys.stderr)
     if progress is not None:
         progress(f"tracing {model}")

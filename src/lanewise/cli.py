@@ -176,22 +176,23 @@ def report(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns its exit status: 0 done, 1 a failure of ours, 2 bad input."""
-    import click
-
+    click_error = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:
         status = app(arguments, standalone_mode=False)
     except UserError as error:
         print(f"lanewise: {error}", file=sys.stderr)
         return 2
-    except click.ClickException as error:
-        print(f"lanewise: {error.format_message()}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("lanewise: interrupted; what was finished is kept", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         return 1
+    except Exception as error:
+        if not isinstance(error, click_error):
+            raise
+        print(f"lanewise: {' '.join(error.format_message().split())}", file=sys.stderr)  # type: ignore[attr-defined]
+        return 2
     return status if isinstance(status, int) else 0
 
 

@@ -1,0 +1,34 @@
+"""Results on a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_simulation(values: dict[str, Any], rows: int = 12) -> None:
+    """Print headline, units and the longest operators of ``Simulation.as_dict()``."""
+    console = Console()
+    console.print(
+        f"[bold]{values['model']}[/]: {values['cycles']:,} cycles ({values['milliseconds']:.3f} ms), "
+        f"baseline {values['baseline_cycles']:,} cycles: [bold]{values['speedup']:.3f}x[/]"
+    )
+    console.print(f"baseline: {values['baseline']}; config {values['config_hash']}", style="dim")
+    console.print(f"{values['macs'] / 1e9:.3f} GMAC, {values['bytes'] / 1e6:.1f} MB moved, array efficiency {values['matrix_efficiency']:.1%}")
+    units = Table("unit", "busy", "busy in the baseline")
+    for unit, share in values["utilisation"].items():
+        units.add_row(unit, f"{share:.1%}", f"{values['baseline_utilisation'][unit]:.1%}")
+    console.print(units)
+    table = Table("kind of operator", "cycles", "baseline cycles")
+    for kind, cycles in values["cycles_by_kind"].items():
+        table.add_row(kind, f"{cycles:,}", f"{values['baseline_cycles_by_kind'].get(kind, 0):,}")
+    console.print(table)
+    table = Table("longest operators", "kind", "functions", "unit", "cycles", "baseline cycles")
+    for operator in sorted(values["operators"], key=lambda o: -o["baseline_cycles"])[:rows]:
+        table.add_row(
+            operator["name"], operator["kind"], " ".join(operator["functions"]), operator["unit"], f"{operator['cycles']:,}",
+            f"{operator['baseline_cycles']:,}",
+        )  # fmt: skip
+    console.print(table)
+    for name in values["unmapped"]:
+        console.print(f"[red]unmapped, priced as the documented fallback: {name}[/]")
