@@ -127,10 +127,17 @@ def work_cost(work: Work, config: MachineConfig) -> Run:
     return run(work.program(config), config)
 
 
-def network_cost(lowered: Lowered, config: MachineConfig) -> NetworkCost:
-    """Run every task of a network on ``config``'s machine."""
-    costs = []
-    for task in lowered.tasks:
+def network_cost(lowered: Lowered, config: MachineConfig, *, like: NetworkCost | None = None) -> NetworkCost:
+    """Run every task of a network on ``config``'s machine.
+
+    ``like`` is the cost on the same machine with Flex-SFU, for ``config`` without: a task that does not use the unit is the
+    same Program on both, and is not run again.
+    """
+    costs: list[OperatorCost] = []
+    for index, task in enumerate(lowered.tasks):
+        if like is not None and not like.costs[index].busy_clk["flex_sfu"]:
+            costs.append(like.costs[index])
+            continue
         try:
             result = work_cost(task.work, config)
         except ValueError as error:
@@ -158,7 +165,7 @@ def simulate(
     if progress is not None:
         progress(f"{graph.model}: {len(lowered.tasks)} tasks")
     machine = network_cost(lowered, config)
-    baseline = machine if not config.flex_sfu.enabled else network_cost(lowered, config.baseline())
+    baseline = network_cost(lowered, config.baseline(), like=machine)
     return Simulation(model=graph.model, machine=machine, baseline=baseline, unmapped=lowered.unmapped)
 
 

@@ -7,7 +7,7 @@ the DMA's descriptors gather each output pixel's patch (implicit im2col), ``kern
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import ceil
 
 from lanewise.config import MachineConfig
@@ -48,6 +48,15 @@ class MatmulWork:
             ValueError: The scratchpad does not hold two tiles of each operand.
         """
         return _Nest(self, config).program()
+
+
+@lru_cache(maxsize=4096)
+def _epilogue_kernel(config: MachineConfig, weights: bool, steps: tuple[Step, ...], outputs: tuple[str, ...]) -> VectorKernel:
+    """The strip code of an epilogue: it does not depend on the product's size. Not to be changed by who gets it."""
+    nest = _Nest(MatmulWork(m=1, k=1, n=1, weights=weights, steps=steps, outputs=outputs), config)
+    return best_kernel(
+        config, nest.rows * nest.columns, nest.epilogue, prepare=nest.column_registers, multiple=nest.columns, widest_bits=32
+    )
 
 
 class _Nest:
@@ -145,10 +154,7 @@ class _Nest:
     @cached_property
     def kernel(self) -> VectorKernel:
         """Vector code for a strip of accumulators."""
-        elements = self.rows * self.columns
-        return best_kernel(
-            self.config, elements, self.epilogue, prepare=self.column_registers, multiple=self.columns, widest_bits=32
-        )
+        return _epilogue_kernel(self.config, self.work.weights, self.work.steps, self.work.outputs)
 
     @property
     def setup(self) -> tuple[Instruction, ...]:

@@ -103,11 +103,11 @@ def _best(work: RowsWork, config: MachineConfig, rows: int) -> tuple[list[Instru
             clocks = run(strip_program(kernel, ceil(rows / ways)), config).cycles
             if best is None or clocks < best[0]:
                 best = (clocks, kernel.setup, tuple(kernel.code), ways)
+    if work.function == "softmax" and (split := _split(work, config, rows)) is not None and (best is None or split[0] < best[0]):
+        best = split
     if best is None:
         kernel, nodes = _long_row(work, config)
         return kernel.setup, nodes, 1
-    if work.function == "softmax" and (split := _split(work, config, rows)) is not None and split[0] < best[0]:
-        return split[1:]
     return best[1:]
 
 
