@@ -1,45 +1,71 @@
 """Output-stationary array of integer multiply-accumulates."""
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from lanewise.config import MatrixConfig
+from lanewise.rtl.verilog import shared_instance
 
 
 class MacPe(wiring.Component):
     """Processing element: one multiplier, one accumulator, one drain register.
 
-    Every clock ``accumulator <= (0 if clear else accumulator) + a * w``: the array's edge offers ``a = 0`` when
-    there is no step, so the accumulator needs no enable. Data registers have no reset: ``clear`` starts them.
+    Every clock ``accumulator <= (0 if clear else accumulator) + (a * w + bias if step else 0)``. The biased product
+    is Baugh and Wooley's array of partial products without its two constants (IEEE Trans. Computers C-22, 1973): it
+    is never negative, so that the upper bits of the accumulator only count carries and no sign is extended. The
+    array takes ``bias`` times the number of steps off once per column. Neither register has an enable or a reset:
+    ``step`` low adds nothing, ``clear`` starts a sum.
 
     Members
     -------
-    a, w : ``In(signed(operand_bits))``
-        Operands, registered at the array's edge.
+    clk : ``In(1)``
+        Clock.
+    a, w : ``In(operand_bits)``
+        Operands, two's complement, registered at the array's edge.
+    step : ``In(1)``
+        There is a step to accumulate.
     clear : ``In(1)``
         Restart the sum.
     load : ``In(1)``
         Copy the accumulator into the drain register.
     shift : ``In(1)``
         Take ``below`` into the drain register.
-    below, drain : ``In(signed(32))``, ``Out(signed(32))``
+    below, drain : ``In(32)``, ``Out(32)``
         Drain registers of the next row and of this one.
     """
 
     def __init__(self, config: MatrixConfig) -> None:
-        operand, accumulator = signed(config.operand_bits), signed(config.accumulator_bits)
+        self.config = config
+        operand, accumulator = unsigned(config.operand_bits), unsigned(config.accumulator_bits)
         super().__init__({
-            "a": In(operand), "w": In(operand), "clear": In(1), "load": In(1), "shift": In(1),
-            "below": In(accumulator), "drain": Out(accumulator),
+            "clk": In(1), "a": In(operand), "w": In(operand), "step": In(1), "clear": In(1), "load": In(1),
+            "shift": In(1), "below": In(accumulator), "drain": Out(accumulator),
         })  # fmt: skip
+
+    @staticmethod
+    def bias(config: MatrixConfig) -> int:
+        """What a step adds beyond ``a * w``: 2**(2b-1) - 2**b for ``b`` operand bits, the greatest -``a * w`` and more.
+
+        >>> MacPe.bias(MatrixConfig(operand_bits=4))
+        112
+        """
+        return (1 << (2 * config.operand_bits - 1)) - (1 << config.operand_bits)
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        accumulator = Signal.like(self.drain, reset_less=True)
-        drain = Signal.like(self.drain, reset_less=True)
-        m.d.comb += self.drain.eq(drain)
-        m.d.sync += accumulator.eq(Mux(self.clear, 0, accumulator) + self.a * self.w)
+        m.domains.sync = ClockDomain(reset_less=True, local=True)
+        m.d.comb += ClockSignal().eq(self.clk)
+        top = self.config.operand_bits - 1
+        partial = []
+        for i, w in enumerate(self.w):
+            bits = [~(a & w) if (i == top) != (j == top) else a & w for j, a in enumerate(self.a)]
+            partial.append(Cat(bit & self.step for bit in bits) << i)
+        product = Signal(2 * self.config.operand_bits)
+        accumulator = Signal(self.config.accumulator_bits)
+        drain = Signal(self.config.accumulator_bits)
+        m.d.comb += [product.eq(sum(partial)), self.drain.eq(drain)]
+        m.d.sync += accumulator.eq(Mux(self.clear, 0, accumulator) + product)
         with m.If(self.load):
             m.d.sync += drain.eq(accumulator)
         with m.Elif(self.shift):
@@ -87,13 +113,14 @@ class MacArray(wiring.Component):
         restart = Signal(init=1)  # the next step begins a tile
         left = Signal(range(rows + 1))  # rows in the drain registers
 
-        free, hold, go, load, shift = Signal(), Signal(), Signal(), Signal(), Signal()
+        free, hold, go, load, shift, clear = (Signal(name=n) for n in ("free", "hold", "go", "load", "shift", "clear"))
         m.d.comb += [
             free.eq((left == 0) | ((left == 1) & self.o.ready)),
             hold.eq(full & ~free),
+            go.eq(valid & ~hold),
+            clear.eq(restart & ~hold),
             load.eq(full & free),
             shift.eq(self.o.valid & self.o.ready),
-            go.eq(valid & ~hold),
             self.i.ready.eq(~valid | ~hold),
             self.o.valid.eq(left != 0),
             self.o.p.last.eq(left == 1),
@@ -109,16 +136,22 @@ class MacArray(wiring.Component):
         with m.Elif(shift):
             m.d.sync += left.eq(left - 1)
 
-        below = [0] * columns
+        # what the elements' biased products add up to, kept as the elements keep their sums
+        bias = Signal(self.config.accumulator_bits, reset_less=True)
+        bias_drained = Signal.like(bias, reset_less=True)
+        m.d.sync += bias.eq(Mux(clear, 0, bias) - Mux(go, MacPe.bias(self.config), 0))
+        with m.If(load):
+            m.d.sync += bias_drained.eq(bias)
+
+        element = MacPe(self.config)
+        below = [Const(0, self.config.accumulator_bits)] * columns
         for r in reversed(range(rows)):
-            a = Signal(signed(self.config.operand_bits), name=f"a_{r}")
-            m.d.comb += a.eq(Mux(go, step.a[r], 0))
             for c in range(columns):
-                m.submodules[f"pe_{r}_{c}"] = pe = MacPe(self.config)
-                m.d.comb += [
-                    pe.a.eq(a), pe.w.eq(step.w[c]), pe.clear.eq(restart & ~hold), pe.load.eq(load),
-                    pe.shift.eq(shift), pe.below.eq(below[c]),
-                ]  # fmt: skip
-                below[c] = pe.drain
-        m.d.comb += [self.o.p.row[c].eq(below[c]) for c in range(columns)]
+                drain = Signal(self.config.accumulator_bits, name=f"drain_{r}_{c}")
+                m.submodules[f"pe_{r}_{c}"] = shared_instance(
+                    element, "pe", clk=ClockSignal(), a=step.a[r].as_unsigned(), w=step.w[c].as_unsigned(), step=go,
+                    clear=clear, load=load, shift=shift, below=below[c], drain=drain,
+                )  # fmt: skip
+                below[c] = drain
+        m.d.comb += [self.o.p.row[c].eq(below[c] + bias_drained) for c in range(columns)]
         return m
