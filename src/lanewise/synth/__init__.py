@@ -1,0 +1,25 @@
+"""Area by block: yosys maps the generated Verilog to a standard-cell library. See docs/area.md."""
+
+from lanewise.synth.block import Block
+from lanewise.synth.component import Synthesis, Synthesiser
+from lanewise.synth.int8 import Int8Comparison, compare_int8, equal_area_int8
+from lanewise.synth.liberty import Liberty, load_liberty
+from lanewise.synth.machine import SynthResult, synthesise
+from lanewise.synth.segments import SegmentArea, sweep_segments
+from lanewise.synth.yosys import SynthesisError
+
+__all__ = [
+    "Block",
+    "Int8Comparison",
+    "Liberty",
+    "SegmentArea",
+    "SynthResult",
+    "Synthesis",
+    "SynthesisError",
+    "Synthesiser",
+    "compare_int8",
+    "equal_area_int8",
+    "load_liberty",
+    "sweep_segments",
+    "synthesise",
+]
