@@ -1,7 +1,9 @@
-"""The functions that Flex-SFU approximates, as real numbers: PyTorch in float64, with the interval and the tails of a fit."""
+"""The functions that Flex-SFU approximates, as real numbers: PyTorch in float64, with the range and the tails of a fit."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -16,43 +18,85 @@ Tail: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A function of one real variable.
+    """A function of one real variable, and how its fit is bounded.
 
-    ``left`` and ``right`` are the asymptotes to which a fit's tails are pinned; where there is none, the tail is the fitted line of the
-    outermost segment.
+    A fit's tail lies on the asymptote where there is one. Where there is none, the tail continues the line of the
+    outermost segment inside the range.
+
+    Raises:
+        ValueError: The range is empty or not finite.
     """
 
     name: str
     torch: Callable[[torch.Tensor], torch.Tensor]
+    """The reference: float64 in, float64 out, element by element."""
     range: tuple[float, float]
-    """Interval over which a fit's error counts."""
+    """Interval over which a fit's error counts, unless another is asked for."""
     left: Tail | None = None
+    """Asymptote towards minus infinity."""
     right: Tail | None = None
+    """Asymptote towards plus infinity."""
+    source: str = ""
+    """Where the function was defined."""
+
+    def __post_init__(self) -> None:
+        low, high = self.range
+        if not (isfinite(low) and isfinite(high) and low < high):
+            raise ValueError(f"range must be two finite numbers, the smaller first, not {self.range!r}")
 
     def __call__(self, x: Reals) -> Reals:
         """Values in float64, shape of ``x``."""
-        result: Reals = self.torch(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64))).numpy()
+        result: Reals = self.torch(torch.from_numpy(np.array(x, dtype=np.float64))).numpy()
         return result
 
 
-ZERO, ONE, IDENTITY = (0.0, 0.0), (0.0, 1.0), (1.0, 0.0)
+_ZERO, _ONE, _MINUS_ONE, _IDENTITY = (0.0, 0.0), (0.0, 1.0), (0.0, -1.0), (1.0, 0.0)
+_WIDE = (-8.0, 8.0)
+_GELU = "Hendrycks and Gimpel, arXiv 1606.08415"
 
-FUNCTIONS: Mapping[str, Function] = {
-    function.name: function
-    for function in (
-        Function(name="gelu", torch=F.gelu, range=(-8, 8), left=ZERO, right=IDENTITY),
-        Function(name="gelu_tanh", torch=lambda x: F.gelu(x, approximate="tanh"), range=(-8, 8), left=ZERO, right=IDENTITY),
-        Function(name="silu", torch=F.silu, range=(-8, 8), left=ZERO, right=IDENTITY),
-        Function(name="sigmoid", torch=torch.sigmoid, range=(-8, 8), left=ZERO, right=ONE),
-        Function(name="tanh", torch=torch.tanh, range=(-8, 8), left=(0.0, -1.0), right=ONE),
-        Function(name="exp", torch=torch.exp, range=(-10, 0.1), left=ZERO),
-        Function(name="mish", torch=F.mish, range=(-8, 8), left=ZERO, right=IDENTITY),
-        Function(name="softplus", torch=F.softplus, range=(-8, 8), left=ZERO, right=IDENTITY),
-        Function(name="hardswish", torch=F.hardswish, range=(-8, 8), left=ZERO, right=IDENTITY),
-        Function(name="erf", torch=torch.erf, range=(-8, 8), left=(0.0, -1.0), right=ONE),
-        Function(name="elu", torch=F.elu, range=(-8, 8), left=(0.0, -1.0), right=IDENTITY),
-        Function(name="reciprocal", torch=torch.reciprocal, range=(1, 2)),
-        Function(name="rsqrt", torch=torch.rsqrt, range=(1, 4)),
-    )
-}
-"""By name. ``exp`` has the range of softmax, whose operand is never positive; ``reciprocal`` and ``rsqrt`` that of a significand."""
+_ALL = (
+    Function(name="gelu", torch=F.gelu, range=_WIDE, left=_ZERO, right=_IDENTITY, source=f"{_GELU}: x Phi(x), by erf"),
+    Function(
+        name="gelu_tanh", torch=lambda x: F.gelu(x, approximate="tanh"), range=_WIDE, left=_ZERO, right=_IDENTITY,
+        source=f"{_GELU}: its approximation by tanh",
+    ),
+    Function(
+        name="silu", torch=F.silu, range=_WIDE, left=_ZERO, right=_IDENTITY,
+        source="Elfwing, Uchibe, Doya, arXiv 1702.03118: x sigmoid(x)",
+    ),
+    Function(name="sigmoid", torch=torch.sigmoid, range=_WIDE, left=_ZERO, right=_ONE, source="1 / (1 + exp(-x))"),
+    Function(name="tanh", torch=torch.tanh, range=_WIDE, left=_MINUS_ONE, right=_ONE, source="hyperbolic tangent"),
+    Function(
+        name="exp", torch=torch.exp, range=(-10.0, 0.1), left=_ZERO,
+        source="softmax's numerator after the subtraction of the maximum: x <= 0. Range: Reggiani et al., arXiv 2305.04546",
+    ),
+    Function(
+        name="mish", torch=F.mish, range=_WIDE, left=_ZERO, right=_IDENTITY,
+        source="Misra, arXiv 1908.08681: x tanh(softplus(x))",
+    ),
+    Function(
+        name="softplus", torch=F.softplus, range=_WIDE, left=_ZERO, right=_IDENTITY,
+        source="Dugas et al., NIPS 2000: log(1 + exp(x))",
+    ),
+    Function(
+        name="hardswish", torch=F.hardswish, range=_WIDE, left=_ZERO, right=_IDENTITY,
+        source="Howard et al., arXiv 1905.02244: x relu6(x + 3) / 6",
+    ),
+    Function(
+        name="hardsigmoid", torch=F.hardsigmoid, range=_WIDE, left=_ZERO, right=_ONE,
+        source="Howard et al., arXiv 1905.02244: relu6(x + 3) / 6",
+    ),
+    Function(name="erf", torch=torch.erf, range=_WIDE, left=_MINUS_ONE, right=_ONE, source="error function"),
+    Function(
+        name="elu", torch=F.elu, range=_WIDE, left=_MINUS_ONE, right=_IDENTITY,
+        source="Clevert, Unterthiner, Hochreiter, arXiv 1511.07289, alpha = 1",
+    ),
+    Function(name="reciprocal", torch=torch.reciprocal, range=(1.0, 2.0), source="1 / x of a significand"),
+    Function(
+        name="rsqrt", torch=torch.rsqrt, range=(1.0, 4.0),
+        source="1 / sqrt(x) of a significand; the factor of 2 up to 4 takes the odd exponent",
+    ),
+)  # fmt: skip
+
+FUNCTIONS: Mapping[str, Function] = MappingProxyType({function.name: function for function in _ALL})
+"""By name. Below its range exp's tail is 0, so softmax gives 0 to what lies more than 10 under the maximum."""
