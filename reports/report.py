@@ -1,0 +1,125 @@
+"""The report: one HTML page that needs nothing else, and the same numbers as CSV and JSON."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from lanewise.config import MachineConfig
+from lanewise.files import write_json, write_text
+from lanewise.mapping.lower import FALLBACK_STEPS
+from lanewise.models.fit import fit
+from lanewise.models.functions import FUNCTIONS
+from lanewise.reports import plots
+from lanewise.reports.study import gather
+
+CURVES = ("gelu", "silu", "tanh", "sigmoid", "exp", "mish")
+"""Functions whose error is drawn."""
+
+
+def write_report(
+    models: Sequence[str],
+    config: MachineConfig,
+    out: Path,
+    *,
+    sentences: int = 256,
+    seed: int = 0,
+    allow_unmapped: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Write ``index.html``, ``report.json`` and CSV tables to ``out``; returns what the JSON holds.
+
+    Raises:
+        UserError: A model is bad input, or ``out`` cannot be written.
+    """
+    data = gather(models, config, sentences=sentences, seed=seed, allow_unmapped=allow_unmapped, progress=progress)
+    progress("drawing")
+    page = render(data, config)
+    write_json(out / "report.json", data)
+    for name, rows in _tables(data).items():
+        write_text(out / f"{name}.csv", _csv(rows))
+    write_text(out / "index.html", page)  # last: a page stands for a whole report
+    return data
+
+
+def render(data: dict[str, Any], config: MachineConfig) -> str:
+    """The page for gathered data."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["count"] = lambda value: f"{value:,.0f}"
+    environment.filters["small"] = lambda value: f"{value:.2e}"
+    environment.filters["fixed"] = lambda value, digits=2: f"{value:,.{digits}f}"
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
+    template = environment.from_string((files("lanewise.reports") / "templates" / "report.html").read_text(encoding="utf-8"))
+    return template.render(data=data, pictures=_pictures(data, config), fallback=[step.function for step in FALLBACK_STEPS])
+
+
+def _pictures(data: dict[str, Any], config: MachineConfig) -> dict[str, Any]:
+    networks = {}
+    for network in data["networks"]:
+        bars = [("with Flex-SFU", network["cycles_by_kind"]), ("baseline", network["baseline_cycles_by_kind"])]
+        shares = {"with Flex-SFU": network["utilisation"], "baseline": network["baseline_utilisation"]}
+        networks[network["model"]] = {
+            "kinds": plots.stacked_cycles(bars, f"{network['model']}: cycles by kind of operator"),
+            "units": plots.grouped_shares(shares, f"{network['model']}: how busy each unit is"),
+        }
+    lanes = {n["model"]: ([row["lanes"] for row in n["lanes"]], [row["speedup"] for row in n["lanes"]]) for n in data["networks"]}
+    fits = {}
+    for name in CURVES:
+        rows = [row for row in data["fits"] if row["function"] == name and row["format"] == "fp16"]
+        fits[name] = ([row["segments"] for row in rows], [row["mse"] for row in rows])
+    area = {path: block["area_um2"] for path, block in data["area"]["blocks"].items()}
+    sweep = data["segments_area"]
+    series = {
+        "decoder and table": ([r["segments"] for r in sweep], [r["without_multiply_adds_um2"] / 1e3 for r in sweep]),
+        "with multiply-adds": ([r["segments"] for r in sweep], [r["area_um2"] / 1e3 for r in sweep]),
+    }
+    return {
+        "networks": networks,
+        "lanes": plots.lines(lanes, title="speedup of Flex-SFU against vector lanes, array unchanged", x="32-bit lanes", y="speedup"),
+        "fits": plots.lines(fits, title="FP16 error of the fitted tables", x="segments", y="MSE", log=True),
+        "curves": plots.error_curves(
+            {name: _error_curve(name, config.flex_sfu.segments) for name in CURVES}, f"error of the returned bits, {config.flex_sfu.segments} segments"
+        ),
+        "area": plots.area_bars(area, f"area by block, {data['area']['library']}, {data['area']['node']}"),
+        "segments": plots.lines(series, title="area of Flex-SFU against its segments", x="segments", y="area, thousand um2"),
+    }  # fmt: skip
+
+
+def _error_curve(name: str, segments: int) -> tuple[Any, Any]:
+    low, high = FUNCTIONS[name].range
+    x = np.linspace(low, high, 1500).astype(np.float16).astype(np.float64)
+    return x, fit(name, segments=segments).evaluate(x) - FUNCTIONS[name](x)
+
+
+def _tables(data: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    headline = [
+        {key: network[key] for key in ("model", "cycles", "baseline_cycles", "flex_sfu_speedup", "int4_speedup", "both_speedup", "macs", "bytes")}
+        for network in data["networks"]
+    ]  # fmt: skip
+    operators = [
+        {"model": network["model"], **{key: row[key] for key in ("name", "kind", "unit", "cycles", "baseline_cycles", "macs", "bytes")}}
+        for network in data["networks"]
+        for row in network["operators"]
+    ]  # fmt: skip
+    return {
+        "networks": headline,
+        "operators": operators,
+        "area": [{"path": path, **block} for path, block in data["area"]["blocks"].items()],
+        "fits": [{**row, "range": f"{row['range'][0]} {row['range'][1]}"} for row in data["fits"]],
+        "accuracy": data["accuracy"]["scores"],
+        "lanes": [{"model": network["model"], **row} for network in data["networks"] for row in network["lanes"]],
+    }
+
+
+def _csv(rows: Iterable[dict[str, Any]]) -> str:
+    rows = list(rows)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
