@@ -1,5 +1,6 @@
 """Build a component with Verilator and run a cocotb bench on it."""
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -25,7 +26,7 @@ from lanewise.verify.toolchain import require_tools, tool_versions, verilator_en
 TOP = "top"
 _BUILD_ARGS = (
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-lint",
-    "--no-public-flat-rw", "-CFLAGS", "-O1", "--output-split", "20000",
+    "--no-public-flat-rw", "--output-split", "0",
 )  # fmt: skip
 _PORTS_PUBLIC = f'`verilator_config\npublic_flat_rw -module "{TOP}" -port "*"\n'
 _LOG_TAIL = 12
@@ -85,14 +86,18 @@ def _build(verilog: str, builds: Path, waves: bool) -> Path:
     """The simulator of this Verilog. Complete or absent: a killed build leaves only a temporary folder."""
     from cocotb_tools.runner import VerilatorControlFile, get_runner
 
-    key = json.dumps([verilog, _BUILD_ARGS, _PORTS_PUBLIC, waves, sorted(tool_versions().items())])
-    build = builds / hashlib.sha256(key.encode()).hexdigest()[:20]
+    build = builds / _hash([verilog, _BUILD_ARGS, _PORTS_PUBLIC, waves, sorted(tool_versions().items())])
     with _locked(builds / f".{build.name}.lock"):
         if (build / TOP).exists():
             return build / TOP
         for leftover in builds.glob(f".{build.name}.tmp*"):
             shutil.rmtree(leftover, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(dir=builds, prefix=f".{build.name}.tmp"))
+        runtime = builds / f"runtime-{_hash([sorted(tool_versions().items()), waves])}"
+        if runtime.exists():
+            shutil.copytree(runtime, temporary / "obj")
+            for file in (temporary / "obj").iterdir():  # make wants them newer than the makefile yet to be written
+                os.utime(file, (time.time() + 3600,) * 2)
         write_text(temporary / f"{TOP}.v", verilog)
         write_text(temporary / "ports.vlt", _PORTS_PUBLIC)
         log = temporary / "build.log"
@@ -106,10 +111,27 @@ def _build(verilog: str, builds: Path, waves: bool) -> Path:
         except (RuntimeError, SystemExit) as error:
             raise RuntimeError(f"Verilator build failed ({error}):\n{_tail(log)}") from None
         (temporary / "obj" / TOP).rename(temporary / TOP)
+        _keep_runtime(temporary / "obj", runtime)
         shutil.rmtree(temporary / "obj")
         shutil.rmtree(build, ignore_errors=True)
         temporary.rename(build)
     return build / TOP
+
+
+def _keep_runtime(objects: Path, runtime: Path) -> None:
+    """Keep Verilator's own object files, equal for every design: they take most of a small build's time."""
+    if runtime.exists():
+        return
+    temporary = Path(tempfile.mkdtemp(dir=runtime.parent, prefix=f".{runtime.name}.tmp"))
+    for file in objects.glob("verilated*.o"):
+        shutil.copy(file, temporary)
+    with contextlib.suppress(OSError):  # another process was first
+        temporary.rename(runtime)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _hash(key: Any) -> str:
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
 
 
 def _simulate(executable: Path, run_folder: Path, module: str, case: Case, seed: int, waves: bool) -> None:
