@@ -291,16 +291,12 @@ class _Lowering:
             operator,
             MatmulWork(
                 m=m, k=k, n=n, batch=batch, weights=weights, left_runs=left_runs,
-                left_transposed=not weights and left in self.moved_last,
-                right_transposed=not weights and not self.k_contiguous(operator, right),
+                left_transposed=not weights and bool(attributes.get("transposed_a", False)),
+                right_transposed=not weights and not attributes.get("transposed_b", False),
                 steps=tuple(steps), outputs=self.outputs(value),
             ),
             chain,
         )  # fmt: skip
-
-    def k_contiguous(self, operator: Operator, right: int) -> bool:
-        """Whether the right operand (.., k, n) lies in memory with k contiguous: seen through a transposition."""
-        return right in self.moved_last
 
     def is_depthwise(self, operator: Operator) -> bool:
         groups = int(operator.attributes.get("groups", 1))
@@ -423,13 +419,16 @@ class _Lowering:
 
     def run_length(self, operator: Operator, value_id: int) -> int:
         """Contiguous elements of ``value_id`` that stay together."""
-        if operator.function in ("copy", "clone"):
+        if operator.attributes.get("operation") in ("clone", "fill"):
             return self.size(value_id)
         return max(1, self.shape(value_id)[-1]) if self.shape(value_id) else 1
 
 
 def _is_view(operator: Operator) -> bool:
-    return operator.kind == "movement" and operator.function == "view"
+    """Whether nothing is computed and nothing moves; casts between floating-point formats among it: the machine has FP16 alone."""
+    if operator.kind == "elementwise" and operator.function == "cast":
+        return all("float" in str(operator.attributes.get(name, "")) for name in ("from", "to"))
+    return operator.kind == "movement" and operator.function == "view" and len(operator.inputs) > 0
 
 
 def _required(attributes: Any, name: str) -> Any:

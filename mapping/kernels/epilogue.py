@@ -13,7 +13,10 @@ _BINARY = {
 _SIMPLE = {
     "negate": ("vfsgnjn.vv", 2), "abs": ("vfsgnjx.vv", 2), "sqrt": ("vfsqrt.v", 1), "square": ("vfmul.vv", 2),
 }  # fmt: skip
-_ALIASES = {"swish": "silu", "gelu_new": "gelu_tanh", "hardtanh": "clamp"}
+_ALIASES = {
+    "logical_and": "select", "logical_or": "select", "logical_xor": "select", "logical_not": "select",
+    "floor": "round", "ceil": "round", "trunc": "round",
+}  # fmt: skip
 _POWERS = {2.0: ("square",), 0.5: ("sqrt",), -0.5: ("rsqrt",), -1.0: ("reciprocal",), 1.0: (), 3.0: ("cube",)}
 
 
@@ -37,7 +40,7 @@ def knows(step: Step) -> bool:
         return step.operand == "scalar" and step.constant in _POWERS
     if step.operand:
         return name in _BINARY or name in ("compare", "select")
-    return name in SOFTWARE or name in _SIMPLE or name in ("clamp", "cast", "cube", "select", "compare", "leaky_relu", "quick_gelu")
+    return name in SOFTWARE or name in _SIMPLE or name in ("clamp", "cast", "cube", "select", "compare", "leaky_relu", "round")
 
 
 def flex_functions(steps: Sequence[Step]) -> tuple[str, ...]:
@@ -83,12 +86,9 @@ def _emit_step(kernel: VectorKernel, value: Register, step: Step, operand: Regis
         kernel.emit("vfmul.vv", value, square, into=value)
         kernel.release(square)
         return value
-    if name == "quick_gelu":  # x sigmoid(1.702 x)
-        scaled = kernel.emit("vfmul.vf", value, constant=1.702)
-        gate = activation(kernel, "sigmoid", scaled)
-        kernel.emit("vfmul.vv", gate, value, into=gate)
-        kernel.release(scaled)
-        return gate
+    if name == "round":  # to an integer, in one of the rounding modes, and back
+        kernel.emit("vfcvt.x.f.v", value, into=value)
+        return kernel.emit("vfcvt.f.x.v", value, into=value)
     if not step.operand:
         if name in _SIMPLE:
             opcode, count = _SIMPLE[name]
