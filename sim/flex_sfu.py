@@ -19,3 +19,21 @@ def flex_sfu_clk(elements: int, config: FlexSfuConfig) -> int:
     if elements < 1:
         raise ValueError(f"elements must be at least 1, not {elements}")
     return ceil(elements / config.lanes) - 1 + config.latency_clk
+
+
+def flex_sfu_load_clk(entries: int, config: FlexSfuConfig) -> int:
+    """Clocks from the edge that accepts the last beat before a load to the edge that accepts the first one after it.
+
+    The beats in flight leave, then one entry a clock is written (a breakpoint, or a slope with its offset; one of each
+    at the same time where both are offered), then beats are accepted again.
+    The RTL takes exactly as many where the load is offered at once and the results are taken (``lanewise verify flex_sfu``).
+
+    Raises:
+        ValueError: There is no entry.
+
+    >>> flex_sfu_load_clk(32, FlexSfuConfig(segments=32))
+    43
+    """
+    if entries < 1:
+        raise ValueError(f"entries must be at least 1, not {entries}")
+    return config.latency_clk + entries + 1
