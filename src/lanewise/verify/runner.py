@@ -1,5 +1,6 @@
 """Build a component with Verilator and run a cocotb bench on it."""
 
+import collections
 import contextlib
 import dataclasses
 import fcntl
@@ -8,6 +9,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -28,7 +30,8 @@ _BUILD_ARGS = (
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-lint",
     "--no-public-flat-rw", "--output-split", "0",
 )  # fmt: skip
-_PORTS_PUBLIC = f'`verilator_config\npublic_flat_rw -module "{TOP}" -port "*"\n'
+_INSTANCE = re.compile(r"^  (\w+) \S+ ?\($", re.MULTILINE)
+_MANY = 64
 _LOG_TAIL = 12
 
 
@@ -86,7 +89,8 @@ def _build(verilog: str, builds: Path, waves: bool) -> Path:
     """The simulator of this Verilog. Complete or absent: a killed build leaves only a temporary folder."""
     from cocotb_tools.runner import VerilatorControlFile, get_runner
 
-    build = builds / _hash([verilog, _BUILD_ARGS, _PORTS_PUBLIC, waves, sorted(tool_versions().items())])
+    control = _control_file(verilog)
+    build = builds / _hash([verilog, _BUILD_ARGS, control, waves, sorted(tool_versions().items())])
     with _locked(builds / f".{build.name}.lock"):
         if (build / TOP).exists():
             return build / TOP
@@ -99,12 +103,12 @@ def _build(verilog: str, builds: Path, waves: bool) -> Path:
             for file in (temporary / "obj").iterdir():  # make wants them newer than the makefile yet to be written
                 os.utime(file, (time.time() + 3600,) * 2)
         write_text(temporary / f"{TOP}.v", verilog)
-        write_text(temporary / "ports.vlt", _PORTS_PUBLIC)
+        write_text(temporary / "control.vlt", control)
         log = temporary / "build.log"
         try:
             with verilator_environment(), _quiet():
                 get_runner("verilator").build(
-                    sources=[temporary / f"{TOP}.v", VerilatorControlFile(temporary / "ports.vlt")],
+                    sources=[temporary / f"{TOP}.v", VerilatorControlFile(temporary / "control.vlt")],
                     hdl_toplevel=TOP, build_dir=temporary / "obj", build_args=list(_BUILD_ARGS), always=True,
                     waves=waves, timescale=("1ns", "1ps"), log_file=log,
                 )  # fmt: skip
@@ -116,6 +120,13 @@ def _build(verilog: str, builds: Path, waves: bool) -> Path:
         shutil.rmtree(build, ignore_errors=True)
         temporary.rename(build)
     return build / TOP
+
+
+def _control_file(verilog: str) -> str:
+    """Only the top's ports are visible to the bench; a module of an array is compiled once, not once an instance."""
+    counts = collections.Counter(_INSTANCE.findall(verilog))
+    repeated = [f'no_inline -module "{module}"' for module, count in sorted(counts.items()) if count >= _MANY]
+    return "\n".join(["`verilator_config", f'public_flat_rw -module "{TOP}" -port "*"', *repeated, ""])
 
 
 def _keep_runtime(objects: Path, runtime: Path) -> None:

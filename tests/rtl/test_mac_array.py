@@ -1,0 +1,40 @@
+"""The MAC array's RTL: bits without stalls, bits with random stalls, clocks, wrap-around."""
+
+import pytest
+
+from lanewise.config import MachineConfig, MatrixConfig
+from lanewise.rtl.mac_array import MacArray, MacPe
+from lanewise.rtl.verilog import emit_verilog
+from lanewise.verify.benches.mac_array import BENCH
+
+QUICK = BENCH.cases(MachineConfig(matrix=MatrixConfig(rows=8, columns=8)), False)
+FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+
+
+@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
+def test_mac_array(run_bench, case):
+    results = run_bench("mac_array", case)
+    assert sum(result.values_compared for result in results) > 0
+    assert sum(result.clocks_compared for result in results) > 0
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", FULL, ids=lambda case: case.label)
+def test_mac_array_full(run_bench, case):
+    run_bench("mac_array", case)
+
+
+def test_element_is_written_once():
+    text = emit_verilog(MacArray(MatrixConfig(rows=3, columns=4)), "mac_array")
+    assert text.count("\nmodule ") == 2
+    assert text.count("\n  mac_array_pe pe_") == 12
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_biased_product_is_never_negative_and_fits(bits):
+    """The bound that lets the element extend no sign: -a*w <= bias, and a*w + bias fits 2 * bits."""
+    half = 1 << (bits - 1)
+    products = [a * w for a in (-half, half - 1) for w in (-half, half - 1)]
+    bias = MacPe.bias(MatrixConfig(operand_bits=bits))
+    assert min(products) + bias >= 0
+    assert max(products) + bias < 1 << (2 * bits)
