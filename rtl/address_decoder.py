@@ -10,13 +10,14 @@ from lanewise.config import FlexSfuConfig
 class AddressDecoder(wiring.Component):
     """The segment of each element: the number of breakpoints that are at most ``x``.
 
-    Elements and breakpoints are FP16, compared in the total order of sign-magnitude integers: -0 below +0, NaNs
-    outside the infinities on the side of their sign. Breakpoint ``a`` sits in the tree's level given by the
-    trailing ones of ``a``; the root, in the middle, is compared first. The table serves all lanes.
+    Elements and breakpoints are FP16, compared in the total order of sign-magnitude integers: -0 below +0,
+    NaNs outside the infinities on the side of their sign. Level 0 of the tree compares with the breakpoint
+    in the middle, level 1 with one of the two in the middle of the halves, and so on. The table serves all
+    lanes.
 
-    Latency log2(segments) clocks, throughput 1 beat/clock; all stages stand still while ``o`` is valid and not taken.
-    A load waits until every accepted beat has left, and no beat is accepted while a load is valid. The table has no
-    reset: load all of it before use.
+    Latency log2(segments) clocks, throughput 1 beat/clock; all stages stand still while ``o`` is valid and
+    not taken. A load waits until every accepted beat has left, and no beat is accepted while a load is valid.
+    The table has no reset: load all of it before use.
     Golden model: :func:`lanewise.models.address_decoder.address_decoder`.
     Source: Reggiani, Andri, Cavigelli, DAC 2023 (arXiv 2305.04546).
 
@@ -54,7 +55,7 @@ class AddressDecoder(wiring.Component):
         """Clocks from an accepted beat to its result."""
         return self.config.levels
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         levels = self.config.levels
         move = Signal()
@@ -69,25 +70,49 @@ class AddressDecoder(wiring.Component):
         with m.If(move):
             m.d.sync += valid.eq(Cat(self.i.valid & ~self.load.valid, valid))
 
-        table = [Signal(16, name=f"breakpoint_{a}", reset_less=True) for a in range(self.config.breakpoints)]
+        table = [Signal(16, name=f"key_{a}", reset_less=True) for a in range(self.config.breakpoints)]
         with m.If(self.load.valid & self.load.ready), m.Switch(self.load.p.address):
-            for address, breakpoint in enumerate(table):
+            for address, key in enumerate(table):
                 with m.Case(address):
-                    m.d.sync += breakpoint.eq(_key(self.load.p.breakpoint))
+                    m.d.sync += key.eq(_key(self.load.p.breakpoint))
+        for k in range(self.config.lanes):
+            m.submodules[f"lane_{k}"] = lane = _Lane(self.config)
+            m.d.comb += [
+                lane.move.eq(move),
+                lane.table.eq(Cat(table)),
+                lane.i.eq(self.i.p[k]),
+                self.o.p.x[k].eq(lane.x),
+                self.o.p.segment[k].eq(lane.segment),
+            ]
+        return m
 
-        for lane in range(self.config.lanes):
-            key, segment = _key(self.i.p[lane]), Signal(0)
-            for level in range(levels):
-                first, step = (1 << (levels - 1 - level)) - 1, 1 << (levels - level)
-                right = key >= Array(table[first::step])[segment]
-                last = level == levels - 1
-                next_key = Signal(16, name=f"{'x' if last else 'key'}_{lane}_{level}", reset_less=True)
-                next_segment = Signal(level + 1, name=f"segment_{lane}_{level}", reset_less=True)
-                with m.If(move):
-                    m.d.sync += next_key.eq(_bits(key) if last else key)
-                    m.d.sync += next_segment.eq(Cat(right, segment))
-                key, segment = next_key, next_segment
-            m.d.comb += [self.o.p.x[lane].eq(key), self.o.p.segment[lane].eq(segment)]
+
+class _Lane(wiring.Component):
+    """The comparisons of one lane, a stage each; they advance where ``move`` is 1. ``table`` holds keys."""
+
+    def __init__(self, config: FlexSfuConfig) -> None:
+        self.config = config
+        table = data.ArrayLayout(16, config.breakpoints)
+        super().__init__({
+            "move": In(1), "table": In(table), "i": In(16), "x": Out(16), "segment": Out(config.levels),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
+        m = Module()
+        levels = self.config.levels
+        table = [self.table[a] for a in range(self.config.breakpoints)]
+        key, segment = _key(self.i), Signal(0)
+        for level in range(levels):
+            first, step = (1 << (levels - 1 - level)) - 1, 1 << (levels - level)
+            right = key >= Array(table[first::step])[segment]
+            last = level == levels - 1
+            next_key = Signal(16, name="element" if last else f"key_{level}", reset_less=True)
+            next_segment = Signal(level + 1, name=f"segment_{level}", reset_less=True)
+            with m.If(self.move):
+                m.d.sync += next_key.eq(_bits(key) if last else key)
+                m.d.sync += next_segment.eq(Cat(right, segment))
+            key, segment = next_key, next_segment
+        m.d.comb += [self.x.eq(key), self.segment.eq(segment)]
         return m
 
 

@@ -1,18 +1,20 @@
 """Flex-SFU's lookup table of slopes and offsets."""
 
-from amaranth.hdl import Array, Elaboratable, Module, Signal
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from lanewise.config import COEFFICIENT_TABLE_LATENCY_CLK, FlexSfuConfig
+
+_ENTRY = data.StructLayout({"slope": 16, "offset": 16})
 
 
 class CoefficientTable(wiring.Component):
     """Slope and offset of each element's segment, beside the element. The table serves all lanes.
 
     Latency 1 clock, throughput 1 beat/clock; stalls while ``o`` is valid and not taken.
-    A load waits until every accepted beat has left, and no beat is accepted while a load is valid. The table has no
-    reset: load all of it before use.
+    A load waits until every accepted beat has left, and no beat is accepted while a load is valid.
+    The table has no reset: load all of it before use.
     Golden model: :func:`lanewise.models.coefficient_table.coefficient_table`.
     Source: Reggiani, Andri, Cavigelli, DAC 2023 (arXiv 2305.04546).
 
@@ -50,7 +52,7 @@ class CoefficientTable(wiring.Component):
         """Clocks from an accepted beat to its result."""
         return COEFFICIENT_TABLE_LATENCY_CLK
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         valid, move = Signal(), Signal()
         m.d.comb += [
@@ -63,26 +65,42 @@ class CoefficientTable(wiring.Component):
         with m.If(move):
             m.d.sync += valid.eq(self.i.valid & ~self.load.valid)
 
-        entry = data.StructLayout({"slope": 16, "offset": 16})
-        table = [
-            Signal(entry, name=f"segment_{a}", reset_less=True) for a in range(self.config.segments)
-        ]
+        table = [Signal(_ENTRY, name=f"segment_{a}", reset_less=True) for a in range(self.config.segments)]
         with m.If(self.load.valid & self.load.ready), m.Switch(self.load.p.address):
             for address, coefficients in enumerate(table):
                 with m.Case(address):
                     m.d.sync += coefficients.slope.eq(self.load.p.slope)
                     m.d.sync += coefficients.offset.eq(self.load.p.offset)
 
-        words = Array(coefficients.as_value() for coefficients in table)
-        for lane in range(self.config.lanes):
-            x = Signal(16, name=f"x_{lane}", reset_less=True)
-            coefficients = Signal(entry, name=f"coefficients_{lane}", reset_less=True)
-            with m.If(move):
-                m.d.sync += x.eq(self.i.p.x[lane])
-                m.d.sync += coefficients.as_value().eq(words[self.i.p.segment[lane]])
+        for k in range(self.config.lanes):
+            m.submodules[f"lane_{k}"] = lane = _Lane(self.config)
             m.d.comb += [
-                self.o.p.x[lane].eq(x),
-                self.o.p.slope[lane].eq(coefficients.slope),
-                self.o.p.offset[lane].eq(coefficients.offset),
+                lane.move.eq(move),
+                lane.table.eq(Cat(table)),
+                lane.i.eq(self.i.p.x[k]),
+                lane.segment.eq(self.i.p.segment[k]),
+                self.o.p.x[k].eq(lane.x),
+                self.o.p.slope[k].eq(lane.o.slope),
+                self.o.p.offset[k].eq(lane.o.offset),
             ]
+        return m
+
+
+class _Lane(wiring.Component):
+    """The read of one lane: a multiplexer and a register, which takes its value where ``move`` is 1."""
+
+    def __init__(self, config: FlexSfuConfig) -> None:
+        self.config = config
+        super().__init__({
+            "move": In(1), "table": In(data.ArrayLayout(_ENTRY, config.segments)), "i": In(16),
+            "segment": In(config.levels), "x": Out(16), "o": Out(_ENTRY),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
+        m = Module()
+        entries = Array(self.table[a] for a in range(self.config.segments))
+        x, coefficients = Signal(16, reset_less=True), Signal(_ENTRY, reset_less=True)
+        with m.If(self.move):
+            m.d.sync += [x.eq(self.i), coefficients.eq(entries[self.segment])]
+        m.d.comb += [self.x.eq(x), self.o.eq(coefficients)]
         return m

@@ -13,12 +13,13 @@ from lanewise.rtl.fp16_fma import Fp16Fma
 class FlexSfu(wiring.Component):
     """``o[k] = slope[s] * i[k] + offset[s]``, ``s`` the segment of element ``i[k]``; FP16, one rounding.
 
-    Latency log2(segments) + 5 clocks, throughput 1 beat of ``lanes`` elements a clock. While ``o`` is valid and not
-    taken, the beats in flight close up and then stand still; none is lost, doubled or overtaken.
-    A load waits until every accepted beat has left, and no beat is accepted while a load is valid: beats accepted
-    before a load see the old table, later ones the new. Loads take one clock each, the two kinds at the same time if both
-    are valid. The tables have no reset (and survive one): load all of them before use.
-    Golden model: :func:`lanewise.models.flex_sfu.flex_sfu`; clocks: :func:`lanewise.sim.flex_sfu.flex_sfu_clk`.
+    Latency log2(segments) + 5 clocks, throughput 1 beat of ``lanes`` elements a clock. While ``o`` is valid
+    and not taken, the parts whose own outputs are valid stand still; no beat is lost, doubled or overtaken.
+    A load waits until every accepted beat has left, and no beat is accepted while a load is valid: beats
+    accepted before a load see the old table, later ones the new. A load takes one clock; loads of the two
+    kinds that are valid at the same time are taken at the same time. The tables have no reset (and survive
+    one): load all of them before use.
+    Golden model: :func:`lanewise.models.flex_sfu.flex_sfu`; clocks: :mod:`lanewise.sim.flex_sfu`.
     Source: Reggiani, Andri, Cavigelli, DAC 2023 (arXiv 2305.04546).
 
     Members
@@ -55,13 +56,12 @@ class FlexSfu(wiring.Component):
             "busy": Out(1),
         })  # fmt: skip
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         m.submodules.decoder = decoder = self._decoder
         m.submodules.table = table = self._table
         m.submodules.fma = fma = self._fma
-        latency_clk = decoder.latency_clk + table.latency_clk + fma.latency_clk
-        assert latency_clk == self.config.latency_clk, f"latency is {latency_clk}, not {self.config.latency_clk} clocks"
+        assert decoder.latency_clk + table.latency_clk + fma.latency_clk == self.config.latency_clk
         connect(m, decoder.o, table.i)
         m.d.comb += [
             fma.i.valid.eq(table.o.valid),

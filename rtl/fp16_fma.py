@@ -50,7 +50,7 @@ class Fp16Fma(wiring.Component):
         """Clocks from an accepted beat to its result."""
         return FP16_FMA_LATENCY_CLK
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         move = Signal()
         valid = Signal(self.latency_clk)
@@ -75,21 +75,18 @@ class Fp16Fma(wiring.Component):
 
 
 class _Lane(wiring.Component):
-    """The four stages of one lane: multiply; align and add; normalise; round. They advance where ``move`` is 1.
+    """The stages of one lane: multiply; align and add; normalise; round. They advance where ``move`` is 1.
 
-    The sum is 37 bits wide: product at bits 2 to 23, the addend's last bit at most at bit 26, addend bits that fall
-    below bit 0 collected in ``sticky``. ``scale`` is the biased exponent of a leading one at bit 36.
-    A negative sum -v is never negated: its bits inverted are v - 1, and as zeros enter on the right of the sum, the
-    inverted bits are those of v with the last one written as 0111...; the rounding accounts for that.
+    The sum is 37 bits wide: product at bits 2 to 23, the addend's last bit at most at bit 26, addend bits
+    that fall below bit 0 collected in ``sticky``. ``scale`` is the biased exponent of a leading one at bit
+    36. A negative sum -v is never negated: its bits inverted are v - 1, and as zeros enter on the right of
+    the sum, the inverted bits are those of v with the last one written as 0111...; the rounding knows that.
     """
 
-    move: In(1)
-    a: In(16)
-    b: In(16)
-    c: In(16)
-    y: Out(16)
+    def __init__(self) -> None:
+        super().__init__({"move": In(1), "a": In(16), "b": In(16), "c": In(16), "y": Out(16)})
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         self._stage = 0
         # Multiply.
@@ -103,7 +100,7 @@ class _Lane(wiring.Component):
         m.d.comb += opposite.eq(a.sign ^ b.sign ^ c.sign)
         nan_1 = Signal()
         m.d.comb += nan_1.eq(
-            a.nan | b.nan | c.nan | (product_infinite & (a.zero | b.zero)) | (product_infinite & c.infinite & opposite)
+            a.nan | b.nan | c.nan | (product_infinite & (a.zero | b.zero | (c.infinite & opposite)))
         )
         infinite_1 = product_infinite | c.infinite
         sign_1 = ~nan_1 & Mux(c.infinite, c.sign, a.sign ^ b.sign)
@@ -198,7 +195,7 @@ class _Operand:
 
 
 def _leading_zeros(m: Module, word: Value) -> tuple[Value, Value]:
-    """Number of zeros above the leading one of ``word`` by a tree, its length where there is none; and whether that is so."""
+    """Zeros above the leading one of ``word``, its length where there is none; and whether that is so."""
     levels = (len(word) - 1).bit_length()
     padding = (1 << levels) - len(word)
     count: list[tuple[Value, Value]] = [(C(0, 0), ~bit) for bit in Cat(C((1 << padding) - 1, padding), word)]

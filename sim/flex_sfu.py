@@ -6,7 +6,7 @@ from lanewise.config import FlexSfuConfig
 
 
 def flex_sfu_clk(elements: int, config: FlexSfuConfig) -> int:
-    """Clocks from the edge that accepts the first beat to the edge that hands over the last result, without stalls.
+    """Clocks from the edge that accepts the first beat to that which hands over the last result; no stalls.
 
     The RTL takes exactly as many (``lanewise verify flex_sfu``).
 
@@ -22,11 +22,11 @@ def flex_sfu_clk(elements: int, config: FlexSfuConfig) -> int:
 
 
 def flex_sfu_load_clk(entries: int, config: FlexSfuConfig) -> int:
-    """Clocks from the edge that accepts the last beat before a load to the edge that accepts the first one after it.
+    """Clocks from the edge that accepts the last beat before a load to that of the first beat after it.
 
-    The beats in flight leave, then one entry a clock is written (a breakpoint, or a slope with its offset; one of each
-    at the same time where both are offered), then beats are accepted again.
-    The RTL takes exactly as many where the load is offered at once and the results are taken (``lanewise verify flex_sfu``).
+    The beats in flight leave, then one entry a clock is written (a breakpoint, or a slope with its offset; one
+    of each at the same time where both are offered), then beats are accepted again. The RTL takes exactly as
+    many (``lanewise verify flex_sfu``) where the load is offered at once and no result has to wait.
 
     Raises:
         ValueError: There is no entry.

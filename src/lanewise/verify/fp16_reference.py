@@ -13,7 +13,7 @@ SPECIAL_VALUES: Bits = np.array(
     [
         0x0000, 0x0001, 0x0002, 0x0003, 0x01FF, 0x0200, 0x03FE, 0x03FF,  # zero, subnormals
         0x0400, 0x0401, 0x07FF, 0x0800, 0x13FF, 0x1400,  # the smallest normals; around 2**-10
-        0x3800, 0x3BFF, 0x3C00, 0x3C01, 0x4000, 0x6400, 0x6801,  # around 1; 2 (so that products tie); 1024, 2050
+        0x3800, 0x3BFF, 0x3C00, 0x3C01, 0x4000, 0x6400, 0x6801,  # around 1; 2, so that sums tie; 1024, 2050
         0x77FF, 0x7800, 0x7BFE, 0x7BFF, 0x7C00,  # the largest normals; infinity
         0x7C01, 0x7DFF, 0x7E00, 0x7FFF,  # signalling and quiet NaNs
     ],
@@ -25,13 +25,14 @@ SPECIAL_VALUES: Bits = np.array(
 def fp16_fma_reference(a: Bits, b: Bits, c: Bits) -> Bits:
     """``a * b + c`` rounded once to nearest, ties to even; NaN is 0x7E00.
 
-    Exact, because: the product of two 11-bit significands has 22 bits, so float64 (53 bits, wider exponents) holds it
-    exactly. Its sum with ``c`` may need up to 80 bits, so float64 rounds it, but Knuth's two-sum gives the
-    error of that rounding exactly. Where there is an error and the rounded sum's last bit is even, the sum is moved one
-    unit in the last place towards the exact value: that is rounding to odd. A value rounded to odd with at least two
-    more bits than the final format rounds to nearest as the exact one does (Boldo and Melquiond, 2008), and
-    53 >= 11 + 2, subnormals having fewer. The conversion from float64 to float16 is numpy's own and rounds to nearest, ties to
-    even, overflow to infinity. No step can overflow or underflow float64.
+    Exact, because: the product of two 11-bit significands has 22 bits, so float64 (53 bits, wider exponents)
+    holds it. Its sum with ``c`` may need up to 80 bits, so float64 rounds it, but Knuth's two-sum gives the
+    error of that rounding exactly. Where there is an error and the rounded sum's last bit is even, the sum is
+    moved one unit in the last place towards the exact value: that is rounding to odd. A value rounded to odd
+    with at least two more bits than the final format rounds to nearest as the exact one does (Boldo and
+    Melquiond, IEEE Trans. Computers 57, 2008), and 53 >= 11 + 2, subnormals having fewer. The conversion from
+    float64 to float16 is numpy's own and rounds to nearest, ties to even, overflow to infinity. No step can
+    overflow or underflow float64.
     """
     with np.errstate(all="ignore"):
         x, y, z = (operand.view(np.float16).astype(np.float64) for operand in (a, b, c))
@@ -70,11 +71,12 @@ def random_triples(rng: np.random.Generator, count: int) -> tuple[Bits, Bits, Bi
     which = rng.integers(1, 8, size=count)
     a, b, c = (np.where(subnormal & (which >> k & 1 == 1), v & 0x83FF, v) for k, v in enumerate((a, b, c)))
 
-    # Ties: a = +-2**k, b an even or odd multiple of half the last place of c.
+    # Ties: a = +-1, b = +-half the last place of c; some a and b are a little larger.
     tie = part == 3
     exponent = rng.integers(12, 31, size=count)
     half = (exponent - 11).clip(0, 30)
-    tie_a = (rng.integers(0, 2, size=count) << 15 | 0x3C00 | rng.integers(0, 4, size=count) // 3).astype(np.uint16)
+    tie_a = (rng.integers(0, 2, size=count) << 15 | 0x3C00).astype(np.uint16)
+    tie_a += (rng.integers(0, 4, size=count) // 3).astype(np.uint16)
     tie_b = (half << 10 | rng.integers(0, 2, size=count) << 15).astype(np.uint16)
     tie_b += (rng.integers(0, 3, size=count) // 2 * rng.integers(0, 1024, size=count)).astype(np.uint16)
     tie_c = (c & 0x83FF) | (exponent << 10).astype(np.uint16)

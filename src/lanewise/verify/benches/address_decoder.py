@@ -9,7 +9,14 @@ from lanewise.config import FlexSfuConfig
 from lanewise.models.address_decoder import address_decoder
 from lanewise.rtl.address_decoder import AddressDecoder
 from lanewise.verify.bench import Bench
-from lanewise.verify.sfu_tables import Bits, breakpoint_loads, breakpoint_tables, every_element, sfu_cases, sort
+from lanewise.verify.sfu_tables import (
+    Bits,
+    breakpoint_loads,
+    breakpoint_tables,
+    every_element,
+    sfu_cases,
+    sort,
+)
 from lanewise.verify.testbench import Testbench, Transfers
 from lanewise.verify.words import from_words, to_words
 
@@ -25,9 +32,9 @@ async def every_table(dut: Any) -> None:
     for name, breakpoints in tables.items():
         await _load(tb, breakpoints, p_stall=0.0)
         moved = await _decode(tb, breakpoints, every_element(tb.rng, tb.config.lanes), 0.0, name)
-        first = moved["i"].clocks[0]
-        tb.check_clocks(moved["i"].clocks, list(range(first, first + len(moved["i"].clocks))), "accepted beats")
-        tb.check_clocks(moved["o"].clocks, [clk + tb.config.levels for clk in moved["i"].clocks], "results")
+        accepted = moved["i"].clocks
+        tb.check_clocks(accepted, list(range(accepted[0], accepted[0] + len(accepted))), "accepted beats")
+        tb.check_clocks(moved["o"].clocks, [clk + tb.config.levels for clk in accepted], "results")
 
 
 @cocotb.test()

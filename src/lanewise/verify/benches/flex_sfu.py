@@ -1,4 +1,4 @@
-"""Flex-SFU: every FP16 element against tables of every kind; stalls, reloads, resets; clocks against the simulator."""
+"""Flex-SFU: every FP16 element, tables of every kind, stalls, reloads, resets; the simulator's clocks."""
 
 from typing import Any
 
@@ -12,7 +12,13 @@ from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.sim.flex_sfu import flex_sfu_clk, flex_sfu_load_clk
 from lanewise.verify.bench import Bench
 from lanewise.verify.sfu_tables import (
-    Bits, breakpoint_loads, breakpoint_tables, coefficient_loads, every_element, random_table, sfu_cases,
+    Bits,
+    breakpoint_loads,
+    breakpoint_tables,
+    coefficient_loads,
+    every_element,
+    random_table,
+    sfu_cases,
 )  # fmt: skip
 from lanewise.verify.testbench import Testbench, Transfers
 from lanewise.verify.words import from_words, to_words
@@ -59,7 +65,7 @@ async def clocks(dut: Any) -> None:
 @cocotb.test()
 @cocotb.parametrize(p_stall=[0.0, 0.5])
 async def reload_in_mid_run(dut: Any, p_stall: float) -> None:
-    """While beats are offered all the time, tables are replaced, wholly or in part; each beat sees the table of its time."""
+    """Tables are replaced, wholly or in part, between beats; each beat sees the table of its time."""
     tb = await Testbench.start(dut, FlexSfuConfig)
     config, lanes = tb.config, tb.config.lanes
     table = random_table(tb.rng, breakpoint_tables(tb.rng, config.breakpoints)["random"])
@@ -75,7 +81,8 @@ async def reload_in_mid_run(dut: Any, p_stall: float) -> None:
         load_clocks = np.array(sorted(clk for name in loads for clk in loaded[name].clocks))
         accepted, taken = np.array(moved["i"].clocks), np.array(moved["o"].clocks)
         old = accepted < load_clocks[0]
-        assert not ((accepted >= load_clocks[0]) & (accepted <= load_clocks[-1])).any(), "a beat between loads"
+        between = (accepted >= load_clocks[0]) & (accepted <= load_clocks[-1])
+        assert not between.any(), "a beat between loads"
         assert (taken[old] < load_clocks[0]).all(), "a load before the beats in flight had left"
         actual = from_words(moved["o"].words, 16, lanes)
         tb.check_values(actual[old], flex_sfu(x[old], table), "before the load")
@@ -83,7 +90,7 @@ async def reload_in_mid_run(dut: Any, p_stall: float) -> None:
         if p_stall == 0:
             entries = max(len(words) for words in loads.values())
             measured = accepted[~old][0] - accepted[old][-1]
-            tb.check_clocks(measured, flex_sfu_load_clk(entries, config), "from the last old beat to the first new one")
+            tb.check_clocks(measured, flex_sfu_load_clk(entries, config), "across the load")
         table = new
 
 
@@ -125,7 +132,7 @@ def _loads(table: SfuTable, config: FlexSfuConfig) -> dict[str, list[int]]:
 def _replace(
     rng: np.random.Generator, table: SfuTable, config: FlexSfuConfig, *, partly: bool
 ) -> tuple[SfuTable, dict[str, list[int]]]:  # fmt: skip
-    """A new table and the loads that turn the old one into it: all of it, or the upper part of the coefficients."""
+    """A new table and the loads that make it of the old: all, or the upper part of the coefficients."""
     if not partly:
         new = random_table(rng, breakpoint_tables(rng, config.breakpoints)["random"])
         return new, _loads(new, config)

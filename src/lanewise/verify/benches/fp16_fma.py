@@ -1,4 +1,4 @@
-"""FP16 multiply-add: bits against numpy's float64 rounded to odd, latency and throughput against the config."""
+"""FP16 multiply-add: bits against numpy's float64 rounded to odd, latency and throughput."""
 
 from collections.abc import Sequence
 
@@ -60,5 +60,5 @@ async def _compare(tb: Testbench, triples: Sequence[Bits], p_stall: float) -> No
 
 
 def _check_pace(tb: Testbench, i: Transfers, o: Transfers) -> None:
-    tb.check_clocks(i.clocks, list(range(i.clocks[0], i.clocks[0] + len(i.clocks))), "clocks of accepted beats")
-    tb.check_clocks(o.clocks, [clk + FP16_FMA_LATENCY_CLK for clk in i.clocks], "clocks of results")
+    tb.check_clocks(i.clocks, list(range(i.clocks[0], i.clocks[0] + len(i.clocks))), "accepted beats")
+    tb.check_clocks(o.clocks, [clk + FP16_FMA_LATENCY_CLK for clk in i.clocks], "results")
