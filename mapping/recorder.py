@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from lanewise.mapping.aliases import Region, storage_key
 from lanewise.mapping.canonical import Call, Canonical, canonical, tensors_in
+from lanewise.mapping.constants import Constants, Reference
 from lanewise.mapping.decompositions import DECOMPOSITIONS
 from lanewise.mapping.graph import Attribute, Graph, Operator, Origin, Value
 from lanewise.mapping.names import ModulePath
@@ -42,6 +44,19 @@ class _Storage:
     writes: list[tuple[Region, int]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """An operator's arguments with references for tensors, and the value of each tensor by identity."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    values: dict[int, int | None]
+
+
+_ASKING = frozenset((torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape))
+"""Operators that need values and not shapes alone."""
+
+
 class Recorder(TorchDispatchMode):
     """Turns one forward pass into a :class:`Graph`.
 
@@ -55,6 +70,7 @@ class Recorder(TorchDispatchMode):
         self._values: list[Value] = []
         self._operators: list[Operator] = []
         self._folded: dict[str, int] = {}
+        self._constants = Constants()
         self._known: dict[int, _Known] = {}
         self._storages: dict[int, _Storage] = {}
         self._path = ModulePath(module)
@@ -127,15 +143,45 @@ class Recorder(TorchDispatchMode):
                 right = right.t()
             form = Canonical(kind=form.kind, tensors=(left, right, *rest), attributes=form.attributes)
         reads = [self._read(tensor) for tensor in form.tensors]
+        recipe = self._recipe(args, kwargs, shape_only=call.name in SHAPE_ONLY)
         try:
-            result = func(*args, **kwargs)
+            result = self._run(func, args, kwargs, recipe)
         except Exception as error:
             error.add_note(f"while tracing {func} in module {self._path.current or '(the network itself)'}")
             raise
-        self._record(func, call, form, reads, result)
+        outputs = self._record(func, call, form, reads, result)
+        if recipe is not None and outputs and not self._computed(outputs):
+            overwritten = [recipe.values[id(tensor)] for tensor in _written(func, call)]
+            self._constants.define(outputs, overwritten, func, recipe.args, recipe.kwargs)
         return result
 
-    def _record(self, func: Any, call: Call, form: Canonical, reads: list[int], result: Any) -> None:
+    def _recipe(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, shape_only: bool) -> _Recipe | None:
+        """The arguments with a reference for each tensor; ``None`` if one of them is no constant."""
+        values: dict[int, int | None] = {}
+        for tensor in tensors_in((args, kwargs)):
+            value = self._read(tensor)
+            if self._values[value].origin == "constant":
+                values[id(tensor)] = value
+            elif shape_only:
+                values[id(tensor)] = None
+            else:
+                return None
+        args, kwargs = tree_map_only(Tensor, lambda t: Reference(values[id(t)], t), (tuple(args), dict(kwargs)))
+        return _Recipe(args, kwargs, values)
+
+    def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], recipe: _Recipe | None) -> Any:
+        """Run an operator; where it asks for a constant's value on the meta device, find that out."""
+        asks = not _ASKING.isdisjoint(func.tags) and any(t.is_meta for t in tensors_in((args, kwargs)))
+        if recipe is None or not asks:
+            return func(*args, **kwargs)
+        try:
+            answer = self._constants.call(func, recipe.args, recipe.kwargs)
+        except LookupError as error:
+            raise RuntimeError(f"{func} asks for a value: {error}") from None
+        return tree_map_only(Tensor, lambda tensor: tensor.to("meta"), answer)
+
+    def _record(self, func: Any, call: Call, form: Canonical, reads: list[int], result: Any) -> list[int]:
+        """Returns the ids of the results: new tensors first, then those written in place."""
         operands = {id(tensor) for tensor in call.tensors}
         written = [tensor for tensor in _written(func, call) if id(tensor) in operands]
         fresh = [tensor for tensor in tensors_in(result) if id(tensor) not in operands]
@@ -144,7 +190,7 @@ class Recorder(TorchDispatchMode):
         results = [*fresh, *written]
         random = torch.Tag.nondeterministic_seeded in func.tags
         if not results and not (form.kind == "other" and self._computed(reads)):
-            return  # an operand itself comes back: nothing was done
+            return []  # an operand itself comes back: nothing was done
         kind, function, attributes = form.kind, form.function, dict(form.attributes)
         aliasing = bool(fresh) and not written and all(storage_key(tensor) in storages for tensor in fresh)
         if kind == "movement" or aliasing:
@@ -162,6 +208,7 @@ class Recorder(TorchDispatchMode):
                 self._register(tensor, value)
             else:
                 self._write(tensor, value)
+        return outputs
 
     def _emit(
         self, kind: str, function: str, reads: Sequence[int], results: Sequence[Tensor],
@@ -240,13 +287,16 @@ class Recorder(TorchDispatchMode):
         """A tensor that no recorded operator made: a constant, or an alias made behind the dispatcher (``x.data``)."""
         storage = self._storages.get(storage_key(tensor))
         if storage is None:
-            self._register(tensor, self._leaf(tensor, "constant"))
+            value = self._leaf(tensor, "constant")
+            self._register(tensor, value)
+            self._constants.give(value, tensor)
             return
         mine = Region.of(tensor)
         sources = [known.tensor for known in storage.known]
         source = next((s for s in sources if mine.seen_from(Region.of(s)) in ("same", "inside")), sources[0])
-        value = self._emit("movement", "view", [self._read(source)], [tensor], {"operation": "alias"}, label="alias")
-        self._register(tensor, value[0])
+        reads = [self._read(source)]
+        value = self._emit("movement", "view", reads, [tensor], {"operation": "alias"}, label="alias")[0]
+        self._register(tensor, value)
 
 
 def _call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:

@@ -141,7 +141,7 @@ def _cache_path(folder: Path, model: str, options: Mapping[str, Any], versions: 
 def _source_hash() -> str:
     """Hash of the tracer's own source: an edited tracer reads no old traces."""
     folder = Path(__file__).parent
-    names = ("aliases", "canonical", "decompositions", "graph", "names", "networks", "recorder", "trace")
+    names = ("aliases", "canonical", "constants", "decompositions", "graph", "names", "networks", "recorder", "trace")
     digest = hashlib.sha256()
     for path in (*(folder / f"{name}.py" for name in names), *sorted((folder / "rules").glob("*.py"))):
         digest.update(path.read_bytes())
