@@ -1,4 +1,7 @@
-"""The functions that Flex-SFU approximates, as real numbers: PyTorch in float64, with the range and the tails of a fit."""
+"""The functions that Flex-SFU approximates, as real numbers: PyTorch in float64.
+
+With each come the range and the tails of its fit.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 Reals: TypeAlias = npt.NDArray[np.float64]
 Tail: TypeAlias = tuple[float, float]
@@ -20,8 +23,8 @@ Tail: TypeAlias = tuple[float, float]
 class Function:
     """A function of one real variable, and how its fit is bounded.
 
-    A fit's tail lies on the asymptote where there is one. Where there is none, the tail continues the line of the
-    outermost segment inside the range.
+    A fit's tail lies on the asymptote where there is one. Where there is none, the tail continues the line of
+    the outermost segment inside the range.
 
     Raises:
         ValueError: The range is empty or not finite.
@@ -55,48 +58,92 @@ _WIDE = (-8.0, 8.0)
 _GELU = "Hendrycks and Gimpel, arXiv 1606.08415"
 
 _ALL = (
-    Function(name="gelu", torch=F.gelu, range=_WIDE, left=_ZERO, right=_IDENTITY, source=f"{_GELU}: x Phi(x), by erf"),
     Function(
-        name="gelu_tanh", torch=lambda x: F.gelu(x, approximate="tanh"), range=_WIDE, left=_ZERO, right=_IDENTITY,
+        name="gelu",
+        torch=F.gelu,
+        range=_WIDE,
+        left=_ZERO,
+        right=_IDENTITY,
+        source=f"{_GELU}: x Phi(x), by erf",
+    ),
+    Function(
+        name="gelu_tanh",
+        torch=lambda x: F.gelu(x, approximate="tanh"),
+        range=_WIDE,
+        left=_ZERO,
+        right=_IDENTITY,
         source=f"{_GELU}: its approximation by tanh",
     ),
     Function(
-        name="silu", torch=F.silu, range=_WIDE, left=_ZERO, right=_IDENTITY,
+        name="silu",
+        torch=F.silu,
+        range=_WIDE,
+        left=_ZERO,
+        right=_IDENTITY,
         source="Elfwing, Uchibe, Doya, arXiv 1702.03118: x sigmoid(x)",
     ),
-    Function(name="sigmoid", torch=torch.sigmoid, range=_WIDE, left=_ZERO, right=_ONE, source="1 / (1 + exp(-x))"),
-    Function(name="tanh", torch=torch.tanh, range=_WIDE, left=_MINUS_ONE, right=_ONE, source="hyperbolic tangent"),
     Function(
-        name="exp", torch=torch.exp, range=(-10.0, 0.1), left=_ZERO,
-        source="softmax's numerator after the subtraction of the maximum: x <= 0. Range: Reggiani et al., arXiv 2305.04546",
+        name="sigmoid", torch=torch.sigmoid, range=_WIDE, left=_ZERO, right=_ONE, source="1 / (1 + exp(-x))"
     ),
     Function(
-        name="mish", torch=F.mish, range=_WIDE, left=_ZERO, right=_IDENTITY,
+        name="tanh", torch=torch.tanh, range=_WIDE, left=_MINUS_ONE, right=_ONE, source="hyperbolic tangent"
+    ),
+    Function(
+        name="exp",
+        torch=torch.exp,
+        range=(-10.0, 0.1),
+        left=_ZERO,
+        source="softmax's numerator, x <= 0. Range: Reggiani et al., arXiv 2305.04546",
+    ),
+    Function(
+        name="mish",
+        torch=F.mish,
+        range=_WIDE,
+        left=_ZERO,
+        right=_IDENTITY,
         source="Misra, arXiv 1908.08681: x tanh(softplus(x))",
     ),
     Function(
-        name="softplus", torch=F.softplus, range=_WIDE, left=_ZERO, right=_IDENTITY,
+        name="softplus",
+        torch=F.softplus,
+        range=_WIDE,
+        left=_ZERO,
+        right=_IDENTITY,
         source="Dugas et al., NIPS 2000: log(1 + exp(x))",
     ),
     Function(
-        name="hardswish", torch=F.hardswish, range=_WIDE, left=_ZERO, right=_IDENTITY,
+        name="hardswish",
+        torch=F.hardswish,
+        range=_WIDE,
+        left=_ZERO,
+        right=_IDENTITY,
         source="Howard et al., arXiv 1905.02244: x relu6(x + 3) / 6",
     ),
     Function(
-        name="hardsigmoid", torch=F.hardsigmoid, range=_WIDE, left=_ZERO, right=_ONE,
+        name="hardsigmoid",
+        torch=F.hardsigmoid,
+        range=_WIDE,
+        left=_ZERO,
+        right=_ONE,
         source="Howard et al., arXiv 1905.02244: relu6(x + 3) / 6",
     ),
     Function(name="erf", torch=torch.erf, range=_WIDE, left=_MINUS_ONE, right=_ONE, source="error function"),
     Function(
-        name="elu", torch=F.elu, range=_WIDE, left=_MINUS_ONE, right=_IDENTITY,
+        name="elu",
+        torch=F.elu,
+        range=_WIDE,
+        left=_MINUS_ONE,
+        right=_IDENTITY,
         source="Clevert, Unterthiner, Hochreiter, arXiv 1511.07289, alpha = 1",
     ),
     Function(name="reciprocal", torch=torch.reciprocal, range=(1.0, 2.0), source="1 / x of a significand"),
     Function(
-        name="rsqrt", torch=torch.rsqrt, range=(1.0, 4.0),
+        name="rsqrt",
+        torch=torch.rsqrt,
+        range=(1.0, 4.0),
         source="1 / sqrt(x) of a significand; the factor of 2 up to 4 takes the odd exponent",
     ),
-)  # fmt: skip
+)
 
 FUNCTIONS: Mapping[str, Function] = MappingProxyType({function.name: function for function in _ALL})
-"""By name. Below its range exp's tail is 0, so softmax gives 0 to what lies more than 10 under the maximum."""
+"""By name. Below its range exp's tail is 0: softmax gives 0 to what lies more than 10 under the maximum."""

@@ -54,7 +54,9 @@ class PwlFit:
         """FP16 bit patterns for the hardware; the numbers of a ``real`` fit are rounded one by one."""
         numbers = np.array(self.coefficients, np.float64)
         return SfuTable(
-            breakpoints=_bits(np.array(self.breakpoints)), slopes=_bits(numbers[:, 1]), offsets=_bits(numbers[:, 0])
+            breakpoints=_bits(np.array(self.breakpoints)),
+            slopes=_bits(numbers[:, 1]),
+            offsets=_bits(numbers[:, 0]),
         )
 
     def evaluate(self, x: Reals) -> Reals:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import solveh_banded
 
 from lanewise.models.functions import Function, Reals
 
@@ -17,9 +18,12 @@ Index = npt.NDArray[np.int64]
 CELLS = 1 << 13
 """Midpoints on which the error is integrated."""
 
-_ITERATIONS = 150
+_ITERATIONS = 100
 _STARTS = (0.5, 1.0, 2.0)
 """Where the tails begin at first, in mean segments of |f''|^(2/5) from the range's ends; the best result is kept."""
+
+_EXCHANGES = 8
+"""Most rounds in which a knot moves from where it helps least to where the error is largest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,11 @@ def fit_real(subject: Function, segments: int, low: float, high: float) -> tuple
     """
     problem = _Problem(subject, segments, low, high)
     best = min((problem.solve(problem.start(margin)) for margin in _STARTS), key=problem.cost)
+    for _ in range(_EXCHANGES):
+        rival = min(map(problem.solve, problem.exchanges(best)), key=problem.cost, default=best)
+        if problem.cost(rival) > problem.cost(best) * (1 - 1e-3):
+            break
+        best = rival
     return problem.lines(best)
 
 
@@ -93,7 +102,7 @@ class _Moments:
 
     def __init__(self, segment: Index, place: Reals, values: Reals, pieces: int) -> None:
         def total(weight: Reals) -> Reals:
-            return np.bincount(segment, weight, pieces)
+            return np.bincount(segment, weight, pieces).astype(np.float64)
 
         rest = 1 - place
         self.left2, self.cross, self.right2 = total(rest * rest), total(rest * place), total(place * place)
@@ -113,10 +122,6 @@ class _Problem:
         self.grid = midpoints(low, high, CELLS)
         self.values = subject(self.grid)
         self.smallest = (high - low) * 1e-5
-        free = np.ones(2 * self.count, bool)  # knots, then ordinates
-        free[[0, self.count - 1]] = self.left is not None, self.right is not None
-        free[[self.count, -1]] = self.left is None, self.right is None
-        self.free = np.flatnonzero(free)
 
     def start(self, margin: float) -> _Knots:
         """Knots that share |f''|^(2/5) out equally."""
@@ -164,36 +169,60 @@ class _Problem:
         """Levenberg-Marquardt from ``knots`` until the error stops falling."""
         cost, damping, slow = self.cost(knots), 1e-3, 0
         for _ in range(_ITERATIONS):
-            hessian, gradient = self.normal_equations(knots)
-            scale = np.diag(hessian) + 1e-9 * np.trace(hessian) / len(hessian) + 1e-300
+            bands, gradient = self.normal_equations(knots)
+            diagonal = bands[-1].copy()
+            scale = diagonal + 1e-9 * diagonal.mean() + 1e-300
             while damping < 1e8:
-                trial = self.moved(knots, np.linalg.solve(hessian + damping * np.diag(scale), -gradient))
+                bands[-1] = diagonal + damping * scale
+                trial = self.moved(knots, solveh_banded(bands, -gradient, check_finite=False))
                 trial_cost = self.cost(trial)
                 if trial_cost < cost:
                     break
                 damping *= 4
             else:
                 return knots
-            slow = slow + 1 if trial_cost > cost * (1 - 1e-5) else 0
+            slow = slow + 1 if trial_cost > cost * (1 - 1e-4) else 0
             knots, cost, damping = trial, trial_cost, max(damping / 5, 1e-9)
             if slow == 3:
                 break
         return knots
 
+    def exchanges(self, knots: _Knots) -> list[_Knots]:
+        """``knots`` with one inner knot taken from where it is missed least and put into each of the worst segments."""
+        if self.count < 4:
+            return []
+        without = [_Knots(x=np.delete(knots.x, j), y=np.delete(knots.y, j)) for j in range(1, self.count - 1)]
+        fewer = min(without, key=self.cost)
+        segment = np.searchsorted(fewer.x, self.grid, side="right")
+        errors = np.bincount(segment, self.error(fewer) ** 2, len(fewer.x) + 1)
+        rivals = []
+        for worst in np.argsort(errors, kind="stable")[-3:]:
+            if 0 < worst < len(fewer.x):
+                x = np.insert(fewer.x, worst, (fewer.x[worst - 1] + fewer.x[worst]) / 2)
+            elif worst == 0:  # the tail is pushed outwards by a knot before it
+                x = np.insert(fewer.x, 0, (self.low + fewer.x[0]) / 2)
+            else:
+                x = np.append(fewer.x, (self.high + fewer.x[-1]) / 2)
+            if np.all(np.diff(x) > 2 * self.smallest):
+                rivals.append(self.pinned(x, self.subject(x)))
+        return rivals
+
     def moved(self, knots: _Knots, step: Reals) -> _Knots:
         """``knots`` after ``step``, shortened so that no segment loses more than 80 % of its width."""
-        full = np.zeros(2 * self.count)
-        full[self.free] = step
-        closing = -np.diff(full[: self.count])
-        room = np.maximum(0.8 * np.diff(knots.x), np.diff(knots.x) - self.smallest * 0)
-        room = np.minimum(room, np.maximum(np.diff(knots.x) - self.smallest, 0))
-        part = min(1.0, float(np.min(np.where(closing > room, room / np.maximum(closing, 1e-300), 1.0))))
-        return self.pinned(knots.x + part * full[: self.count], knots.y + part * full[self.count :])
+        x, y = step[::2], step[1::2]
+        width, closing = np.diff(knots.x), -np.diff(x)
+        room = np.minimum(0.8 * width, np.maximum(width - self.smallest, 0))
+        part = float(np.min(np.where(closing > room, room / np.maximum(closing, 1e-300), 1.0)))
+        return self.pinned(knots.x + part * x, knots.y + part * y)
 
     def normal_equations(self, knots: _Knots) -> tuple[Reals, Reals]:
-        """Gauss-Newton matrix and half the gradient of the sum of squares, over the free unknowns.
+        """Gauss-Newton matrix and half the gradient of the sum of squares; unknowns: each knot, then its ordinate.
 
-        The derivative by an ordinate is the knot's hat; by a knot, minus the segment's slope times that.
+        The derivative by an ordinate is the knot's hat; by a knot, minus the segment's slope times that. So
+        only neighbours meet, in blocks of 2 x 2.
+
+        Returns:
+            The matrix's upper bands for :func:`scipy.linalg.solveh_banded`, shape ``(4, 2 * knots)``, and the gradient.
         """
         inside = np.ones(CELLS, bool)
         if self.left is not None:
@@ -202,22 +231,22 @@ class _Problem:
             inside &= self.grid < knots.x[-1]
         segment, place = _places(knots.x, self.grid[inside])
         moments = _Moments(segment, place, self.error(knots)[inside], self.count - 1)
-        n, m = self.count, knots.slopes
-        hessian, gradient = np.zeros((2 * n, 2 * n)), np.zeros(2 * n)
-        i = np.arange(n - 1)
-        hats = ((i, moments.left), (i + 1, moments.right))
-        products = ((i, i, moments.left2), (i + 1, i + 1, moments.right2), (i, i + 1, moments.cross), (i + 1, i, moments.cross))
-        for row, column, value in products:
-            np.add.at(hessian, (row + n, column + n), value)
-            np.add.at(hessian, (row, column + n), -m * value)
-            np.add.at(hessian, (row + n, column), -m * value)
-            np.add.at(hessian, (row, column), m * m * value)
-        for knot, value in hats:
-            np.add.at(gradient, knot + n, value)
-            np.add.at(gradient, knot, -m * value)
-        for knot, tail in ((0, self.left), (n - 1, self.right)):
-            if tail is not None:  # the ordinate follows its knot along the asymptote
-                hessian[knot] += tail[0] * hessian[knot + n]
-                hessian[:, knot] += tail[0] * hessian[:, knot + n]
-                gradient[knot] += tail[0] * gradient[knot + n]
-        return hessian[np.ix_(self.free, self.free)], gradient[self.free]
+        direction = np.stack([-knots.slopes, np.ones(self.count - 1)], axis=1)
+        square = direction[:, :, None] * direction[:, None, :]
+        own, next_ = np.zeros((self.count, 2, 2)), square * moments.cross[:, None, None]
+        own[:-1] += square * moments.left2[:, None, None]
+        own[1:] += square * moments.right2[:, None, None]
+        gradient = np.zeros((self.count, 2))
+        gradient[:-1] += direction * moments.left[:, None]
+        gradient[1:] += direction * moments.right[:, None]
+        for end, tail in ((0, self.left), (-1, self.right)):
+            # the ordinate follows its knot along the asymptote, or the knot stays at the end of the range
+            follow = np.array([[0.0, 0.0], [0.0, 1.0]] if tail is None else [[1.0, tail[0]], [0.0, 0.0]])
+            own[end] = follow @ own[end] @ follow.T
+            next_[end] = follow @ next_[end] if end == 0 else next_[end] @ follow.T
+            gradient[end] = follow @ gradient[end]
+        bands = np.zeros((4, 2 * self.count))
+        bands[3, ::2], bands[3, 1::2], bands[2, 1::2] = own[:, 0, 0], own[:, 1, 1], own[:, 0, 1]
+        bands[1, 2::2], bands[0, 3::2] = next_[:, 0, 0], next_[:, 0, 1]
+        bands[2, 2::2], bands[1, 3::2] = next_[:, 1, 0], next_[:, 1, 1]
+        return bands, gradient.ravel()
