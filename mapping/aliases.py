@@ -1,6 +1,7 @@
 """Where tensors lie in memory, and how a write through one changes what another sees."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -37,7 +38,7 @@ class Region:
     def seen_from(self, other: "Region") -> Relation:
         """How this region lies to ``other``'s.
 
-        ``same`` elements in the same shape; all of it ``inside`` the other; ``apart``; or ``overlapping`` otherwise.
+        ``same`` elements in the same shape; all of it ``inside`` the other; ``apart``; else ``overlapping``.
 
         >>> row = Region(offset=4, shape=(4,), stride=(1,), itemsize_bytes=4)
         >>> matrix = Region(offset=0, shape=(2, 4), stride=(4, 1), itemsize_bytes=4)
@@ -48,16 +49,44 @@ class Region:
             return "same"
         if self.itemsize_bytes != other.itemsize_bytes:
             return "overlapping"
-        mine, theirs = self._elements(), other._elements()
-        if not np.intersect1d(mine, theirs).size:
+        if self._end <= other.offset or other._end <= self.offset:
             return "apart"
-        return "inside" if np.isin(mine, theirs).all() else "overlapping"
+        if other._dense and other.offset <= self.offset and self._end <= other._end:
+            return "inside"
+        if self._dense and self.offset <= other.offset and other._end <= self._end:
+            return "overlapping"
+        mine, theirs = _elements(self), _elements(other)
+        shared = np.isin(mine, theirs, assume_unique=True)
+        if not shared.any():
+            return "apart"
+        return "inside" if shared.all() else "overlapping"
 
-    def _elements(self) -> npt.NDArray[np.int64]:
-        places = np.array([self.offset], dtype=np.int64)
-        for size, stride in zip(self.shape, self.stride):
-            if stride:
-                places = (places[:, None] + stride * np.arange(size, dtype=np.int64)).reshape(-1)
-            elif not size:
-                places = places[:0]
-        return np.unique(places)
+    @property
+    def _end(self) -> int:
+        """One past the last element; the offset if there is none."""
+        if 0 in self.shape:
+            return self.offset
+        return self.offset + 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.stride))
+
+    @property
+    def _dense(self) -> bool:
+        """Whether every place from the first to the last belongs to it. (Broadcast axes cover nothing new.)"""
+        sizes = sorted((stride, size) for size, stride in zip(self.shape, self.stride) if size > 1 and stride)
+        reach = 1
+        for stride, size in sizes:
+            if stride > reach:
+                return False
+            reach = max(reach, (size - 1) * stride + reach)
+        return True
+
+
+@lru_cache(maxsize=64)
+def _elements(region: Region) -> npt.NDArray[np.int64]:
+    """Places in the storage, each once."""
+    places = np.array([region.offset], dtype=np.int64)
+    for size, stride in zip(region.shape, region.stride):
+        if stride:
+            places = (places[:, None] + stride * np.arange(size, dtype=np.int64)).reshape(-1)
+        elif not size:
+            places = places[:0]
+    return np.unique(places)

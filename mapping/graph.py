@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal, TypeAlias, get_args
@@ -113,6 +113,8 @@ class Graph:
     """Ids of the values that the network returns."""
     folded: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Operators that read no input, by aten name, with how often each ran: folded at compile time."""
+    folded_macs: int = 0
+    """Multiply-accumulates of the folded operators; not part of :attr:`macs`."""
 
     def __post_init__(self) -> None:
         produced = {}
@@ -141,22 +143,7 @@ class Graph:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of all convolutions and matrix products."""
-        return sum(self.operator_macs(operator) for operator in self.operators)
-
-    def operator_macs(self, operator: Operator) -> int:
-        """Multiply-accumulates of one operator; 0 unless it is a convolution, a matrix product or recurrent.
-
-        A convolution counts every tap, padding included; a transposed one each input times the kernel.
-        """
-        if operator.kind == "matmul":
-            return prod(operator.number(side) for side in ("batch", "m", "k", "n"))
-        if operator.kind == "convolution":
-            x, weight, y = (self.values[i] for i in (*operator.inputs[:2], operator.outputs[0]))
-            # The weight is (out, in / groups, *kernel); transposed (in, out / groups, *kernel).
-            return (x.size if operator.attributes["transposed"] else y.size) * prod(weight.shape[1:])
-        if operator.kind == "recurrent":
-            return operator.number("macs")
-        return 0
+        return sum(operator_macs(operator, self.values) for operator in self.operators)
 
     @property
     def hash(self) -> str:
@@ -207,6 +194,7 @@ class Graph:
                 ),
                 outputs=tuple(plain["outputs"]),
                 folded=plain["folded"],
+                folded_macs=plain["folded_macs"],
             )  # fmt: skip
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a graph: {error!r}") from error
@@ -230,7 +218,24 @@ class Graph:
             "values": [[v.shape, v.dtype, v.producer, v.origin, v.name] for v in self.values],
             "outputs": self.outputs,
             "folded": dict(self.folded),
+            "folded_macs": self.folded_macs,
         }
+
+
+def operator_macs(operator: Operator, values: Sequence[Value]) -> int:
+    """Multiply-accumulates of one operator; 0 unless it is a convolution, a matrix product or recurrent.
+
+    A convolution counts every tap, padding included; a transposed one each input times the kernel.
+    """
+    if operator.kind == "matmul":
+        return prod(operator.number(side) for side in ("batch", "m", "k", "n"))
+    if operator.kind == "convolution":
+        x, weight, y = (values[i] for i in (*operator.inputs[:2], operator.outputs[0]))
+        # The weight is (out, in / groups, *kernel); transposed (in, out / groups, *kernel).
+        return (x.size if operator.attributes["transposed"] else y.size) * prod(weight.shape[1:])
+    if operator.kind == "recurrent":
+        return operator.number("macs")
+    return 0
 
 
 _ORIGINS = get_args(Origin)

@@ -152,7 +152,14 @@ def _transformers(name: str, batch: int, sequence: int, resolution: int | None) 
             network = transformers.AutoModel.from_config(config)
     except (RuntimeError, ValueError, AttributeError, TypeError, ImportError) as error:
         raise UserError(f"hf:{name}: cannot be built from its default configuration: {_first_line(error)}") from error
+    for part in network.modules():
+        if hasattr(part, "warn_if_padding_and_no_attention_mask"):
+            part.warn_if_padding_and_no_attention_mask = _no_warning  # it looks at the tokens, and there are none
     return network, _transformers_inputs(f"hf:{name}", network, batch, sequence, resolution)
+
+
+def _no_warning(*_args: Any, **_kwargs: Any) -> None:
+    """Replaces a method that only warns."""
 
 
 def _transformers_inputs(model: str, network: Any, batch: int, sequence: int, resolution: int | None) -> dict[str, Any]:
@@ -163,7 +170,7 @@ def _transformers_inputs(model: str, network: Any, batch: int, sequence: int, re
 
     config = network.config
     accepted = inspect.signature(network.forward).parameters
-    limit = getattr(config, "max_position_embeddings", None)
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     inputs: dict[str, Any] = {}
     if "input_ids" in accepted:
         if isinstance(limit, int) and 0 < limit < sequence:

@@ -24,7 +24,7 @@ from lanewise.mapping.aliases import Region, storage_key
 from lanewise.mapping.canonical import Call, Canonical, canonical, tensors_in
 from lanewise.mapping.constants import Constants, Reference
 from lanewise.mapping.decompositions import DECOMPOSITIONS
-from lanewise.mapping.graph import Attribute, Graph, Operator, Origin, Value
+from lanewise.mapping.graph import Attribute, Graph, Operator, Origin, Value, operator_macs
 from lanewise.mapping.names import ModulePath
 from lanewise.mapping.rules.movement import SHAPE_ONLY
 
@@ -70,6 +70,7 @@ class Recorder(TorchDispatchMode):
         self._values: list[Value] = []
         self._operators: list[Operator] = []
         self._folded: dict[str, int] = {}
+        self._folded_macs = 0
         self._constants = Constants()
         self._known: dict[int, _Known] = {}
         self._storages: dict[int, _Storage] = {}
@@ -116,6 +117,7 @@ class Recorder(TorchDispatchMode):
             ),
             outputs=tuple(place[i] for i in outputs),
             folded=self._folded,
+            folded_macs=self._folded_macs,
         )  # fmt: skip
 
     # Dispatch
@@ -173,6 +175,8 @@ class Recorder(TorchDispatchMode):
         """Run an operator; where it asks for a constant's value on the meta device, find that out."""
         asks = not _ASKING.isdisjoint(func.tags) and any(t.is_meta for t in tensors_in((args, kwargs)))
         if recipe is None or not asks:
+            if len({tensor.is_meta for tensor in tensors_in((args, kwargs)) if tensor.dim()}) > 1:  # constants on the CPU
+                args, kwargs = tree_map_only(Tensor, lambda t: t if t.is_meta else t.to("meta"), (tuple(args), kwargs))
             return func(*args, **kwargs)
         try:
             answer = self._constants.call(func, recipe.args, recipe.kwargs)
@@ -188,7 +192,7 @@ class Recorder(TorchDispatchMode):
         storages = {storage_key(tensor) for tensor in call.tensors}
         in_place_view = torch.Tag.inplace_view in func.tags
         results = [*fresh, *written]
-        random = torch.Tag.nondeterministic_seeded in func.tags
+        random = form.kind == "other" and torch.Tag.nondeterministic_seeded in func.tags
         if not results and not (form.kind == "other" and self._computed(reads)):
             return []  # an operand itself comes back: nothing was done
         kind, function, attributes = form.kind, form.function, dict(form.attributes)
@@ -196,8 +200,6 @@ class Recorder(TorchDispatchMode):
         if kind == "movement" or aliasing:
             kind, function = "movement", "view" if aliasing or in_place_view else "copy"
             attributes.setdefault("operation", call.name)
-        elif random:
-            kind, function, attributes = "other", call.name, {}
         elif kind == "elementwise" and any(tensor.is_complex() for tensor in (*form.tensors, *results)):
             kind, function, attributes = "other", f"complex_{function}", {}
         elif kind == "matmul":
@@ -220,7 +222,12 @@ class Recorder(TorchDispatchMode):
             origins = {self._values[i].origin for i in reads}
             origin: Origin = "parameter" if "parameter" in origins else "constant"
             name = self._values[reads[0]].name if len(reads) == 1 else ""
-            return [self._leaf(tensor, origin, name) for tensor in results]
+            outputs = [self._leaf(tensor, origin, name) for tensor in results]
+            folded = Operator(
+                index=0, name=label, kind=kind, inputs=tuple(reads), outputs=tuple(outputs), attributes=attributes
+            )
+            self._folded_macs += operator_macs(folded, self._values)
+            return outputs
         index = len(self._operators)
         outputs = [self._leaf(tensor, "operator", "", index) for tensor in results]
         self._operators.append(
@@ -266,22 +273,33 @@ class Recorder(TorchDispatchMode):
             self._adopt(tensor)
             known = self._known[id(tensor)]
         storage = self._storages[storage_key(tensor)]
-        for region, value in storage.writes[known.writes :]:
-            known.value = self._after_write(tensor, known.value, region, value)
-        known.writes = len(storage.writes)
+        if known.writes < len(storage.writes):
+            known.value = self._after_writes(tensor, known.value, storage.writes[known.writes :])
+            known.writes = len(storage.writes)
         return known.value
 
-    def _after_write(self, tensor: Tensor, value: int, region: Region, written: int) -> int:
-        """What ``tensor`` holds once ``written`` was put into ``region`` of its storage."""
+    def _after_writes(self, tensor: Tensor, value: int, writes: Sequence[tuple[Region, int]]) -> int:
+        """What ``tensor`` held as ``value``, after writes to its storage.
+
+        What was written in pieces is put together by one movement: ``update``, whose first operand is the old value.
+        """
         mine = Region.of(tensor)
-        match mine.seen_from(region):
-            case "same":
-                return written
-            case "apart":
-                return value
-            case "inside":
-                return self._emit("movement", "view", [written], [tensor], {"operation": "alias"}, label="alias")[0]
-        return self._emit("movement", "copy", [value, written], [tensor], {"operation": "update"}, label="update")[0]
+        pieces: list[int] = []
+        whole = True
+        for region, written in writes:
+            match mine.seen_from(region):
+                case "same":
+                    value, whole, pieces = written, True, []
+                case "inside":
+                    value, whole, pieces = written, False, []
+                case "overlapping":
+                    pieces.append(written)
+        if not whole:
+            value = self._emit("movement", "view", [value], [tensor], {"operation": "alias"}, label="alias")[0]
+        if pieces:
+            attributes: dict[str, Attribute] = {"operation": "update"}
+            value = self._emit("movement", "copy", [value, *pieces], [tensor], attributes, label="update")[0]
+        return value
 
     def _adopt(self, tensor: Tensor) -> None:
         """A tensor that no recorded operator made: a constant, or an alias made behind the dispatcher (``x.data``)."""

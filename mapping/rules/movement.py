@@ -15,7 +15,7 @@ _PLAIN = {
     "unflatten": "reshape", "unsqueeze": "reshape", "squeeze": "reshape", "ravel": "reshape",
     "expand": "expand", "expand_as": "expand", "repeat": "repeat", "repeat_interleave": "repeat", "tile": "repeat",
     "contiguous": "clone", "clone": "clone", "as_strided": "stride", "unfold": "stride", "diagonal": "stride",
-    "index": "gather", "index_select": "gather", "gather": "gather", "take_along_dim": "gather", "take": "gather",
+    "index": "gather", "_unsafe_index": "gather", "index_select": "gather", "gather": "gather", "take_along_dim": "gather", "take": "gather",
     "index_put": "scatter", "scatter": "scatter", "slice_scatter": "scatter", "select_scatter": "scatter",
     "index_copy": "scatter", "masked_scatter": "scatter",
     "upsample_nearest1d": "upsample_nearest", "upsample_nearest2d": "upsample_nearest",

@@ -47,6 +47,7 @@ _REDUCTIONS = {
     "argmin": "argmin", "var": "variance", "std": "standard_deviation", "var_mean": "variance_mean",
     "std_mean": "standard_deviation_mean", "prod": "product", "any": "any", "all": "all",
     "linalg_vector_norm": "norm", "logsumexp": "logsumexp",
+    "cumsum": "cumsum", "cumprod": "cumprod",
 }  # fmt: skip
 
 
