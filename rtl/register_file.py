@@ -16,8 +16,8 @@ class RegisterFile(wiring.Component):
     """32 registers of ``vlen_bits``, one write and three read ports, each a beat of 32 bits a lane per clock.
 
     Lane ``l`` keeps bits ``32*l`` to ``32*l + 31`` of each beat of each register: no operand crosses lanes.
-    A write is whole words. A read port keeps its data while ``enable`` is 0. A read in the clock of a write to
-    the same beat gives the old value. The storage has no reset.
+    A write is whole words. A read port keeps its data while ``enable`` is 0. A read in the clock of a write
+    to the same beat gives the old value. The storage has no reset.
 
     Latency of a read 1 clock; throughput one beat/clock at every port. No back-pressure.
     Golden model: a table of beats, as in the test.
@@ -45,11 +45,10 @@ class RegisterFile(wiring.Component):
         """Clocks from an enabled read to its data."""
         return 1
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
-        beats = self.config.vlen_bits // self.config.bits_per_clk
         for k in range(self.config.lanes):
-            m.submodules[f"lane_{k}"] = lane = RegisterFileLane(REGISTERS * beats)
+            m.submodules[f"lane_{k}"] = lane = RegisterFileLane(self.config)
             m.d.comb += [
                 lane.write_enable.eq(self.write.enable),
                 lane.write_address.eq(Cat(self.write.beat, self.write.register)),
@@ -65,7 +64,7 @@ class RegisterFile(wiring.Component):
 
 
 class RegisterFileLane(wiring.Component):
-    """One lane's slice: ``words`` of 32 bits, one write and three registered read ports.
+    """One lane's slice: ``words``, a beat of each register after the other; one write and three read ports.
 
     Timing and golden model as :class:`RegisterFile`.
 
@@ -79,10 +78,8 @@ class RegisterFileLane(wiring.Component):
         Data of the last enabled reads.
     """
 
-    def __init__(self, words: int) -> None:
-        if words < 2 or words.bit_count() != 1:
-            raise ValueError(f"words must be a power of two and at least 2, not {words!r}")
-        self.words = words
+    def __init__(self, config: VectorConfig) -> None:
+        self.words = words = REGISTERS * config.vlen_bits // config.bits_per_clk
         super().__init__({
             "write_enable": In(1),
             "write_address": In(range(words)),
@@ -92,7 +89,7 @@ class RegisterFileLane(wiring.Component):
             "read_data": Out(data.ArrayLayout(32, READ_PORTS)),
         })  # fmt: skip
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         storage = [Signal(32, name=f"word_{a}", reset_less=True) for a in range(self.words)]
         with m.If(self.write_enable), m.Switch(self.write_address):

@@ -29,7 +29,7 @@ class Cell:
     latch: bool
     """Whether it has a ``latch`` group."""
     inverter_input_ff: float | None
-    """Capacitance in fF of the one input, where the cell is an inverter."""
+    """Capacitance in fF of the one input, where the cell is an inverter with timing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +81,11 @@ def load_liberty(path: Path | None = None, node_nm: float | None = None) -> Libe
     if not _LIBRARY.match(text):
         raise UserError(f"{path}: is not Liberty: expected a text file that begins with library (NAME) {{")
     name, cells = _read(text, path)
+    found = f"{path}: library {name} has {len(cells)} cells"
     if not any(cell.flip_flop for cell in cells.values()):
-        raise UserError(
-            f"{path}: none of library {name}'s {len(cells)} cells is a flip-flop; expected an ff group"
-        )
+        raise UserError(f"{found}; expected a flip-flop among them")
     if all(cell.inverter_input_ff is None for cell in cells.values()):
-        raise UserError(f"{path}: none of library {name}'s {len(cells)} cells is an inverter; expected one")
+        raise UserError(f"{found}; expected a timed inverter among them")
     sha256 = hashlib.sha256(raw).hexdigest()
     return Liberty(path=path, name=name, node_nm=node_nm, sha256=sha256, cells=cells)
 
@@ -184,7 +183,8 @@ class _Draft:
 
     def finish(self, name: str, unit_ff: float) -> Cell:
         self._close_pin()
-        plain = not self.kinds & {"ff", "latch", "ff_bank", "latch_bank", "statetable"}
+        stateful = {"ff", "latch", "ff_bank", "latch_bank", "statetable"}
+        plain = "timing" in self.kinds and not self.kinds & stateful
         inverter = (plain and len(self.inputs) == 1 and len(self.functions) == 1
                     and re.fullmatch(r"\(*!\(?\w+\)*|\(*\w+'\)*", self.functions[0]))  # fmt: skip
         return Cell(

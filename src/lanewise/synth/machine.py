@@ -18,7 +18,8 @@ from lanewise.synth.yosys import tool_versions
 
 BASELINE_NOTE = (
     "synthesised parts of the baseline vector unit: multiply-adds and register file; sequencer, load/store "
-    "unit and integer ALU are not in it, so the overhead given is an upper bound"
+    "unit and integer ALU are not in it, so the overhead given is an upper bound; the register file is of "
+    "flip-flops, and one of latches or SRAM would be smaller"
 )
 F_MAX_NOTE = "no timing analysis; abc_delay_ps is the mapper's estimate of a block's logic, without wires"
 BASELINE_PARTS = ("vector_fma", "vector_register_file")

@@ -5,8 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,9 +22,10 @@ read_liberty -lib -ignore_miss_func library.lib
 log lanewise: synthesis
 read_verilog design.v
 hierarchy -check -top {top}
-proc
+proc -latches error
+check -assert
 setattr -unset init w:*
-synth -top {top} -noabc -booth -latches error
+synth -top {top} -noabc -booth
 log lanewise: flip-flops
 dfflibmap -liberty library.lib
 log lanewise: mapping
@@ -98,7 +97,8 @@ def run_yosys(verilog: str, commands: str, modules: list[str], liberty: Liberty,
         SynthesisError: Yosys ended with an error or by a signal.
         UserError: Yosys cannot read the library, or has no use for its flip-flops.
     """
-    with _folder(log.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix="lanewise-synth-") as name:  # the mapper knows no spaces in paths
+        folder = Path(name).resolve()
         (folder / "library.lib").symlink_to(liberty.path.resolve())
         (folder / "design.v").write_text(verilog, encoding="utf-8")
         (folder / "constraints").write_text(constraints(liberty), encoding="utf-8")
@@ -121,24 +121,12 @@ def run_yosys(verilog: str, commands: str, modules: list[str], liberty: Liberty,
                 instances.setdefault(parent, []).append((module, name))
         return YosysRun(
             modules={name.removeprefix("\\"): values for name, values in statistics["modules"].items()},
-            total_area_um2=float(statistics["design"]["area"]),
+            total_area_um2=float(statistics["design"].get("area", 0.0)),
             instances=instances,
             delays_ps=_delays(text),
             netlist=(folder / "netlist.v").read_text(encoding="utf-8"),
             log=text,
         )
-
-
-@contextmanager
-def _folder(parent: Path) -> Iterator[Path]:
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=parent, prefix=".run.")
-    except OSError as error:
-        message = f"{parent}: cannot be written: {error.strerror}; expected a writable folder"
-        raise UserError(message) from None
-    with folder as name:
-        yield Path(name).resolve()
 
 
 def _fail(status: int, text: str, liberty: Liberty, log: Path) -> None:
@@ -155,7 +143,7 @@ def _fail(status: int, text: str, liberty: Liberty, log: Path) -> None:
         raise UserError(f"{liberty.path}: yosys cannot use its flip-flops: {error}; expected a D flip-flop")
     if "ABC: Error: Current library is not available." in lines:
         why = next((line for line in lines if line.startswith("ABC: Library with ")), "ABC: no timing")[5:]
-        raise UserError(f"{liberty.path}: the mapper cannot use it: {why}; expected timed logic cells and flip-flops")
+        raise UserError(f"{liberty.path}: the mapper cannot use it: {why}; expected timed logic cells")
     raise SynthesisError(f"yosys {how} at {stage}: {error} (log: {log})")
 
 
