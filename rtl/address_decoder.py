@@ -79,7 +79,7 @@ class AddressDecoder(wiring.Component):
             m.submodules[f"lane_{k}"] = lane = _Lane(self.config)
             m.d.comb += [
                 lane.move.eq(move),
-                lane.table.eq(Cat(table)),
+                lane.keys.eq(Cat(table)),
                 lane.i.eq(self.i.p[k]),
                 self.o.p.x[k].eq(lane.x),
                 self.o.p.segment[k].eq(lane.segment),
@@ -88,23 +88,23 @@ class AddressDecoder(wiring.Component):
 
 
 class _Lane(wiring.Component):
-    """The comparisons of one lane, a stage each; they advance where ``move`` is 1. ``table`` holds keys."""
+    """The comparisons of one lane, a stage each; they advance where ``move`` is 1. The table holds keys."""
 
     def __init__(self, config: FlexSfuConfig) -> None:
         self.config = config
         table = data.ArrayLayout(16, config.breakpoints)
         super().__init__({
-            "move": In(1), "table": In(table), "i": In(16), "x": Out(16), "segment": Out(config.levels),
+            "move": In(1), "keys": In(table), "i": In(16), "x": Out(16), "segment": Out(config.levels),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         levels = self.config.levels
-        table = [self.table[a] for a in range(self.config.breakpoints)]
-        key, segment = _key(self.i), Signal(0)
+        table = [self.keys[a] for a in range(self.config.breakpoints)]
+        key, segment = _key(self.i), Cat()
         for level in range(levels):
             first, step = (1 << (levels - 1 - level)) - 1, 1 << (levels - level)
-            right = key >= Array(table[first::step])[segment]
+            right = key >= (Array(table[first::step])[segment] if level else table[first])
             last = level == levels - 1
             next_key = Signal(16, name="element" if last else f"key_{level}", reset_less=True)
             next_segment = Signal(level + 1, name=f"segment_{level}", reset_less=True)

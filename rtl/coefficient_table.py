@@ -76,7 +76,7 @@ class CoefficientTable(wiring.Component):
             m.submodules[f"lane_{k}"] = lane = _Lane(self.config)
             m.d.comb += [
                 lane.move.eq(move),
-                lane.table.eq(Cat(table)),
+                lane.entries.eq(Cat(table)),
                 lane.i.eq(self.i.p.x[k]),
                 lane.segment.eq(self.i.p.segment[k]),
                 self.o.p.x[k].eq(lane.x),
@@ -92,13 +92,13 @@ class _Lane(wiring.Component):
     def __init__(self, config: FlexSfuConfig) -> None:
         self.config = config
         super().__init__({
-            "move": In(1), "table": In(data.ArrayLayout(_ENTRY, config.segments)), "i": In(16),
+            "move": In(1), "entries": In(data.ArrayLayout(_ENTRY, config.segments)), "i": In(16),
             "segment": In(config.levels), "x": Out(16), "o": Out(_ENTRY),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
-        entries = Array(self.table[a] for a in range(self.config.segments))
+        entries = Array(self.entries[a] for a in range(self.config.segments))
         x, coefficients = Signal(16, reset_less=True), Signal(_ENTRY, reset_less=True)
         with m.If(self.move):
             m.d.sync += [x.eq(self.i), coefficients.eq(entries[self.segment])]

@@ -78,9 +78,10 @@ class _Lane(wiring.Component):
     """The stages of one lane: multiply; align and add; normalise; round. They advance where ``move`` is 1.
 
     The sum is 37 bits wide: product at bits 2 to 23, the addend's last bit at most at bit 26, addend bits
-    that fall below bit 0 collected in ``sticky``. ``scale`` is the biased exponent of a leading one at bit
-    36. A negative sum -v is never negated: its bits inverted are v - 1, and as zeros enter on the right of
-    the sum, the inverted bits are those of v with the last one written as 0111...; the rounding knows that.
+    that fall below bit 0 collected in ``sticky``. A leading one at bit 36 has the biased exponent
+    ``scale`` + 1. A negative sum -v is never negated: its bits inverted are v - 1, and as zeros enter on the
+    right of the sum, the inverted bits are those of v with the last one written as 0111...; the rounding
+    allows for that.
     """
 
     def __init__(self) -> None:
@@ -127,7 +128,7 @@ class _Lane(wiring.Component):
             m,
             total=total_2[: _SUM_BITS + 1],
             sticky=sticky_2,
-            scale=(distance + exponent)[:6],
+            scale=(distance + exponent - 1)[:6],
             sign=sign,
             subtract=subtract,
             nan=nan,
@@ -137,9 +138,11 @@ class _Lane(wiring.Component):
         # Normalise.
         negative = total[-1]
         total = total[:-1]
-        zeros, none = _leading_zeros(m, total ^ negative.replicate(_SUM_BITS))
+        magnitude = total ^ negative.replicate(_SUM_BITS)
+        below = 64 - _SUM_BITS
+        zeros, _ = _leading_zeros(m, Cat(C((1 << below) - 1, below), magnitude))  # 37 where there is no one
         shift = Signal(6)
-        m.d.comb += shift.eq(Mux(zeros < scale, zeros, scale - 1))
+        m.d.comb += shift.eq(Mux(zeros < scale, zeros, scale))
         normal = Signal(_SUM_BITS)
         m.d.comb += normal.eq(total << shift)
         significand = normal[-11:] ^ negative.replicate(11)
@@ -150,7 +153,7 @@ class _Lane(wiring.Component):
             rest=normal[:-12].any() | sticky,
             negative=negative,
             exponent=(scale - shift)[:6],
-            sign=(sign ^ negative) & ~(subtract & none & ~negative),
+            sign=(sign ^ negative) & ~(subtract & ~negative & ~magnitude.any()),
             nan=nan,
             infinite=infinite,
         )
@@ -158,11 +161,12 @@ class _Lane(wiring.Component):
         # Round.
         odd, hidden = significand[0], significand[10]
         up = Mux(negative, half | (odd & ~rest), half & (odd | rest))
-        rounded = Signal(16)  # without sign; a carry out of the significand belongs to the exponent
-        m.d.comb += rounded.eq(Cat(significand[:10], exponent & hidden.replicate(6)) + up)
+        rounded = Signal(16)  # no sign; a carry out of the significand belongs to the exponent
+        exponent = exponent & hidden.replicate(6)
+        m.d.comb += rounded.eq(Cat(significand[:10], exponent) + Cat(up, C(0, 9), hidden))
         overflow = rounded[10:] >= 31
-        magnitude = Mux(nan, _NAN, Mux(infinite | overflow, _INFINITY, rounded[:15]))
-        (y,) = self._register(m, y=Cat(magnitude[:15], sign))
+        y = Mux(nan, _NAN, Mux(infinite | overflow, _INFINITY, rounded[:15]))
+        (y,) = self._register(m, y=Cat(y[:15], sign))
         m.d.comb += self.y.eq(y)
         assert self._stage == FP16_FMA_LATENCY_CLK
         return m
@@ -195,18 +199,11 @@ class _Operand:
 
 
 def _leading_zeros(m: Module, word: Value) -> tuple[Value, Value]:
-    """Zeros above the leading one of ``word``, its length where there is none; and whether that is so."""
-    levels = (len(word) - 1).bit_length()
-    padding = (1 << levels) - len(word)
-    count: list[tuple[Value, Value]] = [(C(0, 0), ~bit) for bit in Cat(C((1 << padding) - 1, padding), word)]
-    for level in range(levels):
-        pairs = []
-        for k in range(0, len(count), 2):
-            (low, low_none), (high, high_none) = count[k], count[k + 1]
-            zeros, none = Signal(level + 1, name=f"zeros_{level}_{k}"), Signal(name=f"none_{level}_{k}")
-            m.d.comb += zeros.eq(Cat(Mux(high_none, low, high), high_none))
-            m.d.comb += none.eq(low_none & high_none)
-            pairs.append((zeros, none))
-        count = pairs
-    zeros, _ = count[0]
-    return zeros, ~word.any()
+    """Zeros above the leading one of ``word``, whose length is a power of two; whether all of it is zeros."""
+    half = len(word) // 2
+    if half == 1:
+        return ~word[1], ~word.any()
+    (low, low_none), (high, high_none) = (_leading_zeros(m, part) for part in (word[:half], word[half:]))
+    zeros, none = Signal(len(low) + 1), Signal()
+    m.d.comb += [zeros.eq(Cat(Mux(high_none, low, high), high_none)), none.eq(low_none & high_none)]
+    return zeros, none

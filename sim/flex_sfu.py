@@ -24,9 +24,9 @@ def flex_sfu_clk(elements: int, config: FlexSfuConfig) -> int:
 def flex_sfu_load_clk(entries: int, config: FlexSfuConfig) -> int:
     """Clocks from the edge that accepts the last beat before a load to that of the first beat after it.
 
-    The beats in flight leave, then one entry a clock is written (a breakpoint, or a slope with its offset; one
-    of each at the same time where both are offered), then beats are accepted again. The RTL takes exactly as
-    many (``lanewise verify flex_sfu``) where the load is offered at once and no result has to wait.
+    The beats in flight leave, then one entry a clock is written (a breakpoint, or a slope with its offset;
+    one of each at the same time where both are offered), then beats are accepted again. The RTL takes exactly
+    as many (``lanewise verify flex_sfu``) where the load is offered at once and no result has to wait.
 
     Raises:
         ValueError: There is no entry.
