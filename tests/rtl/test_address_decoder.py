@@ -1,0 +1,28 @@
+"""The address decoder's RTL: every FP16 element, tables of every kind, stalls, clocks."""
+
+import pytest
+
+from lanewise.config import FlexSfuConfig, MachineConfig
+from lanewise.verify.benches.address_decoder import BENCH
+
+QUICK = BENCH.cases(MachineConfig(flex_sfu=FlexSfuConfig(lanes=8)), False)
+FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+
+
+@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
+def test_address_decoder(run_bench, case):
+    results = {result.name.partition("].")[2]: result for result in run_bench("address_decoder", case)}
+    elements = 2 * 65_536  # x and segment of each
+    assert results["every_table"].values_compared == 8 * elements
+    assert results["every_table"].clocks_compared == 8 * elements // case.config.lanes
+    assert results["stalls"].values_compared == elements
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", FULL, ids=lambda case: case.label)
+def test_address_decoder_full(run_bench, case):
+    run_bench("address_decoder", case)
+
+
+def test_trees_of_4_32_and_64_segments_are_tried():
+    assert {case.config.segments for case in QUICK} == {4, 32, 64}

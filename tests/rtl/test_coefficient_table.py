@@ -1,0 +1,22 @@
+"""The coefficient table's RTL: reads, reloads, stalls, clocks."""
+
+import pytest
+
+from lanewise.config import FlexSfuConfig, MachineConfig
+from lanewise.verify.benches.coefficient_table import BENCH
+
+QUICK = BENCH.cases(MachineConfig(flex_sfu=FlexSfuConfig(lanes=8)), False)
+FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+
+
+@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
+def test_coefficient_table(run_bench, case):
+    unstalled, stalled = run_bench("coefficient_table", case)
+    assert unstalled.values_compared == stalled.values_compared > 100_000
+    assert unstalled.clocks_compared > 10_000
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", FULL, ids=lambda case: case.label)
+def test_coefficient_table_full(run_bench, case):
+    run_bench("coefficient_table", case)
