@@ -49,11 +49,11 @@ class Region:
             return "same"
         if self.itemsize_bytes != other.itemsize_bytes:
             return "overlapping"
-        if self._end <= other.offset or other._end <= self.offset:
+        if self.end <= other.offset or other.end <= self.offset:
             return "apart"
-        if other._dense and other.offset <= self.offset and self._end <= other._end:
+        if other._dense and other.offset <= self.offset and self.end <= other.end:
             return "inside"
-        if self._dense and self.offset <= other.offset and other._end <= self._end:
+        if self._dense and self.offset <= other.offset and other.end <= self.end:
             return "overlapping"
         mine, theirs = _elements(self), _elements(other)
         shared = np.isin(mine, theirs, assume_unique=True)
@@ -62,7 +62,7 @@ class Region:
         return "inside" if shared.all() else "overlapping"
 
     @property
-    def _end(self) -> int:
+    def end(self) -> int:
         """One past the last element; the offset if there is none."""
         if 0 in self.shape:
             return self.offset

