@@ -48,7 +48,7 @@ class PwlFit:
     @property
     def limit_ratio(self) -> float | None:
         """``mse / limit_mse``; ``None`` where the function is itself piecewise linear."""
-        return self.mse / self.limit_mse if self.limit_mse > 1e-20 else None
+        return self.mse / self.limit_mse if self.limit_mse > 1e-14 else None
 
     def table(self) -> SfuTable:
         """FP16 bit patterns for the hardware; the numbers of a ``real`` fit are rounded one by one."""
