@@ -81,7 +81,7 @@ class _Lane(wiring.Component):
     that fall below bit 0 collected in ``sticky``. A leading one at bit 36 has the biased exponent
     ``scale`` + 1. A negative sum -v is never negated: its bits inverted are v - 1, and as zeros enter on the
     right of the sum, the inverted bits are those of v with the last one written as 0111...; the rounding
-    allows for that.
+    allows for that. (v is at least 4, for bits 0 and 1 are only reached by addends below the product.)
     """
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ class _Lane(wiring.Component):
             rest=normal[:-12].any() | sticky,
             negative=negative,
             exponent=(scale - shift)[:6],
-            sign=(sign ^ negative) & ~(subtract & ~negative & ~magnitude.any()),
+            sign=(sign ^ negative) & ~(subtract & ~magnitude.any()),
             nan=nan,
             infinite=infinite,
         )

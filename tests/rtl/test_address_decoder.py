@@ -16,6 +16,7 @@ def test_address_decoder(run_bench, case):
     assert results["every_table"].values_compared == 8 * elements
     assert results["every_table"].clocks_compared == 8 * elements // case.config.lanes
     assert results["stalls"].values_compared == elements
+    assert results["reload_behind_beats"].values_compared > 0
 
 
 @pytest.mark.full

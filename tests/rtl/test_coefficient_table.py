@@ -11,9 +11,10 @@ FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
 def test_coefficient_table(run_bench, case):
-    unstalled, stalled = run_bench("coefficient_table", case)
+    unstalled, stalled, reloaded = run_bench("coefficient_table", case)
     assert unstalled.values_compared == stalled.values_compared > 100_000
     assert unstalled.clocks_compared > 10_000
+    assert reloaded.values_compared == 3 * 20 * case.config.lanes
 
 
 @pytest.mark.full

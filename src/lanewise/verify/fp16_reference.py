@@ -54,13 +54,14 @@ def special_triples() -> tuple[Bits, Bits, Bits]:
 
 
 def random_triples(rng: np.random.Generator, count: int) -> tuple[Bits, Bits, Bits]:
-    """Operands in five equal parts, each a way in which a fused multiply-add goes wrong.
+    """Operands in six equal parts, each a way in which a fused multiply-add goes wrong.
 
-    Uniform bits; an addend that nearly cancels the product; subnormal operands; sums that lie exactly
-    between two FP16 values or one float64 step beside; results around the overflow and underflow thresholds.
+    Uniform bits; an addend that nearly cancels the product; subnormal operands; sums exactly between two FP16
+    values; results around the overflow and underflow thresholds; products between two FP16 values, or nearly,
+    with an addend that only decides which.
     """
     a, b, c = rng.integers(0, 1 << 16, size=(3, count), dtype=np.uint16)
-    part = np.arange(count) * 5 // count
+    part = np.arange(count) * 6 // count
 
     with np.errstate(all="ignore"):
         product = (a.view(np.float16) * b.view(np.float16)).view(np.uint16)
@@ -90,4 +91,17 @@ def random_triples(rng: np.random.Generator, count: int) -> tuple[Bits, Bits, Bi
     ec = np.where(top, rng.integers(18, 31, size=count), rng.integers(0, 3, size=count))
     for_edge = [(v & 0x83FF) | (e << 10).astype(np.uint16) for v, e in ((a, ea), (b, eb), (c, ec))]
     a, b, c = (np.where(edge, new, v) for new, v in zip(for_edge, (a, b, c), strict=True))
+
+    # Odd integers of 6 bits have a product of 11 or 12 bits, the last of them set; the addend is far below.
+    far = part == 5
+    ea, eb = rng.integers(8, 23, size=(2, count))
+    ec = (ea + eb - 15 - rng.integers(10, 32, size=count)).clip(0, 30)
+    odd = rng.integers(16, 32, size=(2, count)) << 5 & 0x3E0 | 0x20
+    kept = 0x8000 | np.where(rng.integers(0, 4, size=count) == 0, 0x3FF, 0x000)  # sometimes many bits
+    for_far = [
+        (v & kept).astype(np.uint16) | (e << 10 | o).astype(np.uint16)
+        for v, e, o in ((a, ea, odd[0]), (b, eb, odd[1]))
+    ]
+    c_far = (c & 0x83FF) | (ec << 10).astype(np.uint16)
+    a, b, c = (np.where(far, new, v) for new, v in zip((*for_far, c_far), (a, b, c), strict=True))
     return a, b, c

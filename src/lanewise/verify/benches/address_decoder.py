@@ -1,5 +1,6 @@
 """Address decoder: every FP16 element against tables of every kind, with and without stalls; latency."""
 
+import itertools
 from typing import Any
 
 import cocotb
@@ -44,6 +45,24 @@ async def stalls(dut: Any) -> None:
     breakpoints = breakpoint_tables(tb.rng, tb.config.breakpoints)["random"]
     await _load(tb, breakpoints, p_stall=0.5)
     await _decode(tb, breakpoints, every_element(tb.rng, tb.config.lanes), 0.5, "stalls")
+
+
+@cocotb.test()
+async def reload_behind_beats(dut: Any) -> None:
+    """Loads and beats offered behind beats in flight: these leave, then the loads go, then the beats."""
+    tb = await Testbench.start(dut, FlexSfuConfig)
+    lanes, levels = tb.config.lanes, tb.config.levels
+    tables = list(breakpoint_tables(tb.rng, tb.config.breakpoints).values())
+    await _load(tb, tables[0], p_stall=0.0)
+    for old, new in itertools.pairwise(tables):
+        x = tb.rng.integers(0, 1 << 16, size=(levels + 20, lanes), dtype=np.uint16)
+        words = to_words(x, 16)
+        await tb.exchange({"i": words[:levels]}, {})  # nobody takes: every stage is full
+        sent = {"i": words[levels:], "load": breakpoint_loads(new, tb.config)}
+        moved = await tb.exchange(sent, {"o": len(x)})
+        segments = from_words([word >> (16 * lanes) for word in moved["o"].words], levels, lanes)
+        tb.check_values(segments[:levels], address_decoder(x[:levels], old), "before the load")
+        tb.check_values(segments[levels:], address_decoder(x[levels:], new), "after the load")
 
 
 async def _load(tb: Testbench, breakpoints: Bits, p_stall: float) -> None:

@@ -4,12 +4,13 @@ from typing import Any
 
 import cocotb
 import numpy as np
+import numpy.typing as npt
 
 from lanewise.config import COEFFICIENT_TABLE_LATENCY_CLK, FlexSfuConfig, MachineConfig
 from lanewise.models.coefficient_table import coefficient_table
 from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.verify.bench import Bench, Case
-from lanewise.verify.sfu_tables import coefficient_loads, sfu_cases
+from lanewise.verify.sfu_tables import Bits, coefficient_loads, sfu_cases
 from lanewise.verify.testbench import Testbench
 from lanewise.verify.words import from_words, to_words
 
@@ -39,10 +40,7 @@ async def reads(dut: Any, p_stall: float) -> None:
         x = tb.rng.integers(0, 1 << 16, size=(_BEATS, lanes), dtype=np.uint16)
         segment = tb.rng.integers(0, segments, size=(_BEATS, lanes))
         segment[:segments] = np.arange(segments)[:, None]
-        inputs = [
-            low | high << (16 * lanes)
-            for low, high in zip(to_words(x, 16), to_words(segment, tb.config.levels), strict=True)
-        ]
+        inputs = _inputs(x, segment, tb.config)
         moved = await tb.exchange({"i": inputs}, {"o": _BEATS}, p_stall=p_stall)
         expected = np.hstack([x, *coefficient_table(segment, slopes, offsets)])
         tb.check_values(from_words(moved["o"].words, 16, 3 * lanes), expected, "x, slopes, offsets")
@@ -54,3 +52,25 @@ async def reads(dut: Any, p_stall: float) -> None:
         replaced = tb.rng.permutation(segments)[: segments // 2]
         slopes[replaced], offsets[replaced] = tb.rng.integers(0, 1 << 16, size=(2, replaced.size))
         loads = [coefficient_loads(slopes, offsets, tb.config)[k] for k in replaced]
+
+
+@cocotb.test()
+async def reload_behind_a_beat(dut: Any) -> None:
+    """Loads and beats offered behind a beat in flight: it leaves, then the loads go, then the beats."""
+    tb = await Testbench.start(dut, FlexSfuConfig)
+    segments, lanes = tb.config.segments, tb.config.lanes
+    old, new = tb.rng.integers(0, 1 << 16, size=(2, 2, segments), dtype=np.uint16)
+    await tb.exchange({"load": coefficient_loads(*old, tb.config)}, {})
+    x = tb.rng.integers(0, 1 << 16, size=(20, lanes), dtype=np.uint16)
+    segment = tb.rng.integers(0, segments, size=(20, lanes))
+    inputs = _inputs(x, segment, tb.config)
+    await tb.exchange({"i": inputs[:1]}, {})
+    moved = await tb.exchange({"i": inputs[1:], "load": coefficient_loads(*new, tb.config)}, {"o": 20})
+    actual = from_words(moved["o"].words, 16, 3 * lanes)
+    tb.check_values(actual[:1], np.hstack([x[:1], *coefficient_table(segment[:1], *old)]), "before the load")
+    tb.check_values(actual[1:], np.hstack([x[1:], *coefficient_table(segment[1:], *new)]), "after the load")
+
+
+def _inputs(x: Bits, segment: npt.NDArray[np.int64], config: FlexSfuConfig) -> list[int]:
+    pairs = zip(to_words(x, 16), to_words(segment, config.levels), strict=True)
+    return [low | high << (16 * config.lanes) for low, high in pairs]
