@@ -70,7 +70,7 @@ class Region:
 
     @property
     def _dense(self) -> bool:
-        """Whether every place from the first to the last belongs to it. (Broadcast axes cover nothing new.)"""
+        """Whether every place from the first to the last belongs to it; broadcast axes add none."""
         sizes = sorted((stride, size) for size, stride in zip(self.shape, self.stride) if size > 1 and stride)
         reach = 1
         for stride, size in sizes:

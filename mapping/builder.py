@@ -52,7 +52,8 @@ class GraphBuilder:
         shown = str(attributes["operation"]) if kind == "movement" else function or kind
         self._operators.append(
             Operator(
-                index=index, name=self._path.name(shown, is_view=function == "view"), kind=kind, function=function,
+                index=index, name=self._path.name(shown, is_view=function == "view"), kind=kind,
+                function=function,
                 inputs=tuple(reads), outputs=tuple(outputs), attributes=attributes,
             )
         )  # fmt: skip
@@ -68,7 +69,9 @@ class GraphBuilder:
 
     def graph(self, model: str, versions: Mapping[str, str], results: Sequence[int]) -> Graph:
         """The graph so far. Values that nobody reads are left out."""
-        used = {i for operator in self._operators for i in (*operator.inputs, *operator.outputs)} | set(results)
+        used = {i for operator in self._operators for i in (*operator.inputs, *operator.outputs)} | set(
+            results
+        )
         kept = [value for value in self._values if value.id in used or value.origin == "input"]
         place = {value.id: index for index, value in enumerate(kept)}
         return Graph(
@@ -83,7 +86,8 @@ class GraphBuilder:
             ),
             values=tuple(
                 Value(
-                    id=place[v.id], shape=v.shape, dtype=v.dtype, producer=v.producer, origin=v.origin, name=v.name
+                    id=place[v.id], shape=v.shape, dtype=v.dtype, producer=v.producer, origin=v.origin,
+                    name=v.name
                 )
                 for v in kept
             ),
@@ -93,7 +97,12 @@ class GraphBuilder:
         )  # fmt: skip
 
     def _fold(
-        self, kind: str, reads: Sequence[int], results: Sequence[Tensor], attributes: Mapping[str, Attribute], label: str
+        self,
+        kind: str,
+        reads: Sequence[int],
+        results: Sequence[Tensor],
+        attributes: Mapping[str, Attribute],
+        label: str,
     ) -> list[int]:
         self._folded[label] = self._folded.get(label, 0) + 1
         origins = {self._values[i].origin for i in reads}

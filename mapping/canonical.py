@@ -2,31 +2,34 @@
 
 Kinds, their operands (in order) and attributes. Axes are never negative; sizes are in elements.
 
-============ ===============================  ===================================================================
-kind         operands                         attributes
-============ ===============================  ===================================================================
-convolution  x, weight, (bias)                stride, padding, dilation, output_padding (one entry an axis), groups,
-                                              transposed, bias
-matmul       left (.., m, k), right (.., k,   batch, m, k, n; weight: one operand is known at compile time; bias;
-             n), (bias (n,))                  transposed_a, transposed_b: m, k lies innermost in memory
-softmax      x                                axis, length, log
-normalise    x, (weight), (bias), (mean,      length: elements a mean is taken over (batch_norm: channels), affine,
-             variance)                        epsilon; group_norm: groups
-pool         x                                kernel, stride, padding; function max, average, adaptive_average,
-                                              adaptive_max (these two: output)
-elementwise  those that are tensors           scalar: the operand that is a number, when there is one; pow: exponent or
-                                              base; clamp: minimum, maximum; compare: relation; leaky_relu: slope;
-                                              softplus: beta, threshold; elu: alpha; cast: from, to
-reduce       x                                axes, keep
-embedding    table, indices                   rows, width
-movement     what is moved                    operation: reshape, permute, slice, concat, pad, ...; function is ``view``
-                                              if no data moves and ``copy`` if it does. permute: permutation;
-                                              slice, select, split: axis, start, stop, step
-recurrent    x, states, weights               macs, hidden, layers, bidirectional; function lstm, gru, rnn_tanh, rnn_relu
-other        all tensors                      none; function is the aten name
-============ ===============================  ===================================================================
+============ ======================= ======================================================================
+kind         operands                attributes
+============ ======================= ======================================================================
+convolution  x, weight, (bias)       stride, padding, dilation, output_padding (an entry an axis), groups,
+                                     transposed, bias
+matmul       left (.., m, k), right  batch, m, k, n; weight: one operand is known at compile time; bias;
+             (.., k, n), (bias (n,)) transposed_a, transposed_b: m, k lies innermost in memory
+softmax      x                       axis, length, log
+normalise    x, (weight), (bias),    length: elements a mean is taken over (batch_norm: channels), affine,
+             (mean, variance)        epsilon; group_norm: groups
+pool         x                       kernel, stride, padding; function max, average, adaptive_average or
+                                     adaptive_max; the adaptive ones: output
+elementwise  those that are tensors  scalar: the operand that is a number, if one is; pow: exponent or
+                                     base; clamp: minimum, maximum; compare: relation; leaky_relu: slope;
+                                     softplus: beta, threshold; elu: alpha; add, subtract: alpha, a factor
+                                     of the second; cast: from, to
+reduce       x                       axes, keep; norm: order
+embedding    table, indices          rows, width
+movement     what is moved           function: view if no data moves, else copy; operation: reshape,
+                                     permute, slice, concat, pad, update, ...; permute: permutation; slice,
+                                     select: axis, start, stop, step; split, concat: axis; update: the old
+                                     contents and the pieces written into them are the operands
+recurrent    x, states, weights      macs, hidden, layers, bidirectional, steps; function lstm, gru,
+                                     rnn_tanh, rnn_relu
+other        all tensors             none; the function is the aten name
+============ ======================= ======================================================================
 
-``reverse_subtract`` and ``reverse_divide`` are elementwise functions with their operands exchanged (``scalar - x``).
+``reverse_subtract`` and ``reverse_divide`` have their operands exchanged (``scalar - x``).
 """
 
 from collections.abc import Callable, Mapping

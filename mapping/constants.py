@@ -1,7 +1,8 @@
 """Values of constants, computed only when a network asks for one.
 
-On the meta device nothing has a value, but networks look at some: is this mask all true, what is the largest position?
-If no input and no parameter is involved, the answer is known: the operators that made it are run on the CPU.
+On the meta device nothing has a value, but networks look at some: is this mask all true, what is the largest
+position? If no input and no parameter is involved, the answer is known: the operators that made it are run
+on the CPU.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,12 @@ class Constants:
             self._known[value] = tensor.clone()
 
     def define(
-        self, values: Sequence[int], overwritten: Sequence[int | None], func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self,
+        values: Sequence[int],
+        overwritten: Sequence[int | None],
+        func: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
     ) -> None:
         """``values`` are what ``func`` returns and then what it puts in the place of ``overwritten``.
 

@@ -11,8 +11,9 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 class ModulePath:
     """Follows which module runs, by forward hooks.
 
-    The first operator of a module without children carries the module's path, such as ``layer1.0.conv1``; all others its path and
-    their own label, ``layer1.0.add``. A name that was given before gets ``#2``, ``#3``, ...
+    The first operator of a module without children carries the module's path, such as ``layer1.0.conv1``;
+    all others its path and their own label, ``layer1.0.add``. A name that was given before gets ``#2``,
+    ``#3``, ...
     """
 
     def __init__(self, module: torch.nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Networks by name, built on PyTorch's ``meta`` device: shapes without memory, without weights, without downloads."""
+"""Networks by name, on PyTorch's ``meta`` device: shapes without memory, weights or downloads."""
 
 import json
 import sys
@@ -57,7 +57,7 @@ def _unknown(model: str, what: str, name: str, known: list[str]) -> UserError:
 
 @contextmanager
 def _empty_weights() -> "Iterator[None]":
-    """Modules made inside the block are on the meta device, and nothing fills their weights: nobody reads them."""
+    """Modules made inside the block are on the meta device; nothing fills weights that nobody reads."""
     import torch
 
     names = [name for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
@@ -75,8 +75,9 @@ def _empty_weights() -> "Iterator[None]":
 def _make_torchvision_importable() -> None:
     """timm and transformers import torchvision, which gives Python kernels to operators of its own C library.
 
-    Where that library was built for CUDA and torch was not, it does not load, its operators do not exist, and the import
-    fails. No network here needs them: with their schemas alone the import passes. A matching pair is left alone.
+    Where that library was built for CUDA and torch was not, it does not load, its operators do not exist,
+    and the import fails. No network here needs them: with their schemas alone the import passes. A matching
+    pair is left alone.
     """
     try:
         import torchvision  # type: ignore[import-untyped]  # noqa: F401
@@ -89,9 +90,9 @@ def _make_torchvision_importable() -> None:
         return
     import torch
 
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
     _KEPT.append(library)  # its operators go when it goes
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]  # half-imported
@@ -124,7 +125,7 @@ def _timm(name: str, batch: int, resolution: int | None) -> tuple[Any, tuple[Any
 
 
 def _resized(timm: Any, name: str, resolution: int) -> Any:
-    """The model for another image size; ``None`` where the size is no parameter of it (most convolutional ones)."""
+    """The model for another image size; ``None`` where that is no parameter of it (convolutional ones)."""
     try:
         return timm.create_model(name, img_size=resolution)
     except TypeError:
@@ -151,10 +152,14 @@ def _transformers(name: str, batch: int, sequence: int, resolution: int | None) 
         with _empty_weights():
             network = transformers.AutoModel.from_config(config)
     except (RuntimeError, ValueError, AttributeError, TypeError, ImportError) as error:
-        raise UserError(f"hf:{name}: cannot be built from its default configuration: {_first_line(error)}") from error
+        raise UserError(
+            f"hf:{name}: cannot be built from its default configuration: {_first_line(error)}"
+        ) from error
     for part in network.modules():
         if hasattr(part, "warn_if_padding_and_no_attention_mask"):
-            part.warn_if_padding_and_no_attention_mask = _no_warning  # it looks at the tokens, and there are none
+            part.warn_if_padding_and_no_attention_mask = (
+                _no_warning  # it looks at the tokens, and there are none
+            )
     return network, _transformers_inputs(f"hf:{name}", network, batch, sequence, resolution)
 
 
@@ -162,7 +167,9 @@ def _no_warning(*_args: Any, **_kwargs: Any) -> None:
     """Replaces a method that only warns."""
 
 
-def _transformers_inputs(model: str, network: Any, batch: int, sequence: int, resolution: int | None) -> dict[str, Any]:
+def _transformers_inputs(
+    model: str, network: Any, batch: int, sequence: int, resolution: int | None
+) -> dict[str, Any]:
     """The inputs that the architecture names: tokens, images, or both."""
     import inspect
 
@@ -183,7 +190,9 @@ def _transformers_inputs(model: str, network: Any, batch: int, sequence: int, re
         inputs["pixel_values"] = torch.empty(batch, _channels(config), side, side, device="meta")
     if not inputs:
         needed = network.main_input_name
-        raise UserError(f"{model}: takes {needed}; expected a model of tokens (input_ids) or images (pixel_values)")
+        raise UserError(
+            f"{model}: takes {needed}; expected a model of tokens (input_ids) or images (pixel_values)"
+        )
     return inputs
 
 
@@ -202,7 +211,9 @@ def _channels(config: Any) -> int:
 def _minilm_config() -> Mapping[str, Any]:
     spec = find_spec(MINILM_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"hf:minilm: its configuration is missing; expected the package {MINILM_PACKAGE} installed")
+        raise UserError(
+            f"hf:minilm: its configuration is missing; expected the package {MINILM_PACKAGE} installed"
+        )
     path = Path(spec.submodule_search_locations[0]) / "model" / "config.json"
     try:
         config: dict[str, Any] = json.loads(path.read_text())

@@ -1,8 +1,9 @@
 """Records the operators that a module runs: a dispatch mode around one forward pass.
 
-In inference mode PyTorch hands over its composite operators whole (``linear``, ``matmul``, attention, ``reshape``), so
-that what is recorded is what the network means and not how the CPU's kernels happen to split it. Operators without a
-canonical form are taken apart by PyTorch; what cannot be taken apart is recorded as ``other``.
+In inference mode PyTorch hands over its composite operators whole (``linear``, ``matmul``, attention,
+``reshape``), so that what is recorded is what the network means and not how the CPU's kernels happen to
+split it. Operators without a canonical form are taken apart by PyTorch; what cannot be taken apart is
+recorded as ``other``.
 
 * An operator that reads no input is folded at compile time; unless it is random, which makes it ``other``.
 * Results that share memory with an operand are views: no data moves.
@@ -42,7 +43,7 @@ _ASKING = frozenset((torch.Tag.data_dependent_output, torch.Tag.dynamic_output_s
 """Operators that need values and not shapes alone."""
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Turns one forward pass into a :class:`Graph`.
 
     Args:
@@ -51,7 +52,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self, module: torch.nn.Module, inputs: Mapping[str, Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._path = ModulePath(module)
         self._builder = GraphBuilder(self._path)
         self._versions = Versions(self._builder)
@@ -81,7 +82,11 @@ class Recorder(TorchDispatchMode):
     # Dispatch
 
     def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one operator and record it, or hand it back in parts that come here again."""
         kwargs = kwargs or {}
@@ -143,15 +148,21 @@ class Recorder(TorchDispatchMode):
                 values[id(tensor)] = None
             else:
                 return None
-        args, kwargs = tree_map_only(Tensor, lambda t: Reference(values[id(t)], t), (tuple(args), dict(kwargs)))
-        return _Recipe(args, kwargs, values)
+        positional, named = tree_map_only(
+            Tensor, lambda t: Reference(values[id(t)], t), (tuple(args), dict(kwargs))
+        )
+        return _Recipe(positional, named, values)
 
     def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], recipe: _Recipe | None) -> Any:
         """Run an operator; where it asks for a constant's value on the meta device, find that out."""
         asks = not _ASKING.isdisjoint(func.tags) and any(t.is_meta for t in tensors_in((args, kwargs)))
         if recipe is None or not asks:
-            if len({tensor.is_meta for tensor in tensors_in((args, kwargs)) if tensor.dim()}) > 1:  # constants on the CPU
-                args, kwargs = tree_map_only(Tensor, lambda t: t if t.is_meta else t.to("meta"), (tuple(args), kwargs))
+            if (
+                len({tensor.is_meta for tensor in tensors_in((args, kwargs)) if tensor.dim()}) > 1
+            ):  # constants on the CPU
+                args, kwargs = tree_map_only(
+                    Tensor, lambda t: t if t.is_meta else t.to("meta"), (tuple(args), kwargs)
+                )
             return func(*args, **kwargs)
         try:
             answer = self._builder.constants.call(func, recipe.args, recipe.kwargs)
@@ -179,7 +190,9 @@ class Recorder(TorchDispatchMode):
             kind, function, attributes = "other", f"complex_{function}", {}
         elif kind == "matmul":
             attributes["weight"] = not all(self._builder.computed([i]) for i in reads[:2])
-        outputs = self._builder.emit(kind, function, reads, results, attributes, label=call.name, foldable=not random)
+        outputs = self._builder.emit(
+            kind, function, reads, results, attributes, label=call.name, foldable=not random
+        )
         for tensor, value in zip(results, outputs):
             if id(tensor) not in operands or in_place_view:
                 self._versions.register(tensor, value)
@@ -201,7 +214,9 @@ def _call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
             arguments[argument.name] = kwargs[argument.name]
         elif argument.has_default_value():
             arguments[argument.name] = argument.default_value
-    return Call(name=name if space == "aten" else schema.name, overload=func._overloadname, arguments=arguments)
+    return Call(
+        name=name if space == "aten" else schema.name, overload=func._overloadname, arguments=arguments
+    )
 
 
 def _written(func: Any, call: Call) -> list[Tensor]:

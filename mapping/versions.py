@@ -1,8 +1,8 @@
 """Which value every tensor holds, through views and writes in place.
 
-A tensor is known by its identity; all that were seen are kept alive, so that no identity is used twice. A write in place
-is a version of the storage: another tensor on it is brought up to date when it is read, and no sooner, so that
-a result assembled from pieces is one movement.
+A tensor is known by its identity; all that were seen are kept alive, so that no identity is used twice. A
+write in place is a version of the storage: another tensor on it is brought up to date when it is read, and
+no sooner, so that a result assembled from pieces is one movement.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,8 @@ from lanewise.mapping.graph import Attribute
 class _Known:
     """A tensor, the value it holds, and how many writes to its storage that value includes.
 
-    A view of what was out of date when the view was made has no value until it is read: then it is made of ``source``.
+    A view of what was out of date when the view was made has no value until it is read: then it is made of
+    ``source``.
     """
 
     tensor: Tensor
@@ -104,7 +105,8 @@ class Versions:
     def _updated(self, known: _Known, writes: Sequence[tuple[Region, int]]) -> int:
         """The value of ``known.tensor`` after ``writes``.
 
-        What was written in pieces is put together by one movement, ``update``, whose first operand is the old value.
+        What was written in pieces is put together by one movement, ``update``, whose first operand is the
+        old value.
         """
         mine = Region.of(known.tensor)
         base: tuple[Region, int] | None = None if known.value is None else (mine, known.value)
@@ -127,7 +129,7 @@ class Versions:
         return value
 
     def _adopt(self, tensor: Tensor) -> None:
-        """A tensor that no recorded operator made: a constant, or an alias made behind the dispatcher (``x.data``)."""
+        """A tensor that no recorded operator made: a constant, or an alias such as ``x.data``."""
         known = self._storage(tensor).known
         if not known:
             value = self._builder.leaf(tensor, "constant")
@@ -141,11 +143,17 @@ class Versions:
         self.register(tensor, value)
 
     def _move(
-        self, function: str, parts: Sequence[tuple[Region, int]], tensor: Tensor, attributes: Mapping[str, Attribute]
+        self,
+        function: str,
+        parts: Sequence[tuple[Region, int]],
+        tensor: Tensor,
+        attributes: Mapping[str, Attribute],
     ) -> int:
         """Record that ``tensor`` is made of ``parts`` of its storage."""
         reads = [value for _, value in parts]
-        (value,) = self._builder.emit("movement", function, reads, [tensor], attributes, label=str(attributes["operation"]))
+        (value,) = self._builder.emit(
+            "movement", function, reads, [tensor], attributes, label=str(attributes["operation"])
+        )
         if all(self._builder.constant(read) for read in reads):
             func = partial(_assemble, Region.of(tensor), [region for region, _ in parts])
             self._builder.constants.define([value], [], func, [Reference(read, tensor) for read in reads], {})

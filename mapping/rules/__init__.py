@@ -6,6 +6,8 @@ from lanewise.mapping.canonical import Rule
 from lanewise.mapping.rules import elementwise, movement, products, rows, windows
 
 RULES: Mapping[str, Rule] = {
-    name: rule for family in (elementwise, movement, products, rows, windows) for name, rule in family.RULES.items()
+    name: rule
+    for family in (elementwise, movement, products, rows, windows)
+    for name, rule in family.RULES.items()
 }
 """By aten name, without the underscore of in-place forms."""

@@ -8,27 +8,28 @@ from lanewise.mapping.canonical import Call, Canonical, Rule
 from lanewise.mapping.graph import Attribute
 
 _UNARY = {
-    "abs": "abs", "acos": "acos", "asin": "asin", "atan": "atan", "ceil": "ceil", "cos": "cos", "cosh": "cosh",
-    "erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "exp": "exp", "exp2": "exp2", "expm1": "expm1", "floor": "floor",
-    "frac": "frac", "hardsigmoid": "hardsigmoid", "hardswish": "hardswish", "log": "log", "log10": "log10",
-    "log1p": "log1p", "log2": "log2", "log_sigmoid": "log_sigmoid", "logit": "logit", "mish": "mish", "neg": "negate",
-    "reciprocal": "reciprocal", "relu": "relu", "relu6": "relu6", "round": "round", "rsqrt": "rsqrt", "selu": "selu",
-    "sigmoid": "sigmoid", "sign": "sign", "silu": "silu", "sin": "sin", "sinh": "sinh", "softsign": "softsign",
-    "sqrt": "sqrt", "tan": "tan", "tanh": "tanh", "trunc": "trunc", "logical_not": "logical_not",
-    "bitwise_not": "logical_not",
+    "abs": "abs", "acos": "acos", "asin": "asin", "atan": "atan", "ceil": "ceil", "cos": "cos",
+    "cosh": "cosh", "erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "exp": "exp", "exp2": "exp2",
+    "expm1": "expm1", "floor": "floor", "frac": "frac", "hardsigmoid": "hardsigmoid",
+    "hardswish": "hardswish", "log": "log", "log10": "log10",
+    "log1p": "log1p", "log2": "log2", "log_sigmoid": "log_sigmoid", "logit": "logit", "mish": "mish",
+    "neg": "negate", "reciprocal": "reciprocal", "relu": "relu", "relu6": "relu6", "round": "round",
+    "rsqrt": "rsqrt", "selu": "selu", "sigmoid": "sigmoid", "sign": "sign", "silu": "silu", "sin": "sin",
+    "sinh": "sinh", "softsign": "softsign", "sqrt": "sqrt", "tan": "tan", "tanh": "tanh", "trunc": "trunc",
+    "logical_not": "logical_not", "bitwise_not": "logical_not",
 }  # fmt: skip
 
 _BINARY = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "maximum": "maximum", "minimum": "minimum",
-    "rsub": "reverse_subtract", "atan2": "atan2", "fmod": "remainder", "remainder": "remainder",
-    "floor_divide": "floor_divide", "prelu": "prelu", "_prelu_kernel": "prelu",
+    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "maximum": "maximum",
+    "minimum": "minimum", "rsub": "reverse_subtract", "atan2": "atan2", "fmod": "remainder",
+    "remainder": "remainder", "floor_divide": "floor_divide", "prelu": "prelu", "_prelu_kernel": "prelu",
     "logical_and": "logical_and", "logical_or": "logical_or", "logical_xor": "logical_xor",
     "bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor",
 }  # fmt: skip
 
 _COMPARE = {
-    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
-    "isnan": "nan", "isinf": "infinite",
+    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
+    "ge": "greater_equal", "isnan": "nan", "isinf": "infinite",
 }  # fmt: skip
 
 
@@ -79,7 +80,9 @@ def _gelu(call: Call) -> Canonical:
 
 
 def _clamp(call: Call) -> Canonical:
-    low, high = (call.arguments.get(a, call.arguments.get(b)) for a, b in (("min", "min_val"), ("max", "max_val")))
+    low, high = (
+        call.arguments.get(a, call.arguments.get(b)) for a, b in (("min", "min_val"), ("max", "max_val"))
+    )
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         if low is None or high is None:
             return _form(call, "maximum" if high is None else "minimum")

@@ -11,17 +11,20 @@ from lanewise.mapping.graph import Attribute
 _PLAIN = {
     # aten name: operation
     "alias": "alias", "detach": "alias", "lift_fresh": "alias", "view_as": "reshape", "positive": "alias",
-    "view": "reshape", "reshape": "reshape", "_unsafe_view": "reshape", "_reshape_alias": "reshape", "flatten": "reshape",
-    "unflatten": "reshape", "unsqueeze": "reshape", "squeeze": "reshape", "ravel": "reshape",
-    "expand": "expand", "expand_as": "expand", "repeat": "repeat", "repeat_interleave": "repeat", "tile": "repeat",
-    "contiguous": "clone", "clone": "clone", "as_strided": "stride", "unfold": "stride", "diagonal": "stride",
-    "index": "gather", "_unsafe_index": "gather", "index_select": "gather", "gather": "gather", "take_along_dim": "gather", "take": "gather",
-    "index_put": "scatter", "scatter": "scatter", "slice_scatter": "scatter", "select_scatter": "scatter",
+    "view": "reshape", "reshape": "reshape", "_unsafe_view": "reshape", "_reshape_alias": "reshape",
+    "flatten": "reshape", "unflatten": "reshape", "unsqueeze": "reshape", "squeeze": "reshape",
+    "ravel": "reshape", "expand": "expand", "expand_as": "expand", "repeat": "repeat",
+    "repeat_interleave": "repeat", "tile": "repeat", "contiguous": "clone", "clone": "clone",
+    "as_strided": "stride", "unfold": "stride", "diagonal": "stride",
+    "index": "gather", "_unsafe_index": "gather", "index_select": "gather", "gather": "gather",
+    "take_along_dim": "gather", "take": "gather", "index_put": "scatter", "scatter": "scatter",
+    "slice_scatter": "scatter", "select_scatter": "scatter",
     "index_copy": "scatter", "masked_scatter": "scatter",
     "upsample_nearest1d": "upsample_nearest", "upsample_nearest2d": "upsample_nearest",
     "upsample_nearest3d": "upsample_nearest", "_upsample_nearest_exact2d": "upsample_nearest",
-    "pixel_shuffle": "pixel_shuffle", "pixel_unshuffle": "pixel_shuffle", "channel_shuffle": "channel_shuffle",
-    "im2col": "im2col", "view_as_real": "reinterpret", "view_as_complex": "reinterpret", "real": "reinterpret",
+    "pixel_shuffle": "pixel_shuffle", "pixel_unshuffle": "pixel_shuffle",
+    "channel_shuffle": "channel_shuffle", "im2col": "im2col", "view_as_real": "reinterpret",
+    "view_as_complex": "reinterpret", "real": "reinterpret",
     "imag": "reinterpret",
 }  # fmt: skip
 
@@ -113,7 +116,10 @@ def _fill(call: Call) -> Canonical | None:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_PLAIN, _plain),
     **dict.fromkeys(("permute", "transpose", "t", "adjoint"), _permute),
-    **dict.fromkeys(("split", "split_with_sizes", "chunk", "unbind", "unsafe_split", "unsafe_chunk", "tensor_split"), _split),
+    **dict.fromkeys(
+        ("split", "split_with_sizes", "chunk", "unbind", "unsafe_split", "unsafe_chunk", "tensor_split"),
+        _split,
+    ),
     **dict.fromkeys(("cat", "stack"), _concat),
     **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
     **dict.fromkeys(("roll", "flip"), _roll),
@@ -126,8 +132,8 @@ RULES: dict[str, Rule] = {
 
 SHAPE_ONLY = frozenset(
     (
-        "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
-        "new_empty_strided",
+        "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full",
+        "new_empty", "new_empty_strided",
     )
 )  # fmt: skip
 """Read the shape of their operand alone: the result is a constant."""

@@ -43,29 +43,33 @@ def _innermost(tensor: Tensor, axis: int) -> bool:
     return tensor.dim() >= 2 and tensor.shape[-1] > 1 and tensor.stride(-1) != 1 and tensor.stride(axis) == 1
 
 
-def _product(left: Tensor, right: Tensor, bias: Tensor | None = None, *, transposed_weight: bool = False) -> Canonical:
+def _product(
+    left: Tensor, right: Tensor, bias: Tensor | None = None, *, transposed_weight: bool = False
+) -> Canonical:
     """``left @ right``; a right operand without batch axes sees all rows of the left as one matrix."""
     m = left.shape[-2] if left.dim() > 1 else 1
     k = left.shape[-1]
     right_batch: tuple[int, ...] = () if transposed_weight else tuple(right.shape[:-2])
-    if transposed_weight:
-        n = right.shape[0]
-    else:
-        n = right.shape[-1] if right.dim() > 1 else 1
+    columns = right.shape[0] if transposed_weight else right.shape[-1]
+    n = columns if right.dim() > 1 else 1
     left_batch = tuple(left.shape[:-2])
     batch = 1
     if prod(right_batch) == 1:
         m *= prod(left_batch)
     else:
         rank = max(len(left_batch), len(right_batch))
-        sides = zip((1,) * (rank - len(left_batch)) + left_batch, (1,) * (rank - len(right_batch)) + right_batch)
+        sides = zip(
+            (1,) * (rank - len(left_batch)) + left_batch, (1,) * (rank - len(right_batch)) + right_batch
+        )
         batch = prod(max(a, b) for a, b in sides)
     attributes: dict[str, Attribute] = {
         "batch": batch, "m": m, "k": k, "n": n, "bias": bias is not None,
         "transposed_a": _innermost(left, -2), "transposed_b": transposed_weight or _innermost(right, -2),
     }  # fmt: skip
     tensors = (left, right) if bias is None else (left, right, bias)
-    return Canonical(kind="matmul", tensors=tensors, attributes=attributes, transposed_weight=transposed_weight)
+    return Canonical(
+        kind="matmul", tensors=tensors, attributes=attributes, transposed_weight=transposed_weight
+    )
 
 
 def _linear(call: Call) -> Canonical | None:
@@ -114,7 +118,8 @@ def _recurrent(call: Call) -> Canonical | None:
 
 
 _CONVOLUTIONS = (
-    "convolution", "_convolution", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "convolution", "_convolution", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+    "conv_transpose3d",
 )  # fmt: skip
 
 RULES: dict[str, Rule] = {

@@ -11,7 +11,11 @@ from lanewise.mapping.graph import Attribute
 def _softmax(call: Call) -> Canonical:
     x: Tensor = call["self"]
     axis = call["dim"] % max(1, x.dim())
-    attributes: dict[str, Attribute] = {"axis": axis, "length": x.shape[axis] if x.dim() else 1, "log": "log" in call.name}
+    attributes: dict[str, Attribute] = {
+        "axis": axis,
+        "length": x.shape[axis] if x.dim() else 1,
+        "log": "log" in call.name,
+    }
     return Canonical(kind="softmax", tensors=(x,), attributes=attributes)
 
 
@@ -43,10 +47,10 @@ def _normalise(call: Call) -> Canonical | None:
 
 
 _REDUCTIONS = {
-    "sum": "sum", "mean": "mean", "amax": "max", "amin": "min", "max": "max", "min": "min", "argmax": "argmax",
-    "argmin": "argmin", "var": "variance", "std": "standard_deviation", "var_mean": "variance_mean",
-    "std_mean": "standard_deviation_mean", "prod": "product", "any": "any", "all": "all",
-    "linalg_vector_norm": "norm", "logsumexp": "logsumexp",
+    "sum": "sum", "mean": "mean", "amax": "max", "amin": "min", "max": "max", "min": "min",
+    "argmax": "argmax", "argmin": "argmin", "var": "variance", "std": "standard_deviation",
+    "var_mean": "variance_mean", "std_mean": "standard_deviation_mean", "prod": "product", "any": "any",
+    "all": "all", "linalg_vector_norm": "norm", "logsumexp": "logsumexp",
     "cumsum": "cumsum", "cumprod": "cumprod",
 }  # fmt: skip
 
@@ -75,8 +79,8 @@ def _embedding(call: Call) -> Canonical:
 
 
 _NORMALISATIONS = (
-    "layer_norm", "native_layer_norm", "rms_norm", "group_norm", "native_group_norm", "instance_norm", "batch_norm",
-    "native_batch_norm",
+    "layer_norm", "native_layer_norm", "rms_norm", "group_norm", "native_group_norm", "instance_norm",
+    "batch_norm", "native_batch_norm",
 )  # fmt: skip
 
 RULES: dict[str, Rule] = {

@@ -45,7 +45,10 @@ def _adaptive(call: Call) -> Canonical:
     if all(size == 1 for size in output):
         axes = tuple(range(x.dim() - rank, x.dim()))
         return Canonical(
-            kind="reduce", function="max" if largest else "mean", tensors=(x,), attributes={"axes": axes, "keep": True}
+            kind="reduce",
+            function="max" if largest else "mean",
+            tensors=(x,),
+            attributes={"axes": axes, "keep": True},
         )
     kernel = tuple(-(-x.shape[axis - rank] // size) for axis, size in enumerate(output))
     stride = tuple(max(1, x.shape[axis - rank] // size) for axis, size in enumerate(output))
@@ -53,17 +56,23 @@ def _adaptive(call: Call) -> Canonical:
         kind="pool",
         function="adaptive_max" if largest else "adaptive_average",
         tensors=(x,),
-        attributes={"kernel": kernel, "stride": stride, "padding": (0,) * rank, "output": output, "global": False},
+        attributes={
+            "kernel": kernel,
+            "stride": stride,
+            "padding": (0,) * rank,
+            "output": output,
+            "global": False,
+        },
     )
 
 
 _FIXED = (
-    "max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool1d",
-    "avg_pool2d", "avg_pool3d", "max_pool1d_with_indices",
+    "max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d_with_indices",
 )  # fmt: skip
 _ADAPTIVE = (
-    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d",
-    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
 )  # fmt: skip
 
 RULES: dict[str, Rule] = {**dict.fromkeys(_FIXED, _pool), **dict.fromkeys(_ADAPTIVE, _adaptive)}

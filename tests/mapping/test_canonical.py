@@ -61,12 +61,20 @@ def only(graph: Graph) -> Operator:
         (lambda x: 2.0**x, "pow", {"base": 2.0}),
         (lambda x: x > 0, "compare", {"relation": "greater", "scalar": 0.0}),
         (lambda x: x.half(), "cast", {"from": "float32", "to": "float16"}),
-        (lambda x: torch.masked_fill(x, torch.ones(4, device="meta", dtype=torch.bool), 0.0), "select", {"scalar": 0.0}),
+        (
+            lambda x: torch.masked_fill(x, torch.ones(4, device="meta", dtype=torch.bool), 0.0),
+            "select",
+            {"scalar": 0.0},
+        ),
     ],
 )
 def test_elementwise(function, expected, attributes):
     operator = only(traced(function, (2, 4)))
-    assert (operator.kind, operator.function, dict(operator.attributes)) == ("elementwise", expected, attributes)
+    assert (operator.kind, operator.function, dict(operator.attributes)) == (
+        "elementwise",
+        expected,
+        attributes,
+    )
 
 
 def test_division_of_a_number_is_two_operators():
@@ -170,7 +178,11 @@ def test_linear_reads_its_weight_transposed_for_free():
 )
 def test_normalisation(layer, shape, function, length):
     operator = only(trace(layer.to("meta"), torch.empty(shape, device="meta")))
-    assert (operator.kind, operator.function, operator.attributes["length"]) == ("normalise", function, length)
+    assert (operator.kind, operator.function, operator.attributes["length"]) == (
+        "normalise",
+        function,
+        length,
+    )
     assert operator.attributes["affine"] is (function != "instance_norm")
 
 
@@ -237,7 +249,11 @@ def test_embedding():
 )
 def test_movement_that_copies(function, operation):
     operator = only(traced(function, (1, 2, 8, 6)))
-    assert (operator.kind, operator.function, operator.attributes["operation"]) == ("movement", "copy", operation)
+    assert (operator.kind, operator.function, operator.attributes["operation"]) == (
+        "movement",
+        "copy",
+        operation,
+    )
 
 
 @pytest.mark.parametrize(
@@ -257,7 +273,9 @@ def test_movement_that_copies(function, operation):
     ],
 )
 def test_movement_that_is_a_view(function, attributes):
-    operators = [o for o in traced(function, (1, 2, 8, 6)).operators if o.attributes != {"operation": "alias"}]
+    operators = [
+        o for o in traced(function, (1, 2, 8, 6)).operators if o.attributes != {"operation": "alias"}
+    ]
     assert [(o.kind, o.function, dict(o.attributes)) for o in operators] == [("movement", "view", attributes)]
 
 
@@ -266,6 +284,8 @@ def test_recurrent(kind, gates):
     layer = kind(10, 20, num_layers=2, bidirectional=True, batch_first=True, device="meta")
     graph = trace(layer, torch.empty(3, 7, 10, device="meta"))
     operator = next(o for o in graph.operators if o.kind == "recurrent")
-    weights = 2 * gates * 20 * (10 + 20) + 2 * gates * 20 * (40 + 20)  # two directions; the second layer reads both
+    weights = 2 * gates * 20 * (10 + 20) + 2 * gates * 20 * (
+        40 + 20
+    )  # two directions; the second layer reads both
     assert graph.macs == 3 * 7 * weights
     assert (operator.attributes["steps"], operator.attributes["hidden"]) == (7, 20)

@@ -1,4 +1,4 @@
-"""The graph: what it refuses, what survives a round trip, and its counts against numbers worked out by hand."""
+"""The graph: what it refuses, what survives a round trip, and its counts against hand calculation."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,11 @@ from lanewise.mapping.graph import Graph, Operator, Value
 
 def value(place: int, shape: tuple[int, ...], producer: int | None = None, origin: str = "input") -> Value:
     return Value(
-        id=place, shape=shape, dtype="float32", producer=producer, origin=origin if producer is None else "operator"
+        id=place,
+        shape=shape,
+        dtype="float32",
+        producer=producer,
+        origin=origin if producer is None else "operator",
     )
 
 
@@ -20,7 +24,8 @@ def convolution(*, transposed: bool = False) -> Graph:
     side = 10 if transposed else 6
     operator = Operator(
         index=0, name="conv", kind="convolution", inputs=(0, 1), outputs=(2,),
-        attributes={"stride": (1, 1), "transposed": transposed, "bias": False, "scale": float("-inf"), "mode": "zeros"},
+        attributes={"stride": (1, 1), "transposed": transposed, "bias": False, "scale": float("-inf"),
+        "mode": "zeros"},
     )  # fmt: skip
     values = (value(0, (2, 3, 8, 8)), value(1, weight, origin="parameter"), value(2, (2, 4, side, side), 0))
     return Graph(model="test", versions={"torch": "2"}, operators=(operator,), values=values, outputs=(2,))
@@ -43,7 +48,12 @@ def test_macs_of_a_convolution():
 
 def test_macs_of_a_product():
     operator = Operator(
-        index=0, name="p", kind="matmul", inputs=(0, 1), outputs=(2,), attributes={"batch": 2, "m": 3, "k": 5, "n": 7}
+        index=0,
+        name="p",
+        kind="matmul",
+        inputs=(0, 1),
+        outputs=(2,),
+        attributes={"batch": 2, "m": 3, "k": 5, "n": 7},
     )
     values = (value(0, (2, 3, 5)), value(1, (2, 5, 7)), value(2, (2, 3, 7), 0))
     assert Graph(model="p", operators=(operator,), values=values).macs == 2 * 3 * 5 * 7
@@ -59,7 +69,8 @@ def test_hash_is_of_the_content():
 
 def test_kinds_counts_by_function():
     relu = [
-        Operator(index=i, name=f"r{i}", kind="elementwise", function="relu", inputs=(i,), outputs=(i + 1,)) for i in (0, 1)
+        Operator(index=i, name=f"r{i}", kind="elementwise", function="relu", inputs=(i,), outputs=(i + 1,))
+        for i in (0, 1)
     ]
     values = (value(0, (1,)), value(1, (1,), 0), value(2, (1,), 1))
     assert Graph(model="r", operators=tuple(relu), values=values).kinds() == {"elementwise.relu": 2}

@@ -39,7 +39,9 @@ def test_resolution(model):
 
 
 def test_resolution_that_the_network_cannot_take(tmp_path):
-    with pytest.raises(UserError, match="^timm:vit_tiny_patch16_224: its forward pass cannot be traced: Calculated padded"):
+    with pytest.raises(
+        UserError, match=r"^timm:vit_tiny_patch16_224: its forward pass cannot be traced: Calculated padded"
+    ):
         trace_model("timm:vit_tiny_patch16_224", resolution=8, cache=tmp_path)
 
 
@@ -62,7 +64,10 @@ def test_initialisation_is_left_as_it_was():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("timm:resnet51", r"^timm:resnet51: unknown model; expected the name of a timm model; did you mean .*resnet50.*\?$"),
+        (
+            "timm:resnet51",
+            r"^timm:resnet51: unknown model; expected the name of a timm model; did you mean .*resnet50.*\?$",
+        ),
         ("hf:bertt", r"^hf:bertt: unknown model; .*; did you mean .*bert.*\?$"),
         ("timm:qqqqqqqq", "^timm:qqqqqqqq: unknown model; expected the name of a timm model$"),
         ("resnet50", "^resnet50: unknown kind of model; expected timm:NAME or hf:NAME$"),
@@ -77,7 +82,7 @@ def test_refusals(model, message):
 
 
 def test_too_long_a_sequence():
-    with pytest.raises(UserError, match="^hf:bert: sequence must be at most 512, not 513$"):
+    with pytest.raises(UserError, match=r"^hf:bert: sequence must be at most 512, not 513$"):
         load("hf:bert", sequence=513)
 
 

@@ -341,8 +341,8 @@ def counted(network, inputs) -> int:
     "model",
     [
         "timm:resnet50", "timm:mobilenetv3_large_100", "timm:vit_small_patch16_224", "timm:convnext_tiny",
-        "timm:efficientnet_b0", "timm:swin_tiny_patch4_window7_224", "timm:swinv2_tiny_window8_256", "timm:mixer_s16_224",
-        "hf:minilm", "hf:bert", "hf:distilbert", "hf:t5", "hf:vit",
+        "timm:efficientnet_b0", "timm:swin_tiny_patch4_window7_224", "timm:swinv2_tiny_window8_256",
+        "timm:mixer_s16_224", "hf:minilm", "hf:bert", "hf:distilbert", "hf:t5", "hf:vit",
     ],
 )  # fmt: skip
 def test_macs_equal_pytorchs_counter(model):
@@ -355,11 +355,19 @@ def test_macs_equal_pytorchs_counter(model):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral", "gemma"])
 def test_macs_of_decoders_equal_pytorchs_counter(kind):
-    """Small ones on the CPU: on the meta device their own code asks for values, which the counter cannot answer."""
+    """Small ones on the CPU: on the meta device their code asks for values that the counter cannot give."""
     import transformers
 
-    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 16}
-    names = {"n_embd": 64, "n_layer": 2, "n_head": 4} if kind == "gpt2" else {**sizes, "num_key_value_heads": 2}
+    sizes = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "head_dim": 16,
+    }
+    names = (
+        {"n_embd": 64, "n_layer": 2, "n_head": 4} if kind == "gpt2" else {**sizes, "num_key_value_heads": 2}
+    )
     config = transformers.AutoConfig.for_model(kind, vocab_size=128, use_cache=False, **names)
     network = transformers.AutoModel.from_config(config).eval()
     tokens = torch.arange(24).reshape(2, 12)
@@ -378,10 +386,14 @@ def test_macs_of_decoders_equal_pytorchs_counter(kind):
 def test_the_cache_depends_on_every_file_of_the_tracer():
     script = (
         "import sys, lanewise.mapping.recorder, lanewise.mapping.networks, lanewise.mapping.trace as trace; "
-        "print(*[name for name in sys.modules if name.startswith('lanewise.mapping.')]); print(*trace.tracer_files())"
+        "print(*[name for name in sys.modules if name.startswith('lanewise.mapping.')]); "
+        "print(*trace.tracer_files())"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    loaded, hashed = ({name.rpartition("lanewise.mapping.")[2] for name in line.split()} for line in done.stdout.splitlines())
+    loaded, hashed = (
+        {name.rpartition("lanewise.mapping.")[2] for name in line.split()}
+        for line in done.stdout.splitlines()
+    )
     stems = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in hashed}
     assert loaded <= stems
 
@@ -403,7 +415,10 @@ def test_warm_trace_is_equal_and_imports_no_torch(tmp_path):
 
 
 def test_every_option_has_its_own_trace(tmp_path):
-    graphs = [trace_model("hf:minilm", cache=tmp_path, **options) for options in ({}, {"sequence": 64}, {"batch": 2})]
+    graphs = [
+        trace_model("hf:minilm", cache=tmp_path, **options)
+        for options in ({}, {"sequence": 64}, {"batch": 2})
+    ]
     assert [g.inputs["input_ids"] for g in graphs] == [(1, 128), (1, 64), (2, 128)]
     assert len({g.hash for g in graphs}) == 3
 
@@ -424,7 +439,9 @@ def test_a_network_that_cannot_be_traced_is_one_line(tmp_path, monkeypatch):
         raise RuntimeError("first line\nsecond line")
 
     monkeypatch.setattr("lanewise.mapping.trace.trace", refuse)
-    with pytest.raises(UserError, match=r"^timm:resnet18: its forward pass cannot be traced: first line; expected"):
+    with pytest.raises(
+        UserError, match=r"^timm:resnet18: its forward pass cannot be traced: first line; expected"
+    ):
         trace_model("timm:resnet18", cache=tmp_path)
     assert not (tmp_path / "traces").exists()
 
