@@ -60,12 +60,14 @@ async def reload_behind_a_beat(dut: Any) -> None:
     tb = await Testbench.start(dut, FlexSfuConfig)
     segments, lanes = tb.config.segments, tb.config.lanes
     old, new = tb.rng.integers(0, 1 << 16, size=(2, 2, segments), dtype=np.uint16)
-    await tb.exchange({"load": coefficient_loads(*old, tb.config)}, {})
+    await tb.exchange({"load": coefficient_loads(old[0], old[1], tb.config)}, {})
     x = tb.rng.integers(0, 1 << 16, size=(20, lanes), dtype=np.uint16)
     segment = tb.rng.integers(0, segments, size=(20, lanes))
     inputs = _inputs(x, segment, tb.config)
     await tb.exchange({"i": inputs[:1]}, {})
-    moved = await tb.exchange({"i": inputs[1:], "load": coefficient_loads(*new, tb.config)}, {"o": 20})
+    moved = await tb.exchange(
+        {"i": inputs[1:], "load": coefficient_loads(new[0], new[1], tb.config)}, {"o": 20}
+    )
     actual = from_words(moved["o"].words, 16, 3 * lanes)
     tb.check_values(actual[:1], np.hstack([x[:1], *coefficient_table(segment[:1], *old)]), "before the load")
     tb.check_values(actual[1:], np.hstack([x[1:], *coefficient_table(segment[1:], *new)]), "after the load")
