@@ -1,6 +1,7 @@
 """Verilog text of a component: one file, hierarchy kept, equal modules written once, names stable."""
 
 import re
+from collections import Counter
 from contextvars import ContextVar
 
 from amaranth.back import rtlil
@@ -12,6 +13,11 @@ _prototypes: ContextVar[list[tuple[str, wiring.Component]]] = ContextVar("protot
 _MODULE = re.compile(r"^module (\\\S+)\n(.*?)^end\n", re.MULTILINE | re.DOTALL)
 _CELL = re.compile(r"^(\s*cell )(\\\S+)( \\\S+)$")
 _NUMBERED_PORT = re.compile(r"\\port\$\d+\$\d+")
+_LOCAL_WIRE = re.compile(r"^  wire width \d+(?: signed)? (\S+)$", re.MULTILINE)
+_WIRE = re.compile(r"^(?:  attribute .*\n)*  wire width \d+(?: signed)? (\S+)\n", re.MULTILINE)
+_CONNECT = re.compile(r"^connect (\S+) (?!\[).*\n", re.MULTILINE)
+_PARTLY_CONNECTED = re.compile(r"^connect (\S+) \[", re.MULTILINE)
+_CELL_OUTPUT = re.compile(r"^  cell \$\S+ \S+\n(?:    .*\n)*?    connect \\Y (\S+)\n  end\n", re.MULTILINE)
 _INDEX = re.compile(r"(_?\d+|\$\d+)+$")
 
 
@@ -19,8 +25,8 @@ def emit_verilog(component: wiring.Component, name: str) -> str:
     """Verilog of ``component`` as module ``name``.
 
     Amaranth writes a module for each instance; here instances with the same contents share one module, named
-    ``<name>_<submodule>`` without indices, so that an array's processing element is written (and synthesised) once.
-    The text depends on nothing but the component and the versions of Amaranth and its yosys.
+    ``<name>_<submodule>`` without indices, so that an array's processing element is written (and synthesised)
+    once. The text depends on nothing but the component and the versions of Amaranth and its yosys.
     """
     token = _prototypes.set([])
     try:
@@ -36,8 +42,8 @@ def emit_verilog(component: wiring.Component, name: str) -> str:
 def shared_instance(prototype: wiring.Component, name: str, **ports: ValueLike) -> Instance:
     """An instance of a component that is elaborated once however many instances there are.
 
-    Amaranth takes 12 ms to elaborate a small component: 50 s for an array of 64 x 64. Only for components with
-    explicit clocks, and only inside :func:`emit_verilog`.
+    Amaranth takes 12 ms to elaborate a small component: 50 s for an array of 64 x 64. Only for components
+    with explicit clocks, and only inside :func:`emit_verilog`.
 
     Args:
         prototype: The one component behind all instances.
@@ -48,7 +54,9 @@ def shared_instance(prototype: wiring.Component, name: str, **ports: ValueLike) 
         TypeError: ``ports`` are not the component's.
         RuntimeError: Called outside :func:`emit_verilog`.
     """
-    members = {"__".join(map(str, path)): member for path, member, _ in prototype.signature.flatten(prototype)}
+    members = {
+        "__".join(map(str, path)): member for path, member, _ in prototype.signature.flatten(prototype)
+    }
     if members.keys() != ports.keys():
         raise TypeError(f"ports of {name} must be {sorted(members)}, not {sorted(ports)}")
     known = _prototypes.get(None)
@@ -70,8 +78,11 @@ def _share_modules(text: str, top: str) -> str:
 
     def resolve(module: str) -> tuple[str, dict[str, str]]:
         if module not in resolved:
-            ports = {old: f"\\port${k}" for k, old in enumerate(dict.fromkeys(_NUMBERED_PORT.findall(_own(bodies[module]))))}
-            body = _rewrite(bodies[module], ports)
+            ports = {
+                old: f"\\port${k}"
+                for k, old in enumerate(dict.fromkeys(_NUMBERED_PORT.findall(_own(bodies[module]))))
+            }
+            body = _drop_unread(_rewrite(bodies[module], ports))
             if body not in shared:
                 shared[body] = _free_name(module, top, set(shared.values()))
                 attribute = "attribute \\top 1\n" if shared[body] == f"\\{top}" else ""
@@ -103,6 +114,27 @@ def _share_modules(text: str, top: str) -> str:
 
     resolve(f"\\{top}")
     return "\n".join(written)
+
+
+def _drop_unread(body: str) -> str:
+    """Remove what nothing reads: names that Amaranth gives to fields of payloads, and what drives them."""
+    while True:
+        lines = (line.strip().split() for line in body.split("\n"))
+        uses = Counter(token for line in lines for token in (line[2:] if line[:1] == ["connect"] else line))
+        local = set(_LOCAL_WIRE.findall(body)) - set(_PARTLY_CONNECTED.findall(body))
+        dead = {name for name in local if uses[name] == 1}  # its declaration
+        driven = {
+            name for name in _CELL_OUTPUT.findall(body) if name in local and uses[name] == 2
+        }  # and a cell
+        if not dead and not driven:
+            return body
+        for pattern, names in ((_CONNECT, dead), (_CELL_OUTPUT, driven), (_WIRE, dead | driven)):
+            body = _without(pattern, names, body)
+
+
+def _without(pattern: re.Pattern[str], names: set[str], body: str) -> str:
+    """The body without the matches whose name is one of ``names``."""
+    return pattern.sub(lambda match: "" if match[1] in names else match[0], body)
 
 
 def _rename(text: str, ports: dict[str, str]) -> str:
