@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from lanewise.files import write_json, write_text
+from lanewise.rtl.toolchain import require_tools, tool_versions, verilator_environment
 from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify.bench import Bench, Case
-from lanewise.verify.toolchain import require_tools, tool_versions, verilator_environment
 
 TOP = "top"
 _BUILD_ARGS = (
-    "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-lint",
-    "--no-public-flat-rw", "--output-split", "0",
+    "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert",
+    "-Wno-fatal", "-Wno-lint", "-Wno-WIDTHEXPAND", "--no-public-flat-rw", "--output-split", "0",
 )  # fmt: skip
 _INSTANCE = re.compile(r"^  (\w+) \S+ ?\($", re.MULTILINE)
 _MANY = 64
@@ -55,14 +55,16 @@ def run_case(
     name: str, case: Case, *, seed: int, folder: Path, waves: bool = False, module: str | None = None,
     bench: Bench | None = None,
 ) -> list[TestResult]:  # fmt: skip
-    """Build the case's component (unless the same Verilog is already built), run the bench, collect its results.
+    """Build the case's component (unless its Verilog is already built), run the bench, collect its results.
 
     Args:
         name: Name of the bench; labels the results and the run's folder.
         module: Python module with the cocotb tests; default ``lanewise.verify.benches.<name>``.
         bench: Default: the module's ``BENCH``.
-        folder: Builds go to ``folder/builds/<hash>``, the run's log, Verilog (and waves) to ``folder/<name>-<label>``.
-        waves: Also record all ports and signals in ``dump.vcd`` of the run's folder (a separate, slower build).
+        folder: Builds go to ``folder/builds/<hash>``, the run's log, Verilog (and waves) to
+            ``folder/<name>-<label>``.
+        waves: Also record all ports and signals in ``dump.vcd`` of the run's folder (a separate, slower
+            build).
 
     Raises:
         UserError: A system tool is missing.
@@ -79,7 +81,10 @@ def run_case(
         shutil.rmtree(run_folder, ignore_errors=True)
         run_folder.mkdir(parents=True)
         write_text(run_folder / f"{TOP}.v", verilog)
-        write_json(run_folder / "case.json", {"config": dataclasses.asdict(case.config), "parameters": dict(case.parameters)})
+        write_json(
+            run_folder / "case.json",
+            {"config": dataclasses.asdict(case.config), "parameters": dict(case.parameters)},
+        )
         started = time.perf_counter()
         _simulate(executable, run_folder, module, case, seed, waves)
         return _collect(run_folder, f"{name}[{case.label}]", time.perf_counter() - started)
@@ -100,7 +105,9 @@ def _build(verilog: str, builds: Path, waves: bool) -> Path:
         runtime = builds / f"runtime-{_hash([sorted(tool_versions().items()), waves])}"
         if runtime.exists():
             shutil.copytree(runtime, temporary / "obj")
-            for file in (temporary / "obj").iterdir():  # make wants them newer than the makefile yet to be written
+            for file in (
+                temporary / "obj"
+            ).iterdir():  # make wants them newer than the makefile yet to be written
                 os.utime(file, (time.time() + 3600,) * 2)
         write_text(temporary / f"{TOP}.v", verilog)
         write_text(temporary / "control.vlt", control)
@@ -123,7 +130,7 @@ def _build(verilog: str, builds: Path, waves: bool) -> Path:
 
 
 def _control_file(verilog: str) -> str:
-    """Only the top's ports are visible to the bench; a module of an array is compiled once, not once an instance."""
+    """The bench sees the top's ports alone; a module of an array is compiled once, not once an instance."""
     counts = collections.Counter(_INSTANCE.findall(verilog))
     repeated = [f'no_inline -module "{module}"' for module, count in sorted(counts.items()) if count >= _MANY]
     return "\n".join(["`verilator_config", f'public_flat_rw -module "{TOP}" -port "*"', *repeated, ""])
@@ -150,16 +157,19 @@ def _simulate(executable: Path, run_folder: Path, module: str, case: Case, seed:
 
     tests = rf"\.({'|'.join(case.tests)})(/|$)" if case.tests else None
 
-    environment = {"LANEWISE_RUN": str(run_folder), "COCOTB_ANSI_OUTPUT": "0", "COCOTB_REWRITE_ASSERTION_FILES": ""}
-    with verilator_environment(), _quiet():
-        try:
-            get_runner("verilator").test(
-                test_module=module, hdl_toplevel=TOP, hdl_toplevel_lang="verilog", seed=seed, waves=waves, test_filter=tests,
-                build_dir=executable.parent, test_dir=run_folder, results_xml=str(run_folder / "results.xml"),
-                extra_env=environment, timescale=("1ns", "1ps"), log_file=run_folder / "run.log",
-            )  # fmt: skip
-        except (RuntimeError, SystemExit):
-            pass  # what went wrong is in results.xml, or in its absence
+    environment = {
+        "LANEWISE_RUN": str(run_folder),
+        "COCOTB_ANSI_OUTPUT": "0",
+        "COCOTB_REWRITE_ASSERTION_FILES": "",
+    }
+    # what goes wrong is in results.xml, or in its absence
+    with verilator_environment(), _quiet(), contextlib.suppress(RuntimeError, SystemExit):
+        get_runner("verilator").test(
+            test_module=module, hdl_toplevel=TOP, hdl_toplevel_lang="verilog", seed=seed, waves=waves,
+            test_filter=tests, build_dir=executable.parent, test_dir=run_folder,
+            results_xml=str(run_folder / "results.xml"), extra_env=environment, timescale=("1ns", "1ps"),
+            log_file=run_folder / "run.log",
+        )  # fmt: skip
 
 
 def _collect(run_folder: Path, label: str, seconds: float) -> list[TestResult]:
@@ -208,7 +218,9 @@ def _message(case: Any) -> str:
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]) if log.exists() else "(no log)"
+    return (
+        "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]) if log.exists() else "(no log)"
+    )
 
 
 @contextmanager

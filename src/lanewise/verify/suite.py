@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lanewise.config import MachineConfig
+from lanewise.rtl.toolchain import require_tools
 from lanewise.verify.registry import NAMES, find_bench
 from lanewise.verify.runner import TestResult, run_case
-from lanewise.verify.toolchain import require_tools
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,8 @@ class VerifyResult:
 
 
 def verify(
-    names: Sequence[str], config: MachineConfig, *, full: bool = False, seed: int = 1,
-    folder: Path = Path("build/verify"), progress: Callable[[str], None] = lambda text: None, waves: bool = False,
+    names: Sequence[str], config: MachineConfig, *, full: bool = False, seed: int = 1, waves: bool = False,
+    folder: Path = Path("build/verify"), progress: Callable[[str], object] = str,
 ) -> VerifyResult:  # fmt: skip
     """Run the benches of some blocks, or of all, on designs made for a machine.
 

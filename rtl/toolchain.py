@@ -21,7 +21,9 @@ def require_tools() -> None:
     """
     for tool, what in _SYSTEM_TOOLS.items():
         if shutil.which(tool) is None:
-            raise UserError(f"{tool}: not found on PATH; verification needs {what} (Debian: apt install g++ make perl)")
+            raise UserError(
+                f"{tool}: not found on PATH; verification needs {what} (Debian: apt install g++ make perl)"
+            )
 
 
 def verilator_root() -> Path:

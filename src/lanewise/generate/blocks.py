@@ -1,0 +1,69 @@
+"""The blocks of a machine that are written as Verilog, each as a top module of its own."""
+
+import re
+from dataclasses import dataclass
+
+from amaranth.lib import wiring
+
+from lanewise.config import MachineConfig
+from lanewise.rtl.address_decoder import AddressDecoder
+from lanewise.rtl.coefficient_table import CoefficientTable
+from lanewise.rtl.flex_sfu import FlexSfu
+from lanewise.rtl.fp16_fma import Fp16Fma
+from lanewise.rtl.mac_array import MacArray
+from lanewise.rtl.verilog import emit_verilog
+
+PREFIX = "lanewise_"
+"""Begins the name of every module, so that none collides with a module of the project that includes them."""
+
+_PORT = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A port of a top module."""
+
+    name: str
+    direction: str
+    """``input`` or ``output``."""
+    width: int
+    """Bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One block in Verilog."""
+
+    name: str
+    top: str
+    """Name of its top module; its submodules' names begin with it."""
+    verilog: str
+    ports: tuple[Port, ...]
+
+
+def blocks(config: MachineConfig) -> list[Block]:
+    """Every block of the machine; without Flex-SFU, none of its parts."""
+    lanes = config.flex_sfu.lanes
+    components: dict[str, wiring.Component] = {
+        "fp16_fma": Fp16Fma(lanes=lanes),
+        "mac_array": MacArray(config.matrix),
+    }
+    if config.flex_sfu.enabled:
+        components |= {
+            "flex_sfu": FlexSfu(config.flex_sfu),
+            "address_decoder": AddressDecoder(config.flex_sfu),
+            "coefficient_table": CoefficientTable(config.flex_sfu),
+        }
+    return [_block(name, components[name]) for name in sorted(components)]
+
+
+def _block(name: str, component: wiring.Component) -> Block:
+    top = PREFIX + name
+    verilog = emit_verilog(component, top)
+    body = re.search(rf"^module {top}\(.*?^endmodule$", verilog, re.MULTILINE | re.DOTALL)
+    assert body, f"no module {top} in its own Verilog"
+    ports = [
+        Port(name=port, direction=direction, width=int(high or 0) + 1)
+        for direction, high, port in _PORT.findall(body[0])
+    ]
+    return Block(name=name, top=top, verilog=verilog, ports=tuple(sorted(ports, key=lambda port: port.name)))
