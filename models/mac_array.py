@@ -28,7 +28,9 @@ def mac_array(
         if operand.ndim != 2:
             raise ValueError(f"{name} must have 2 dimensions, not {operand.ndim}")
         if operand.size and not (-limit <= operand.min() and operand.max() < limit):
-            raise ValueError(f"{name} must be in [{-limit}, {limit - 1}], not {operand.min()} to {operand.max()}")
+            raise ValueError(
+                f"{name} must be in [{-limit}, {limit - 1}], not {operand.min()} to {operand.max()}"
+            )
     if a.shape[1] != w.shape[0]:
         raise ValueError(f"a and w must share k, not {a.shape} and {w.shape}")
     exact: npt.NDArray[np.int64] = a.astype(np.int64) @ w.astype(np.int64)

@@ -1,6 +1,17 @@
 """Output-stationary array of integer multiply-accumulates."""
 
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    Const,
+    Elaboratable,
+    Module,
+    Mux,
+    Signal,
+    signed,
+    unsigned,
+)
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,11 +22,11 @@ from lanewise.rtl.verilog import shared_instance
 class MacPe(wiring.Component):
     """Processing element: one multiplier, one accumulator, one drain register.
 
-    Every clock ``accumulator <= (0 if clear else accumulator) + (a * w + bias if step else 0)``. The biased product
-    is Baugh and Wooley's array of partial products without its two constants (IEEE Trans. Computers C-22, 1973): it
-    is never negative, so that the upper bits of the accumulator only count carries and no sign is extended. The
-    array takes ``bias`` times the number of steps off once per column. Neither register has an enable or a reset:
-    ``step`` low adds nothing, ``clear`` starts a sum.
+    Every clock ``accumulator <= (0 if clear else accumulator) + (a * w + bias if step else 0)``. The biased
+    product is Baugh and Wooley's array of partial products without its two constants (IEEE Trans. Computers
+    C-22, 1973): it is never negative, so that the upper bits of the accumulator only count carries and no
+    sign is extended. The array takes ``bias`` times the number of steps off once per column. Neither register
+    has an enable or a reset: ``step`` low adds nothing, ``clear`` starts a sum.
 
     Members
     -------
@@ -45,14 +56,14 @@ class MacPe(wiring.Component):
 
     @staticmethod
     def bias(config: MatrixConfig) -> int:
-        """What a step adds beyond ``a * w``: 2**(2b-1) - 2**b for ``b`` operand bits, the greatest -``a * w`` and more.
+        """What a step adds beyond ``a * w``: 2**(2b-1) - 2**b for ``b`` operand bits.
 
         >>> MacPe.bias(MatrixConfig(operand_bits=4))
         112
         """
         return (1 << (2 * config.operand_bits - 1)) - (1 << config.operand_bits)
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         m.domains.sync = ClockDomain(reset_less=True, local=True)
         m.d.comb += ClockSignal().eq(self.clk)
@@ -76,21 +87,22 @@ class MacPe(wiring.Component):
 class MacArray(wiring.Component):
     """``c = a @ w`` a tile of ``rows`` x ``columns`` at a time, one k-step a clock, exact modulo 2**32.
 
-    Output-stationary, operands broadcast along rows and columns: accumulators live in the array, so there is no
-    accumulator memory, ``k`` has no limit, and sums are exact. A drain register in each element takes the finished
-    tile in one clock and hands it out by rows while the next tile accumulates, so a drain costs nothing when
-    ``k >= rows``.
+    Output-stationary, operands broadcast along rows and columns: accumulators live in the array, so there is
+    no accumulator memory, ``k`` has no limit, and sums are exact. A drain register in each element takes the
+    finished tile in one clock and hands it out by rows while the next tile accumulates, so a drain costs
+    nothing when ``k >= rows``.
 
-    Latency ``config.latency_clk`` clocks from the step with ``last`` to row 0 at ``o``; throughput one step a clock,
-    one tile in ``max(k, rows)`` clocks. A stall of ``o`` stops the drain alone; the input stops when the finished
-    sums wait for the drain registers and the next tile's first step waits behind them. Sums wrap at 32 bits.
-    Golden model: :func:`lanewise.models.mac_array.mac_array`; clocks: :func:`lanewise.sim.mac_array.mac_array_clk`.
+    Latency ``config.latency_clk`` clocks from the step with ``last`` to row 0 at ``o``; throughput one step a
+    clock, one tile in ``max(k, rows)`` clocks. A stall of ``o`` stops the drain alone; the input stops when
+    the finished sums wait for the drain registers and the next tile's first step waits behind them. Sums wrap
+    at 32 bits. Golden model: :func:`lanewise.models.mac_array.mac_array`; clocks:
+    :func:`lanewise.sim.mac_array.mac_array_clk`.
 
     Members
     -------
     i : ``In(stream.Signature(StructLayout(a, w, last)))``
-        One k-step: column k of the left operand (``rows`` values), row k of the right one (``columns`` values),
-        and whether it is the tile's last. Element 0 in the low bits.
+        One k-step: column k of the left operand (``rows`` values), row k of the right one (``columns``
+        values), and whether it is the tile's last. Element 0 in the low bits.
     o : ``Out(stream.Signature(StructLayout(row, last)))``
         One row of the tile, row 0 first; ``last`` marks row ``rows - 1``.
     """
@@ -99,12 +111,14 @@ class MacArray(wiring.Component):
         self.config = config
         operand, accumulator = signed(config.operand_bits), signed(config.accumulator_bits)
         step = data.StructLayout({
-            "a": data.ArrayLayout(operand, config.rows), "w": data.ArrayLayout(operand, config.columns), "last": 1,
+            "a": data.ArrayLayout(operand, config.rows),
+            "w": data.ArrayLayout(operand, config.columns),
+            "last": 1,
         })  # fmt: skip
         row = data.StructLayout({"row": data.ArrayLayout(accumulator, config.columns), "last": 1})
         super().__init__({"i": In(stream.Signature(step)), "o": Out(stream.Signature(row))})
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         rows, columns = self.config.rows, self.config.columns
         step = Signal(self.i.p.shape(), reset_less=True)
@@ -113,7 +127,9 @@ class MacArray(wiring.Component):
         restart = Signal(init=1)  # the next step begins a tile
         left = Signal(range(rows + 1))  # rows in the drain registers
 
-        free, hold, go, load, shift, clear = (Signal(name=n) for n in ("free", "hold", "go", "load", "shift", "clear"))
+        free, hold, go, load, shift, clear = (
+            Signal(name=n) for n in ("free", "hold", "go", "load", "shift", "clear")
+        )
         m.d.comb += [
             free.eq((left == 0) | ((left == 1) & self.o.ready)),
             hold.eq(full & ~free),
@@ -149,8 +165,8 @@ class MacArray(wiring.Component):
             for c in range(columns):
                 drain = Signal(self.config.accumulator_bits, name=f"drain_{r}_{c}")
                 m.submodules[f"pe_{r}_{c}"] = shared_instance(
-                    element, "pe", clk=ClockSignal(), a=step.a[r].as_unsigned(), w=step.w[c].as_unsigned(), step=go,
-                    clear=clear, load=load, shift=shift, below=below[c], drain=drain,
+                    element, "pe", clk=ClockSignal(), a=step.a[r].as_unsigned(), w=step.w[c].as_unsigned(),
+                    step=go, clear=clear, load=load, shift=shift, below=below[c], drain=drain,
                 )  # fmt: skip
                 below[c] = drain
         m.d.comb += [self.o.p.row[c].eq(below[c] + bias_drained) for c in range(columns)]

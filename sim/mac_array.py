@@ -6,11 +6,11 @@ from lanewise.config import MatrixConfig
 
 
 def mac_array_starts_clk(k_steps: Sequence[int], config: MatrixConfig) -> list[int]:
-    """Edge that accepts the first step of each tile, tiles of ``k_steps[j]`` steps back to back, without stalls.
+    """Edges that accept the first step of each tile; tiles of ``k_steps[j]`` steps back to back, no stalls.
 
-    Edges count from the first tile's. A step is accepted at one edge and accumulated at the next or later: the
-    first step of a tile waits until the drain registers take the tile before it, and they take it one clock after
-    its last step is accumulated, ``rows`` clocks after the one before at the earliest.
+    Edges count from the first tile's. A step is accepted at one edge and accumulated at the next or later:
+    the first step of a tile waits until the drain registers take the tile before it, and they take it one
+    clock after its last step is accumulated, ``rows`` clocks after the one before at the earliest.
 
     >>> mac_array_starts_clk([2, 2, 2, 9, 9], MatrixConfig(rows=4, columns=4))
     [0, 2, 4, 8, 20]
@@ -19,7 +19,7 @@ def mac_array_starts_clk(k_steps: Sequence[int], config: MatrixConfig) -> list[i
 
 
 def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
-    """Clocks from the edge that accepts the first step to the edge that hands over the last row, without stalls.
+    """Clocks from the edge that accepts the first step to the edge that hands over the last row, no stalls.
 
     The RTL takes exactly as many (``lanewise verify mac_array``).
 
@@ -40,7 +40,9 @@ def _tiles(k_steps: Sequence[int], config: MatrixConfig) -> tuple[list[int], int
     if not k_steps or min(k_steps) < 1:
         raise ValueError(f"k_steps must be one or more tiles of at least 1 step, not {list(k_steps)!r}")
     starts = []
-    accumulated = 0  # edge of the last accumulated step; 0 when there is none, as the first is accumulated at 1
+    accumulated = (
+        0  # edge of the last accumulated step; 0 when there is none, as the first is accumulated at 1
+    )
     load = 1 - config.rows  # edge at which the drain registers took the tile before
     for k in k_steps:
         starts.append(accumulated)

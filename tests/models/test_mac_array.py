@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from lanewise.models.mac_array import mac_array
 
 
-@given(m=st.integers(1, 9), k=st.integers(1, 70), n=st.integers(1, 9), bits=st.sampled_from([4, 8]), seed=st.integers(0, 2**32))
+@given(
+    m=st.integers(1, 9),
+    k=st.integers(1, 70),
+    n=st.integers(1, 9),
+    bits=st.sampled_from([4, 8]),
+    seed=st.integers(0, 2**32),
+)
 def test_equals_torch_integer_matmul(m, k, n, bits, seed):
     half = 1 << (bits - 1)
     rng = np.random.default_rng(seed)
@@ -29,7 +35,9 @@ def test_sums_wrap_at_32_bits(steps, expected):
 
 
 def test_no_step_gives_zeros():
-    np.testing.assert_array_equal(mac_array(np.zeros((2, 0), int), np.zeros((0, 3), int)), np.zeros((2, 3), int))
+    np.testing.assert_array_equal(
+        mac_array(np.zeros((2, 0), int), np.zeros((0, 3), int)), np.zeros((2, 3), int)
+    )
 
 
 @pytest.mark.parametrize(

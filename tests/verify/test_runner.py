@@ -8,7 +8,7 @@ import pytest
 from lanewise.config import MachineConfig, MatrixConfig
 from lanewise.errors import UserError
 from lanewise.rtl.verilog import emit_verilog
-from lanewise.verify import Case, run_case, verify
+from lanewise.verify import NAMES, Case, run_case, verify
 
 BENCH_MODULE = textwrap.dedent('''
     """A register that adds one; word 0xF0 comes out wrong, 0xF1 is withdrawn, 0xF2 comes out twice."""
@@ -170,7 +170,7 @@ def test_process_environment_is_left_as_it_was(run):
 
 
 def test_unknown_bench_is_refused_before_anything_runs(tmp_path):
-    message = "adder: unknown bench; expected one of address_decoder, coefficient_table, fp16_fma, flex_sfu, mac_array"
+    message = f"adder: unknown bench; expected one of {', '.join(NAMES)}"
     with pytest.raises(UserError, match=f"^{message}$"):
         verify(["mac_array", "adder"], MachineConfig(), folder=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -181,7 +181,9 @@ def test_missing_tool_is_named(tmp_path, monkeypatch, tool):
     for name in {"g++", "make", "perl"} - {tool}:
         (tmp_path / name).touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=f"^{tool.replace('+', '[+]')}: not found on PATH; verification needs "):
+    with pytest.raises(
+        UserError, match=f"^{tool.replace('+', '[+]')}: not found on PATH; verification needs "
+    ):
         verify(["mac_array"], MachineConfig(), folder=tmp_path)
 
 

@@ -14,7 +14,7 @@ class Case:
     label: str
     """Names the case in results and folders, such as ``8x8x4``; unique within its bench."""
     config: Any
-    """The frozen dataclass that the component is made from; the bench gets it back as ``Testbench.config``."""
+    """The frozen dataclass that the component is made from; the bench gets it as ``Testbench.config``."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Anything else that the bench wants to know, as JSON values."""
     tests: Sequence[str] = ()

@@ -1,4 +1,4 @@
-"""The side of a bench that lives inside the simulation: clock, streams with stalls, comparisons that are counted."""
+"""The side of a bench that lives in the simulation: clock, streams with stalls, counted comparisons."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ _IDLE_LIMIT_CLK = 100_000
 
 
 class Port:
-    """A top-level port as a Python int of any width, past cocotb's value types: those dominate the run time."""
+    """A top-level port as a Python int of any width, past cocotb's value types, which are slow."""
 
     __slots__ = ("_handle", "_narrow", "mask", "width")
 
@@ -56,7 +56,8 @@ class Testbench:
     """A running design: ``tb = await Testbench.start(dut)`` starts the clock and resets.
 
     Attributes:
-        config: The case's config, of the type that the bench module's component takes (:meth:`start` is told which).
+        config: The case's config, of the type that the bench module's component takes (:meth:`start` is told
+            which).
         parameters: The case's parameters.
         rng: Seeded numpy generator of this test.
         clk: Rising edges since reset.
@@ -114,16 +115,16 @@ class Testbench:
         Args:
             send: Payloads for each input stream, as unsigned ints (element 0 in the low bits).
             receive: Number of transfers to take from each output stream.
-            p_stall: Probability, each clock, that a sender has nothing to offer or a receiver is not ready; one number
-                or one a stream. At 0 both always are.
+            p_stall: Probability, each clock, that a sender has nothing to offer or a receiver is not ready;
+                one number or one a stream. At 0 both always are.
             extra_clk: Clocks to wait afterwards, ready, for words that should not come.
 
         Returns:
             Transfers of each stream by name.
 
         Raises:
-            AssertionError: An output drops ``valid`` or changes its payload before it is taken, delivers more than
-                expected, or nothing moves for a long time.
+            AssertionError: An output drops ``valid`` or changes its payload before it is taken, delivers more
+                than expected, or nothing moves for a long time.
         """
         chance = self._random.random
         senders = [_Sender(self, name, words) for name, words in send.items()]
@@ -144,17 +145,24 @@ class Testbench:
                 waiting = [driver for driver in waiting if not driver.done]
             elif idle > _IDLE_LIMIT_CLK:
                 left = {driver.name: driver.left for driver in waiting}
-                raise AssertionError(f"nothing moved for {idle} clocks; still waiting: {left}; seed {self.seed}")
+                raise AssertionError(
+                    f"nothing moved for {idle} clocks; still waiting: {left}; seed {self.seed}"
+                )
         for _ in range(extra_clk if receivers else 0):
             for receiver in receivers:
                 receiver.ready.set(1)
             await self._edge
             self.clk += 1
             for receiver in receivers:
-                assert not receiver.valid.get(), f"{receiver.name}: more than {receiver.count} words; seed {self.seed}"
+                assert not receiver.valid.get(), (
+                    f"{receiver.name}: more than {receiver.count} words; seed {self.seed}"
+                )
         for receiver in receivers:
             receiver.ready.set(0)
-        return {driver.name: Transfers(words=driver.words, clocks=driver.clocks) for driver in (*senders, *receivers)}
+        return {
+            driver.name: Transfers(words=driver.words, clocks=driver.clocks)
+            for driver in (*senders, *receivers)
+        }
 
     def check_values(self, actual: Any, expected: Any, what: str = "values") -> None:
         """Compare two arrays element by element and count them.
@@ -168,7 +176,8 @@ class Testbench:
         if len(wrong):
             at = tuple(int(k) for k in wrong[0])
             raise AssertionError(
-                f"{what}: {len(wrong)} of {a.size} differ, first at {at}: {a[at]!r}, expected {e[at]!r}; seed {self.seed}"
+                f"{what}: {len(wrong)} of {a.size} differ, "
+                f"first at {at}: {a[at]!r}, expected {e[at]!r}; seed {self.seed}"
             )
         self._count(values=a.size, clocks=0)
 
@@ -179,7 +188,7 @@ class Testbench:
             AssertionError: One differs.
         """
         a, e = np.atleast_1d(np.asarray(actual)), np.atleast_1d(np.asarray(expected))
-        assert a.shape == e.shape and (a == e).all(), f"{what}: RTL {actual}, simulator {expected}; seed {self.seed}"
+        assert np.array_equal(a, e), f"{what}: RTL {actual}, simulator {expected}; seed {self.seed}"
         self._count(values=0, clocks=a.size)
 
     def _count(self, *, values: int, clocks: int) -> None:
@@ -199,6 +208,24 @@ class _Driver:
         self.clocks: list[int] = []
         self.p_stall = 0.0
 
+    @property
+    def left(self) -> int:
+        """Transfers still to come."""
+        raise NotImplementedError
+
+    @property
+    def done(self) -> bool:
+        """Whether every transfer has happened."""
+        return self.left == 0
+
+    def offer(self, stall: bool) -> None:
+        """Drive this side of the stream for the next edge."""
+        raise NotImplementedError
+
+    def step(self, clk: int, stall: bool) -> bool:
+        """Account for the edge ``clk``, drive the next one; whether a word was transferred."""
+        raise NotImplementedError
+
 
 class _Sender(_Driver):
     def __init__(self, tb: Testbench, name: str, words: Sequence[int]) -> None:
@@ -208,10 +235,6 @@ class _Sender(_Driver):
             if word & ~self.payload.mask:
                 raise ValueError(f"{name}: {word:#x} must fit {self.payload.width} bits, unsigned")
         self.offered = False
-
-    @property
-    def done(self) -> bool:
-        return len(self.words) == len(self.todo)
 
     @property
     def left(self) -> int:
@@ -247,10 +270,6 @@ class _Receiver(_Driver):
         self.refused: int | None = None
 
     @property
-    def done(self) -> bool:
-        return len(self.words) == self.count
-
-    @property
     def left(self) -> int:
         return self.count - len(self.words)
 
@@ -262,7 +281,9 @@ class _Receiver(_Driver):
         moved = False
         if self.valid.get():
             word = self.payload.get()
-            assert self.refused in (None, word), f"{self.name}: payload changed before it was taken at clock {clk}"
+            assert self.refused in (None, word), (
+                f"{self.name}: payload changed before it was taken at clock {clk}"
+            )
             self.refused = word
             if self.taking:
                 self.words.append(word)

@@ -15,14 +15,22 @@ from lanewise.verify.bench import Bench, Case
 from lanewise.verify.testbench import Testbench, pack, unpack
 
 _SHAPES = ((1, 1, 4), (4, 4, 4), (3, 5, 8))
-_USUAL = ("bits_and_clocks_without_stalls", "period_of_equal_tiles", "bits_with_stalls", "bits_with_slow_input")
+_USUAL = (
+    "bits_and_clocks_without_stalls",
+    "period_of_equal_tiles",
+    "bits_with_stalls",
+    "bits_with_slow_input",
+)
 _SHAPES_FULL = (*_SHAPES, (8, 8, 4), (5, 3, 4), (1, 7, 4), (16, 2, 8))
 
 
 def _cases(machine: MachineConfig, full: bool) -> list[Case]:
-    shapes = [MatrixConfig(rows=r, columns=c, operand_bits=b) for r, c, b in (_SHAPES_FULL if full else _SHAPES)]
+    shapes = [
+        MatrixConfig(rows=r, columns=c, operand_bits=b) for r, c, b in (_SHAPES_FULL if full else _SHAPES)
+    ]
     cases = [
-        Case(label=_label(config), config=config, tests=_USUAL) for config in dict.fromkeys([*shapes, machine.matrix])
+        Case(label=_label(config), config=config, tests=_USUAL)
+        for config in dict.fromkeys([*shapes, machine.matrix])
     ]
     wrapping = MatrixConfig(rows=2, columns=2, operand_bits=8)
     return [*cases, Case(label=_label(wrapping), config=wrapping, tests=("sums_wrap",))]
@@ -78,7 +86,7 @@ async def bits_with_slow_input(dut: Any) -> None:
 
 @cocotb.test()
 async def sums_wrap(dut: Any) -> None:
-    """(-128 x -128) 2**17 times is 2**31, which is -2**31 in 32 bits; one more pair of steps goes on from there."""
+    """(-128 x -128) 2**17 times is 2**31, which is -2**31 in 32 bits; two more steps go on from there."""
     tb = await Testbench.start(dut, MatrixConfig)
     low = -(1 << (tb.config.operand_bits - 1))
     steps = (1 << 31) // (low * low) + 2
