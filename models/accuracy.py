@@ -59,7 +59,7 @@ class Accuracy:
 
 
 def score(variant: str, reference: torch.Tensor, embeddings: torch.Tensor) -> Score:
-    """Agreement of ``embeddings`` with ``reference``, both of shape ``(sentences, width)`` and rows of length 1.
+    """Agreement of ``embeddings`` with ``reference``; shape ``(sentences, width)``, rows of length 1.
 
     Raises:
         ValueError: The embeddings are not finite, or too few to rank.
@@ -112,8 +112,8 @@ def accuracy(
 ) -> Accuracy:
     """Score the hardware's variants of MiniLM on ``count`` sentences.
 
-    All but FP32 round every operator's result to FP16. ``FP16`` does only that, so its score is what the others
-    owe to the format.
+    All but FP32 round every operator's result to FP16. ``FP16`` does only that, so its score is what the
+    others owe to the format.
 
     Args:
         count: Sentences, at least 8.
@@ -124,7 +124,7 @@ def accuracy(
         progress: Called with what is being done.
 
     Raises:
-        UserError: A package is missing, there are not so many sentences, or a number of segments is not allowed.
+        UserError: A package is missing, there are not so many sentences, or Flex-SFU has no such size.
     """
     if count < 8:
         raise UserError(f"sentences must be at least 8, not {count}")

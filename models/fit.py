@@ -43,7 +43,7 @@ def fit(
         range: Interval over which the error counts; the function's own if ``None``.
 
     Raises:
-        UserError: The function is unknown or not finite on the interval, or another argument is not allowed.
+        UserError: The function is unknown or leaves the format's numbers, or another argument is not allowed.
     """
     if isinstance(segments, bool) or not isinstance(segments, int) or segments not in SEGMENT_COUNTS:
         raise UserError(f"segments must be 4, 8, 16, 32 or 64, not {segments!r}")
@@ -59,12 +59,24 @@ def fit(
         raise UserError(
             f"range must hold at least {segments} FP16 numbers, not as few as {low} to {high} does"
         )
-    if not np.all(np.isfinite(subject(np.append(midpoints(low, high, CELLS), [low, high])))):
+    _check_values(subject, format, low, high)
+    return _fit(subject, segments, format, low, high)
+
+
+def _check_values(subject: Function, number_format: str, low: float, high: float) -> None:
+    values = subject(np.linspace(low, high, 2 * CELLS + 1))
+    if number_format == "fp16":
+        values = np.append(values, subject(operands(low, high)[1]))
+    if not np.isfinite(values).all():
         raise UserError(
             f"function {subject.name} is not finite everywhere in [{low}, {high}]; "
             "expected a range in which it is"
         )
-    return _fit(subject, segments, format, low, high)
+    largest = float(np.abs(values).max())
+    if number_format == "fp16" and largest > _FP16_MAXIMUM:
+        raise UserError(
+            f"function {subject.name} reaches {largest:.6g} in [{low}, {high}]; expected FP16's at most 65504"
+        )
 
 
 def _subject(function: str | Callable[[Any], Any], interval: object) -> Function:

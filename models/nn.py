@@ -1,4 +1,4 @@
-"""Flex-SFU's bits inside PyTorch networks: every activation and softmax that runs under :class:`HardwareFunctions`.
+"""Flex-SFU's bits in PyTorch networks: activations and softmax that run under :class:`HardwareFunctions`.
 
 FP16 has 65,536 numbers, so a function of one is a look-up of the golden model's results: bit-exact, and fast.
 """
@@ -61,8 +61,8 @@ def flex_sfu_function(table: SfuTable) -> Callable[[torch.Tensor], torch.Tensor]
     """Flex-SFU as a differentiable function of tensors.
 
     Returns:
-        A function that rounds its operand to FP16 and gives the hardware's result, in the operand's dtype and shape;
-        its derivative is the segment's slope.
+        A function that rounds its operand to FP16 and gives the hardware's result, in the operand's dtype
+        and shape; its derivative is the segment's slope.
     """
     values = torch.from_numpy(table_lookup(table).copy())
     slopes = torch.from_numpy(table.slopes[address_decoder(_PATTERNS, table.breakpoints)].view(np.float16))
@@ -88,11 +88,11 @@ def flex_sfu_function(table: SfuTable) -> Callable[[torch.Tensor], torch.Tensor]
 class HardwareFunctions(TorchDispatchMode):
     """Context in which activations and softmax are computed by the hardware's bits.
 
-    Acts on PyTorch's own operators, so that it does not matter whether a network calls a module, a function or a
-    method, or scaled dot-product attention, which is taken apart. Operands are rounded to FP16, results have the
-    operand's dtype. Gradients are those of the functions that are replaced. Softmax is the simulator's vector kernel:
-    FP16 maximum and difference, exp by look-up, FP32 sum (a widening reduction; its order is the host's), reciprocal by
-    the 7-bit estimate and one Newton step in FP32, FP16 product.
+    Acts on PyTorch's own operators, so that it does not matter whether a network calls a module, a function
+    or a method, or scaled dot-product attention, which is taken apart. Operands are rounded to FP16,
+    results have the operand's dtype. Gradients are those of the functions that are replaced. Softmax is the
+    simulator's vector kernel: FP16 maximum and difference, exp by look-up, FP32 sum (a widening reduction;
+    its order is the host's), reciprocal by the 7-bit estimate and one Newton step in FP32, FP16 product.
 
     Attributes:
         calls: How often each function ran.
@@ -150,7 +150,8 @@ class HardwareFunctions(TorchDispatchMode):
     def softmax(self, x: torch.Tensor, dim: int) -> torch.Tensor:
         """Softmax along ``dim``; shape and dtype of ``x``.
 
-        An infinite mask is taken as -65504, and the difference kept finite: the tail's 0 x infinity would give NaN.
+        An infinite mask is taken as -65504, and the difference kept finite: the tail's 0 x infinity would
+        give NaN.
         """
         self.calls["softmax"] = self.calls.get("softmax", 0) + 1
         half = x.to(torch.float16).clamp(-65504, 65504)
@@ -246,7 +247,8 @@ _DEFAULTS: dict[str, tuple[float, ...]] = {"softplus": (1, 20), "elu": (1, 1, 1)
 """The parameters that a table was made for, by position after the operand."""
 
 _OPAQUE = frozenset({
-    "lstm", "gru", "rnn_tanh", "rnn_relu", "mkldnn_rnn_layer", "_thnn_fused_lstm_cell", "_thnn_fused_gru_cell",
+    "lstm", "gru", "rnn_tanh", "rnn_relu", "mkldnn_rnn_layer", "_thnn_fused_lstm_cell",
+    "_thnn_fused_gru_cell",
     "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
 })  # fmt: skip
 """Operators that hold activations which cannot be reached."""

@@ -14,9 +14,9 @@ from lanewise.models.functions import Reals
 class PwlFit:
     """A fitted piecewise-linear function and its error over ``range``.
 
-    Errors of a ``real`` fit are integrals over x. Errors of an ``fp16`` fit are of the bits that Flex-SFU returns, over
-    all FP16 operands in the range, each weighing as much as the interval of reals that rounds to it; the
-    rounding of the operand itself is nobody's error.
+    Errors of a ``real`` fit are integrals over x. Errors of an ``fp16`` fit are of the bits that Flex-SFU
+    returns, over all FP16 operands in the range, each weighing as much as the interval of reals that rounds
+    to it; the rounding of the operand itself is nobody's error.
     """
 
     function: str
@@ -39,7 +39,7 @@ class PwlFit:
     limit_mse: float
     """(integral |f''|^(2/5))^5 / (720 n^4 (b-a)): the best free knots in real numbers, for many segments."""
     uniform_mse: float
-    """Of the best continuous piecewise-linear function with as many segments of equal width, in real numbers."""
+    """Of the best continuous piecewise-linear function with as many equal segments, in real numbers."""
     rounding_mse: float
     """Of f rounded to ``format``: no table returns less. 0 for ``real``."""
     seconds: float
@@ -60,7 +60,7 @@ class PwlFit:
         )
 
     def evaluate(self, x: Reals) -> Reals:
-        """The fitted function, shape of ``x``: the hardware's results on x rounded to FP16, or real numbers."""
+        """The fitted function, shape of ``x``: the hardware's results for x in FP16, or real numbers."""
         if self.format == "fp16":
             return flex_sfu(_bits(x), self.table()).view(np.float16).astype(np.float64)
         numbers = np.array(self.coefficients)[np.searchsorted(self.breakpoints, x, side="right")]

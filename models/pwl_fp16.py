@@ -1,8 +1,9 @@
 """A table in FP16: the numbers around a real fit whose returned bits have the least error.
 
-Rounding each number of a real fit by itself wastes half of the precision: the offset must suit the rounded slope, and the breakpoint
-both rounded lines. So each segment's slope and offset are searched on the bits that the hardware returns, then each
-breakpoint is put where the two lines beside it exchange ranks, and both again.
+Rounding each number of a real fit by itself wastes half of the precision: the offset must suit the rounded
+slope, and the breakpoint both rounded lines. So each segment's slope and offset are searched on the bits
+that the hardware returns, then each breakpoint is put where the two lines beside it exchange ranks, and
+both again.
 """
 
 import numpy as np
@@ -13,6 +14,7 @@ from lanewise.models.fp16_fma import fp16_fma
 from lanewise.models.functions import Function, Reals
 
 Bits = npt.NDArray[np.uint16]
+Halves = npt.NDArray[np.float16]
 
 _ROUNDS = 3
 _SAMPLES = 192
@@ -56,10 +58,9 @@ def fit_fp16(
     """
     bits, x, weights = operands(low, high)
     target = subject(x)
-    limit = float(np.finfo(np.float16).max)
-    knots = np.clip(breakpoints, -limit, limit).astype(np.float16)
+    knots = _nearest(breakpoints)
     bounds = np.concatenate([[0], np.searchsorted(x, knots.astype(np.float64), side="left"), [len(x)]])
-    table = np.clip(lines, -limit, limit).astype(np.float16)
+    table = _nearest(lines)
     first = 0 if subject.left is None else 1
     last = len(table) if subject.right is None else len(table) - 1
     for _ in range(_ROUNDS):
@@ -94,7 +95,12 @@ def _cells(x: Reals) -> Reals:
     return np.diff(edges)
 
 
-def _steps(x: npt.NDArray[np.float16], steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+def _nearest(x: Reals) -> Halves:
+    """The nearest finite FP16 numbers, shape of ``x``."""
+    return np.clip(x, -65504.0, 65504.0).astype(np.float16)
+
+
+def _steps(x: Halves, steps: npt.NDArray[np.int64]) -> Halves:
     """The FP16 numbers so many steps above each x; shapes broadcast. Infinity is not reached."""
     signed = x.view(np.int16).astype(np.int64)
     rank = np.where(signed < 0, -(signed & 0x7FFF), signed) + steps
@@ -103,25 +109,23 @@ def _steps(x: npt.NDArray[np.float16], steps: npt.NDArray[np.int64]) -> npt.NDAr
     return patterns.view(np.float16)
 
 
-def _best_line(
-    line: npt.NDArray[np.float16], bits: Bits, x: Reals, target: Reals, weights: Reals
-) -> npt.NDArray[np.float16]:
-    """Slope and offset with the least error of the bits: ``line``, or a neighbour of the least-squares line."""
+def _best_line(line: Halves, bits: Bits, x: Reals, target: Reals, weights: Reals) -> Halves:
+    """Slope and offset with the least error of the bits: ``line`` or near the least-squares line."""
     weights = weights / weights.sum()
     centre, level = weights @ x, weights @ target
     slope = (weights * (x - centre)) @ (target - level) / (weights @ (x - centre) ** 2)
-    slopes = _steps(np.float16(slope).reshape(1), _SLOPES)
-    offsets = _steps((level - slopes.astype(np.float64) * centre).astype(np.float16)[:, None], _OFFSETS)
+    slopes = _steps(_nearest(np.array([slope])), _SLOPES)
+    offsets = _steps(_nearest(level - slopes.astype(np.float64) * centre)[:, None], _OFFSETS)
     candidates = np.stack([np.broadcast_to(slopes[:, None], offsets.shape), offsets], axis=-1).reshape(-1, 2)
     candidates = np.concatenate([line[None], candidates])
     pattern = candidates.view(np.uint16)
     results = fp16_fma(pattern[:, :1], bits[None], pattern[:, 1:]).view(np.float16).astype(np.float64)
-    best: npt.NDArray[np.float16] = candidates[np.argmin((results - target) ** 2 @ weights)]
+    best: Halves = candidates[np.argmin((results - target) ** 2 @ weights)]
     return best
 
 
 def _best_bounds(
-    bounds: npt.NDArray[np.int64], table: npt.NDArray[np.float16], bits: Bits, target: Reals, weights: Reals
+    bounds: npt.NDArray[np.int64], table: Halves, bits: Bits, target: Reals, weights: Reals
 ) -> npt.NDArray[np.int64]:
     """Each boundary moved, between its neighbours, to where the sum of both sides' errors is least."""
     bounds = bounds.copy()

@@ -1,8 +1,8 @@
 """Free-knot piecewise-linear least squares in real numbers.
 
-Knots and ordinates move together by Levenberg-Marquardt on the mean square error. The continuous function is a sum of
-hats, so the normal equations need only five moments of each segment: an iteration costs one pass over the
-grid and one small solve.
+Knots and ordinates move together by Levenberg-Marquardt on the mean square error. The continuous function
+is a sum of hats, so the normal equations need only five moments of each segment: an iteration costs one
+pass over the grid and one small solve.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ CELLS = 1 << 13
 
 _ITERATIONS = 100
 _STARTS = (0.5, 1.0, 2.0)
-"""Where the tails begin at first, in mean segments of |f''|^(2/5) from the range's ends; the best result is kept."""
+"""Where the tails begin at first, in shares of |f''|^(2/5) from the range's ends; the best result is kept."""
 
 _EXCHANGES = 8
 """Most rounds in which a knot moves from where it helps least to where the error is largest."""
@@ -58,7 +58,7 @@ def density(subject: Function, low: float, high: float) -> Reals:
 
 
 def limit_mse(subject: Function, segments: int, low: float, high: float) -> float:
-    """MSE of the best ``segments`` free-knot segments, asymptotically: (integral |f''|^(2/5))^5 / (720 n^4 (b-a))."""
+    """Asymptotic MSE of the best n free-knot segments: (integral |f''|^(2/5))^5 / (720 n^4 (b-a))."""
     integral = density(subject, low, high).sum() * (high - low) / CELLS
     return float(integral**5 / (720 * segments**4 * (high - low)))
 
@@ -98,7 +98,7 @@ def _places(knots: Reals, x: Reals) -> tuple[Index, Reals]:
 
 
 class _Moments:
-    """Sums over each segment's grid points, shapes ``(pieces,)``: of the two hats' products, and with the values."""
+    """Sums over each segment's grid points, shape ``(pieces,)``: the hats' products, and with the values."""
 
     def __init__(self, segment: Index, place: Reals, values: Reals, pieces: int) -> None:
         def total(weight: Reals) -> Reals:
@@ -112,7 +112,8 @@ class _Moments:
 class _Problem:
     """Least squares over the knots and their ordinates.
 
-    A side with an asymptote ends in a knot that slides along it; a side without ends in a knot at the range's end.
+    A side with an asymptote ends in a knot that slides along it; a side without ends in a knot at the
+    range's end.
     """
 
     def __init__(self, subject: Function, segments: int, low: float, high: float) -> None:
@@ -188,7 +189,7 @@ class _Problem:
         return knots
 
     def exchanges(self, knots: _Knots) -> list[_Knots]:
-        """``knots`` with one inner knot taken from where it is missed least and put into each of the worst segments."""
+        """``knots`` with the inner knot that is missed least put into each of the worst segments."""
         if self.count < 4:
             return []
         without = [_Knots(x=np.delete(knots.x, j), y=np.delete(knots.y, j)) for j in range(1, self.count - 1)]
@@ -216,13 +217,14 @@ class _Problem:
         return self.pinned(knots.x + part * x, knots.y + part * y)
 
     def normal_equations(self, knots: _Knots) -> tuple[Reals, Reals]:
-        """Gauss-Newton matrix and half the gradient of the sum of squares; unknowns: each knot, then its ordinate.
+        """Gauss-Newton matrix and half the gradient of the sum of squares, by each knot and its ordinate.
 
         The derivative by an ordinate is the knot's hat; by a knot, minus the segment's slope times that. So
         only neighbours meet, in blocks of 2 x 2.
 
         Returns:
-            The matrix's upper bands for :func:`scipy.linalg.solveh_banded`, shape ``(4, 2 * knots)``, and the gradient.
+            The matrix's upper bands for :func:`scipy.linalg.solveh_banded`, shape ``(4, 2 * knots)``, and
+            the gradient.
         """
         inside = np.ones(CELLS, bool)
         if self.left is not None:

@@ -1,9 +1,9 @@
-"""Products on the integer MAC array: symmetric quantisation, exact integers, the vector unit's dequantisation.
+"""Products on the integer MAC array: symmetric quantisation, exact integers, and dequantisation.
 
-Weights have one scale an output channel, activations one scale a tensor, constant at run time: that is what the
-simulator's kernels have. With ``hadamard`` both operands are first turned by a block-diagonal Walsh-Hadamard matrix,
-which spreads outliers (Xi et al., NeurIPS 2023, arXiv 2306.11987); the array sees integers all the same, and the
-transform's cycles are not in the simulator yet.
+Weights have one scale an output channel, activations one scale a tensor, constant at run time: that is what
+the simulator's kernels have. With ``hadamard`` both operands are first turned by a block-diagonal
+Walsh-Hadamard matrix, which spreads outliers (Xi et al., NeurIPS 2023, arXiv 2306.11987); the array sees
+integers all the same, and the transform's cycles are not in the simulator yet.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +27,7 @@ class QuantiseConfig:
     bits: int = 4
     """Width of both operands: 4 or 8."""
     clip: bool = True
-    """Whether scales minimise the squared error, clipping what is rare; otherwise the largest value just fits."""
+    """Whether scales minimise the squared error, clipping what is rare; else the largest value just fits."""
     hadamard: bool = False
     """Whether linear layers' operands are turned first."""
 
@@ -52,7 +52,7 @@ def hadamard(size: int) -> torch.Tensor:
 
 def turn(x: torch.Tensor, block: int = HADAMARD_BLOCK) -> torch.Tensor:
     """``x`` times the block-diagonal Hadamard matrix along its last axis, a multiple of ``block`` long."""
-    turned: torch.Tensor = x.reshape(-1, block) @ hadamard(block).to(x.dtype)
+    turned: torch.Tensor = torch.matmul(x.reshape(-1, block), hadamard(block).to(x.dtype))
     return turned.reshape(x.shape)
 
 
@@ -69,7 +69,8 @@ def best_scale(x: torch.Tensor, bits: int, *, clip: bool = True) -> torch.Tensor
     """
     top = 2 ** (bits - 1) - 1
     peak = x.abs().amax(1, keepdim=True).clamp_min(1e-12)
-    best, least = peak / top, torch.full_like(peak, torch.inf)
+    best: torch.Tensor = peak / top
+    least = torch.full_like(peak, torch.inf)
     for step in range(CANDIDATES, 0 if clip else CANDIDATES - 1, -1):
         scale = peak * step / CANDIDATES / top
         error = (quantise(x, scale, bits) * scale - x).square().sum(1, keepdim=True)
@@ -78,14 +79,14 @@ def best_scale(x: torch.Tensor, bits: int, *, clip: bool = True) -> torch.Tensor
 
 
 def quantise(x: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
-    """Nearest integers (ties to even) of ``x / scale``, saturated to the signed range; floats that are integers."""
+    """Nearest integers (ties to even) of ``x / scale``, saturated to the signed range, held as floats."""
     limit = 2 ** (bits - 1)
     return torch.round(x / scale).clamp(-limit, limit - 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ActivationQuantiser:
-    """The vector unit's quantisation of FP16 values: times the FP16 inverse step, to an integer, saturated."""
+    """The vector unit's quantisation: FP16 values times the FP16 inverse step, to an integer, saturated."""
 
     inverse: torch.Tensor
     """FP16 number, no dimensions."""
@@ -158,9 +159,7 @@ class IntegerLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Shape ``(..., k)`` to ``(..., n)``; dtype of ``x``."""
-        with (
-            _disable_current_modes()
-        ):  # a context that rounds results is not to round what is inside the array
+        with _disable_current_modes():  # a context that rounds results must not round the sums
             total = integer_matmul(self.integers(x), self.weight.T, self.config.bits)
             result = total.to(torch.float64) * self.scale.to(torch.float64) + self.bias.to(torch.float64)
             return result.to(torch.float32).to(torch.float16).to(x.dtype)
@@ -216,7 +215,7 @@ def quantise_linears(
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps the operands of every product of two batches of matrices, by its place in the order of execution."""
+    """Keeps the operands of every product of two batches of matrices, by their order of execution."""
 
     def __init__(self, seen: list[tuple[list[torch.Tensor], list[torch.Tensor]]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
