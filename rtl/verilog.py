@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from amaranth.back import rtlil
 from amaranth.back import verilog as _amaranth
@@ -18,7 +19,34 @@ _WIRE = re.compile(r"^(?:  attribute .*\n)*  wire width \d+(?: signed)? (\S+)\n"
 _CONNECT = re.compile(r"^connect (\S+) (?!\[).*\n", re.MULTILINE)
 _PARTLY_CONNECTED = re.compile(r"^connect (\S+) \[", re.MULTILINE)
 _CELL_OUTPUT = re.compile(r"^  cell \$\S+ \S+\n(?:    .*\n)*?    connect \\Y (\S+)\n  end\n", re.MULTILINE)
+_PORT = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
 _INDEX = re.compile(r"(_?\d+|\$\d+)+$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A port of a module."""
+
+    name: str
+    direction: str
+    """``input`` or ``output``."""
+    width: int
+    """Bits."""
+
+
+def ports_of(verilog: str, module: str) -> tuple[Port, ...]:
+    """Ports of a module in emitted Verilog, by name.
+
+    Raises:
+        ValueError: There is no such module.
+    """
+    body = re.search(rf"^module {module}\(.*?^endmodule$", verilog, re.MULTILINE | re.DOTALL)
+    if body is None:
+        raise ValueError(f"module must be one of the text's, not {module!r}")
+    found = sorted(_PORT.findall(body[0]), key=lambda port: port[2])
+    return tuple(
+        Port(name=name, direction=direction, width=int(high or 0) + 1) for direction, high, name in found
+    )
 
 
 def emit_verilog(component: wiring.Component, name: str) -> str:

@@ -13,7 +13,7 @@ def mac_array_starts_clk(k_steps: Sequence[int], config: MatrixConfig) -> list[i
     clock after its last step is accumulated, ``rows`` clocks after the one before at the earliest.
 
     >>> mac_array_starts_clk([2, 2, 2, 9, 9], MatrixConfig(rows=4, columns=4))
-    [0, 2, 4, 8, 20]
+    [0, 2, 4, 8, 19]
     """
     return _tiles(k_steps, config)[0]
 

@@ -11,7 +11,10 @@ from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify import NAMES, Case, run_case, verify
 
 BENCH_MODULE = textwrap.dedent('''
-    """A register that adds one; word 0xF0 comes out wrong, 0xF1 is withdrawn, 0xF2 comes out twice."""
+    """A register that adds one; word 0xF0 comes out wrong, 0xF1 is withdrawn, 0xF2 comes out twice.
+
+    The stream ``sink`` is always ready.
+    """
 
     import os
 
@@ -28,6 +31,7 @@ BENCH_MODULE = textwrap.dedent('''
     class Increment(wiring.Component):
         i: In(stream.Signature(8))
         o: Out(stream.Signature(8))
+        sink: In(stream.Signature(8))
 
         def __init__(self, config):
             super().__init__()
@@ -35,6 +39,7 @@ BENCH_MODULE = textwrap.dedent('''
         def elaborate(self, platform):
             m = Module()
             again = Signal()
+            m.d.comb += self.sink.ready.eq(1)
             m.d.comb += self.i.ready.eq((~self.o.valid | self.o.ready) & ~again)
             with m.If(self.i.ready):
                 m.d.sync += self.o.valid.eq(self.i.valid)
@@ -63,6 +68,13 @@ BENCH_MODULE = textwrap.dedent('''
     @cocotb.parametrize(p_stall=[0.0, 0.5])
     async def right(dut, p_stall):
         await exchange(dut, list(range(0xF0)), p_stall)
+
+
+    @cocotb.test()
+    async def always_ready(dut):
+        tb = await Testbench.start(dut, MatrixConfig)
+        clocks = (await tb.exchange({"sink": [1, 2, 3]}, {}))["sink"].clocks
+        tb.check_clocks(clocks, [1, 2, 3])
 
 
     @cocotb.test()
@@ -128,6 +140,12 @@ def test_right_design_passes_and_is_counted(run):
         ("increment[right].right/p_stall=0.0", True, 240, 1, ""),
         ("increment[right].right/p_stall=0.5", True, 240, 0, ""),
     ]
+
+
+def test_input_that_is_always_ready_is_not_driven(run):
+    (result,) = run("always_ready")
+    assert result.passed, result.message
+    assert result.clocks_compared == 3
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The blocks of a machine that are written as Verilog, each as a top module of its own."""
 
-import re
 from dataclasses import dataclass
 
 from amaranth.lib import wiring
@@ -11,23 +10,10 @@ from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.fp16_fma import Fp16Fma
 from lanewise.rtl.mac_array import MacArray
-from lanewise.rtl.verilog import emit_verilog
+from lanewise.rtl.verilog import Port, emit_verilog, ports_of
 
 PREFIX = "lanewise_"
 """Begins the name of every module, so that none collides with a module of the project that includes them."""
-
-_PORT = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Port:
-    """A port of a top module."""
-
-    name: str
-    direction: str
-    """``input`` or ``output``."""
-    width: int
-    """Bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +46,4 @@ def blocks(config: MachineConfig) -> list[Block]:
 def _block(name: str, component: wiring.Component) -> Block:
     top = PREFIX + name
     verilog = emit_verilog(component, top)
-    body = re.search(rf"^module {top}\(.*?^endmodule$", verilog, re.MULTILINE | re.DOTALL)
-    assert body, f"no module {top} in its own Verilog"
-    ports = [
-        Port(name=port, direction=direction, width=int(high or 0) + 1)
-        for direction, high, port in _PORT.findall(body[0])
-    ]
-    return Block(name=name, top=top, verilog=verilog, ports=tuple(sorted(ports, key=lambda port: port.name)))
+    return Block(name=name, top=top, verilog=verilog, ports=ports_of(verilog, top))

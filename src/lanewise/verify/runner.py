@@ -22,7 +22,7 @@ from typing import Any
 
 from lanewise.files import write_json, write_text
 from lanewise.rtl.toolchain import require_tools, tool_versions, verilator_environment
-from lanewise.rtl.verilog import emit_verilog
+from lanewise.rtl.verilog import emit_verilog, ports_of
 from lanewise.verify.bench import Bench, Case
 
 TOP = "top"
@@ -81,10 +81,9 @@ def run_case(
         shutil.rmtree(run_folder, ignore_errors=True)
         run_folder.mkdir(parents=True)
         write_text(run_folder / f"{TOP}.v", verilog)
-        write_json(
-            run_folder / "case.json",
-            {"config": dataclasses.asdict(case.config), "parameters": dict(case.parameters)},
-        )
+        inputs = [port.name for port in ports_of(verilog, TOP) if port.direction == "input"]
+        description = {"config": dataclasses.asdict(case.config), "parameters": dict(case.parameters)}
+        write_json(run_folder / "case.json", description | {"inputs": inputs})
         started = time.perf_counter()
         _simulate(executable, run_folder, module, case, seed, waves)
         return _collect(run_folder, f"{name}[{case.label}]", time.perf_counter() - started)
