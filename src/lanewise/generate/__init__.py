@@ -6,9 +6,10 @@ from typing import Any
 
 from lanewise.config import MachineConfig
 from lanewise.generate import core_file, manifest
-from lanewise.generate.blocks import Block, Port, blocks
+from lanewise.generate.blocks import Block, blocks
 from lanewise.generate.lint import CONTROL_FILE, WAIVERS, Waiver, control_file, lint
 from lanewise.generate.output import replace_folder
+from lanewise.rtl.verilog import Port
 
 __all__ = ["WAIVERS", "Block", "Port", "Waiver", "blocks", "generate", "lint"]
 
