@@ -1,0 +1,87 @@
+"""The command line as a user meets it: exit status, one JSON object, one line for bad input."""
+
+import json
+
+import pytest
+
+from lanewise.cli import main
+
+
+def run(capsys, *arguments):
+    status = main(list(arguments))
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["bogus"], "No such command 'bogus'."),
+        (["simulate"], "Missing argument 'MODEL'."),
+        (["simulate", "resnet50"], "resnet50"),
+        (["simulate", "timm:resnet5"], "resnet50"),
+        (["simulate", "hf:bort"], "bert"),
+        (["simulate", "timm:resnet50", "--batch", "x"], "--batch"),
+        (["simulate", "timm:resnet50", "--batch", "0"], "--batch"),
+        (["simulate", "timm:resnet50", "--config", "absent.toml"], "absent.toml: cannot be read: No such file or directory; expected a TOML file"),
+        (["fit", "gelo"], "expected one of gelu"),
+        (["fit", "gelu", "--segments", "33"], "segments must be 4, 8, 16, 32 or 64, not 33"),
+        (["fit", "gelu", "--degree", "2"], "degree must be 1 in this version, not 2"),
+        (["fit", "gelu", "--range", "3", "1"], "range must be two finite numbers, the smaller first, not 3.0 1.0"),
+        (["verify", "flex"], "flex_sfu"),
+        (["synth", "--liberty", "absent.lib"], "absent.lib"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, arguments, line):
+    status, out, err = run(capsys, *arguments)
+    assert status == 2
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("lanewise: ")
+    assert line in last
+
+
+def test_an_operator_without_a_kernel_stops_the_run_by_name(capsys):
+    status, out, err = run(capsys, "simulate", "hf:roberta", "--sequence", "16")
+    assert (status, out) == (2, "")
+    assert "cumsum" in err
+    assert "--allow-unmapped" in err
+    status, out, _ = run(capsys, "simulate", "hf:roberta", "--sequence", "16", "--allow-unmapped", "--json")
+    assert status == 0
+    assert any("cumsum" in name for name in json.loads(out)["unmapped"])
+
+
+def test_simulate_prints_one_json_object(capsys, tmp_path):
+    trace = tmp_path / "trace.json"
+    status, out, _ = run(capsys, "simulate", "hf:minilm", "--sequence", "32", "--json", "--trace", str(trace))
+    values = json.loads(out)
+    assert status == 0
+    assert values["speedup"] == pytest.approx(values["baseline_cycles"] / values["cycles"])
+    assert sum(row["cycles"] for row in values["operators"]) == values["cycles"]
+    assert sum(row["baseline_cycles"] for row in values["operators"]) == values["baseline_cycles"]
+    for key in ("model", "config_hash", "macs", "bytes", "unmapped", "utilisation"):
+        assert key in values
+    events = json.loads(trace.read_text())["traceEvents"]
+    ends = [e["ts"] + e["dur"] for e in events if e["ph"] == "X" and e["pid"] == 1]
+    assert max(ends) == values["cycles"]
+
+
+def test_simulate_prints_tables(capsys):
+    status, out, _ = run(capsys, "simulate", "hf:minilm", "--sequence", "32")
+    assert status == 0
+    assert "flex_sfu" in out
+    assert "softmax" in out
+
+
+def test_fit_prints_the_keys_of_the_contract(capsys):
+    status, out, _ = run(capsys, "fit", "gelu", "--segments", "8", "--format", "real", "--json")
+    values = json.loads(out)
+    assert status == 0
+    assert len(values["breakpoints"]) == 7
+    assert len(values["coefficients"]) == 8
+    for key in ("function", "segments", "degree", "format", "range", "mse", "aae2", "max_error", "limit_mse", "uniform_mse", "seconds"):
+        assert key in values
+
+
+def test_version(capsys):
+    assert run(capsys, "--version")[1].startswith("lanewise ")
