@@ -23,7 +23,12 @@ from lanewise.mapping.kernels.windows import WindowsWork
 
 Work: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork | MovementWork
 
-FALLBACK_STEPS = (Step(function="exp"), Step(function="reciprocal"), Step(function="exp"), Step(function="reciprocal"))
+FALLBACK_STEPS = (
+    Step(function="exp"),
+    Step(function="reciprocal"),
+    Step(function="exp"),
+    Step(function="reciprocal"),
+)
 """What an unmapped operator is charged for every element of its largest input or output: two software exp and two reciprocals."""
 
 
@@ -124,7 +129,9 @@ class _Lowering:
     def wanted_formats(self) -> dict[int, tuple[str, ...]]:
         """For each value in memory: ``fp16``, ``quantised`` or both."""
         wanted: dict[int, set[str]] = {}
-        used = {self.of(i) for operator in self.graph.operators if not _is_view(operator) for i in operator.inputs}
+        used = {
+            self.of(i) for operator in self.graph.operators if not _is_view(operator) for i in operator.inputs
+        }
         for operator in reversed(self.graph.operators):
             if _is_view(operator):
                 continue
@@ -150,7 +157,15 @@ class _Lowering:
         for value in self.graph.values:
             if value.origin == "input" and "quantised" in self.formats.get(value.id, ()):
                 work = ElementwiseWork(elements=self.size(value.id), outputs=("quantised",))
-                self.tasks.append(Task(name=f"quantise input {value.id}", kind="quantise", members=(), functions=(), work=work))
+                self.tasks.append(
+                    Task(
+                        name=f"quantise input {value.id}",
+                        kind="quantise",
+                        members=(),
+                        functions=(),
+                        work=work,
+                    )
+                )
         for operator in self.graph.operators:
             if operator.index in self.fused or _is_view(operator):
                 continue
@@ -159,7 +174,9 @@ class _Lowering:
             try:
                 self.one(operator)
             except _Unmapped:
-                label = f"{operator.name} ({operator.kind}{' ' + operator.function if operator.function else ''})"
+                label = (
+                    f"{operator.name} ({operator.kind}{' ' + operator.function if operator.function else ''})"
+                )
                 if not self.allow_unmapped:
                     raise UserError(
                         f"{self.graph.model}: operator {label} has no kernel; expected one that lanewise maps, "
@@ -195,11 +212,19 @@ class _Lowering:
                 raise _Unmapped
 
     def add(
-        self, operator: Operator, work: Work, chain: Iterable[Operator], *, mapped: bool = True, kind: str = ""
+        self,
+        operator: Operator,
+        work: Work,
+        chain: Iterable[Operator],
+        *,
+        mapped: bool = True,
+        kind: str = "",
     ) -> None:
         chain = tuple(chain)
         self.fused.update(op.index for op in chain)
-        functions = tuple(op.function for op in (operator, *chain) if op.kind == "elementwise" and len(op.inputs) == 1)
+        functions = tuple(
+            op.function for op in (operator, *chain) if op.kind == "elementwise" and len(op.inputs) == 1
+        )
         self.tasks.append(
             Task(
                 name=operator.name, kind=kind or operator.kind, members=(operator.name, *(op.name for op in chain)),
@@ -212,11 +237,15 @@ class _Lowering:
         out = operator.outputs[0]
         if "quantised" in self.outputs(out):
             work = ElementwiseWork(elements=self.size(out), outputs=("quantised",))
-            self.tasks.append(Task(name=f"quantise {operator.name}", kind="quantise", members=(), functions=(), work=work))
+            self.tasks.append(
+                Task(name=f"quantise {operator.name}", kind="quantise", members=(), functions=(), work=work)
+            )
 
     # Fusion
 
-    def chain(self, operator: Operator, *, first: tuple[Step, ...] = ()) -> tuple[list[Operator], list[Step], int]:
+    def chain(
+        self, operator: Operator, *, first: tuple[Step, ...] = ()
+    ) -> tuple[list[Operator], list[Step], int]:
         """The element-wise operators that follow with no other use of the values between; their steps; the last value."""
         chain: list[Operator] = []
         steps = list(first)
@@ -229,7 +258,12 @@ class _Lowering:
             after = uses[0]
             if after.index in self.fused or self.size(after.outputs[0]) != self.size(value):
                 break
-            if after.kind == "normalise" and after.function == "batch_norm" and operator.kind == "convolution" and not steps:
+            if (
+                after.kind == "normalise"
+                and after.function == "batch_norm"
+                and operator.kind == "convolution"
+                and not steps
+            ):
                 chain.append(after)  # column scale and bias: folded
                 value = after.outputs[0]
                 continue
@@ -260,9 +294,21 @@ class _Lowering:
         constant = _number(attributes)
         if not others:
             if len(operator.inputs) == 2:  # x * x, x + x
-                return Step(function="square" if operator.function == "multiply" else operator.function, operand="", constant=0.0)
-            scalar = constant is not None and operator.function not in ("clamp", "leaky_relu", "elu", "gelu", "softplus")
-            return Step(function=operator.function, operand="scalar" if scalar else "", constant=constant or 0.0)
+                return Step(
+                    function="square" if operator.function == "multiply" else operator.function,
+                    operand="",
+                    constant=0.0,
+                )
+            scalar = constant is not None and operator.function not in (
+                "clamp",
+                "leaky_relu",
+                "elu",
+                "gelu",
+                "softplus",
+            )
+            return Step(
+                function=operator.function, operand="scalar" if scalar else "", constant=constant or 0.0
+            )
         if len(others) > 1 and operator.function not in ("select", "compare"):
             return None
         function = operator.function
@@ -272,7 +318,12 @@ class _Lowering:
         if self.size(other) == 1 and not self.computed(other):
             return Step(function=function, operand="scalar", constant=constant or 1.0)
         shape, own = self.shape(other), self.shape(value)
-        channel = bool(shape) and not self.computed(other) and self.size(other) in (shape[-1], max(shape)) and self.size(other) < self.size(value)
+        channel = (
+            bool(shape)
+            and not self.computed(other)
+            and self.size(other) in (shape[-1], max(shape))
+            and self.size(other) < self.size(value)
+        )
         channel = channel and self.size(other) in own
         return Step(function=function, operand="channel" if channel else "tensor")
 
@@ -299,13 +350,17 @@ class _Lowering:
         )  # fmt: skip
 
     def is_depthwise(self, operator: Operator) -> bool:
-        groups = int(operator.attributes.get("groups", 1))
+        groups = operator.number("groups")
         return operator.kind == "convolution" and groups > 1 and groups == self.shape(operator.inputs[0])[1]
 
     def convolution(self, operator: Operator) -> None:
         attributes = operator.attributes
-        x, weight, out = self.shape(operator.inputs[0]), self.shape(operator.inputs[1]), self.shape(operator.outputs[0])
-        groups = int(attributes.get("groups", 1))
+        x, weight, out = (
+            self.shape(operator.inputs[0]),
+            self.shape(operator.inputs[1]),
+            self.shape(operator.outputs[0]),
+        )
+        groups = operator.number("groups")
         kernel = weight[2:]
         taps = prod(kernel)
         chain, steps, value = self.chain(operator)
@@ -322,10 +377,18 @@ class _Lowering:
             )  # fmt: skip
             return
         channels_in, channels_out = x[1] // groups, out[1] // groups
-        if attributes.get("transposed"):  # every input position times the whole kernel; the overlaps are added where they land
-            work = MatmulWork(m=x[0] * prod(x[2:]), k=channels_in, n=channels_out * taps, batch=groups, outputs=("fp16",))
+        if attributes.get(
+            "transposed"
+        ):  # every input position times the whole kernel; the overlaps are added where they land
+            work = MatmulWork(
+                m=x[0] * prod(x[2:]), k=channels_in, n=channels_out * taps, batch=groups, outputs=("fp16",)
+            )
             self.add(operator, work, ())
-            adds = ElementwiseWork(elements=work.m * work.n * groups, steps=(Step(function="add", operand="tensor"), *steps), outputs=outputs)
+            adds = ElementwiseWork(
+                elements=work.m * work.n * groups,
+                steps=(Step(function="add", operand="tensor"), *steps),
+                outputs=outputs,
+            )
             self.add(operator, adds, chain)
             return
         pointwise = taps == 1 and groups == 1 and prod(_sizes(attributes.get("stride", 1))) == 1
@@ -333,7 +396,13 @@ class _Lowering:
         if groups > 1:
             runs = taps
         work = MatmulWork(
-            m=positions, k=channels_in * taps, n=channels_out, batch=groups, left_runs=runs, steps=tuple(steps), outputs=outputs
+            m=positions,
+            k=channels_in * taps,
+            n=channels_out,
+            batch=groups,
+            left_runs=runs,
+            steps=tuple(steps),
+            outputs=outputs,
         )
         self.add(operator, work, chain)
 
@@ -343,11 +412,15 @@ class _Lowering:
         if function == "batch_norm":
             steps = (Step(function="multiply", operand="channel"), Step(function="add", operand="channel"))
             chain, more, value = self.chain(operator, first=steps)
-            self.add(operator, ElementwiseWork(elements=self.size(out), steps=tuple(more), outputs=self.outputs(value)), chain)
+            self.add(
+                operator,
+                ElementwiseWork(elements=self.size(out), steps=tuple(more), outputs=self.outputs(value)),
+                chain,
+            )
             return
         if operator.kind == "softmax" and operator.attributes.get("log"):
             raise _Unmapped
-        length = int(operator.attributes.get("length", self.shape(out)[-1]))
+        length = operator.number("length")
         if function in ("group_norm", "instance_norm"):
             function = "layer_norm"
         work = RowsWork(
@@ -378,14 +451,22 @@ class _Lowering:
         function = {"amax": "max"}.get(operator.function, operator.function)
         if function not in ("sum", "mean", "max"):
             raise _Unmapped
-        axes = sorted({int(a) % len(shape) for a in _sizes(operator.attributes.get("axes", tuple(range(len(shape)))))})
+        axes = sorted(
+            {int(a) % len(shape) for a in _sizes(operator.attributes.get("axes", tuple(range(len(shape)))))}
+        )
         length = prod(shape[a] for a in axes)
         out = operator.outputs[0]
         if len(shape) - 1 in axes and not (axes == [2, 3] and len(shape) == 4):
-            self.add(operator, RowsWork(function=function, rows=self.size(x) // length, length=length, outputs=("fp16",)), ())
+            self.add(
+                operator,
+                RowsWork(function=function, rows=self.size(x) // length, length=length, outputs=("fp16",)),
+                (),
+            )
             self.quantise(operator)
             return
-        channels = shape[1] if axes == [2, 3] and len(shape) == 4 else shape[-1]  # channels lie innermost in memory
+        channels = (
+            shape[1] if axes == [2, 3] and len(shape) == 4 else shape[-1]
+        )  # channels lie innermost in memory
         chain, steps, value = self.chain(operator)
         window = WindowsWork(
             function="max" if function == "max" else "average", positions=max(1, self.size(out) // channels), channels=channels,
@@ -399,7 +480,9 @@ class _Lowering:
         if first is None or not knows(first):
             raise _Unmapped
         chain, steps, value = self.chain(operator, first=(first,))
-        work = ElementwiseWork(elements=self.size(operator.outputs[0]), steps=tuple(steps), outputs=self.outputs(value))
+        work = ElementwiseWork(
+            elements=self.size(operator.outputs[0]), steps=tuple(steps), outputs=self.outputs(value)
+        )
         self.add(operator, work, chain)
 
     def movement(self, operator: Operator) -> None:
@@ -408,7 +491,9 @@ class _Lowering:
             bits = 16 if form == "fp16" else 4
             for out in operator.outputs:
                 computed = [i for i in operator.inputs if self.computed(i)]
-                run = min([self.inner_run.get(i, 0) or self.run_length(operator, i) for i in computed], default=1)
+                run = min(
+                    [self.inner_run.get(i, 0) or self.run_length(operator, i) for i in computed], default=1
+                )
                 size = self.size(out)
                 transposed = any(i in self.moved_last for i in computed)
                 work = MovementWork(
@@ -446,5 +531,3 @@ def _number(attributes: Any) -> float | None:
         if isinstance(attributes.get(name), int | float):
             return float(attributes[name])
     return None
-
-

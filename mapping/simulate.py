@@ -154,7 +154,11 @@ def network_cost(lowered: Lowered, config: MachineConfig, *, like: NetworkCost |
 
 
 def simulate(
-    graph: Graph, config: MachineConfig, *, allow_unmapped: bool = False, progress: Callable[[str], None] | None = None
+    graph: Graph,
+    config: MachineConfig,
+    *,
+    allow_unmapped: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> Simulation:
     """Cycles of ``graph`` on ``config``'s machine and on its baseline.
 
@@ -166,8 +170,12 @@ def simulate(
         progress(f"{graph.model}: {len(lowered.tasks)} tasks")
     machine = network_cost(lowered, config)
     baseline = network_cost(lowered, config.baseline(), like=machine)
-    faster = zip(machine.costs, baseline.costs, strict=True)  # software also runs where Flex-SFU is: loading a table may not pay
-    machine = replace(machine, costs=tuple(own if own.cycles <= other.cycles else other for own, other in faster))
+    faster = zip(
+        machine.costs, baseline.costs, strict=True
+    )  # software also runs where Flex-SFU is: loading a table may not pay
+    machine = replace(
+        machine, costs=tuple(own if own.cycles <= other.cycles else other for own, other in faster)
+    )
     return Simulation(model=graph.model, machine=machine, baseline=baseline, unmapped=lowered.unmapped)
 
 
@@ -177,14 +185,36 @@ def write_trace(simulation: Simulation, path: Path) -> None:
     One track for the tasks, and one counter a unit with its share of the task's clocks.
     """
     events: list[dict[str, Any]] = []
-    for pid, (label, cost) in enumerate((("with Flex-SFU", simulation.machine), ("baseline", simulation.baseline)), 1):
-        events.append({"ph": "M", "pid": pid, "name": "process_name", "args": {"name": f"{simulation.model}: {label}"}})
+    for pid, (label, cost) in enumerate(
+        (("with Flex-SFU", simulation.machine), ("baseline", simulation.baseline)), 1
+    ):
+        events.append(
+            {"ph": "M", "pid": pid, "name": "process_name", "args": {"name": f"{simulation.model}: {label}"}}
+        )
         now = 0
         for task, run_cost in zip(cost.tasks, cost.costs):
-            detail = {"kind": task.kind, "unit": run_cost.unit, "members": list(task.members), **asdict(run_cost)}
-            events.append({"ph": "X", "pid": pid, "tid": 1, "name": task.name, "cat": task.kind, "ts": now, "dur": run_cost.cycles, "args": detail})
+            detail = {
+                "kind": task.kind,
+                "unit": run_cost.unit,
+                "members": list(task.members),
+                **asdict(run_cost),
+            }
+            events.append(
+                {
+                    "ph": "X",
+                    "pid": pid,
+                    "tid": 1,
+                    "name": task.name,
+                    "cat": task.kind,
+                    "ts": now,
+                    "dur": run_cost.cycles,
+                    "args": detail,
+                }
+            )
             for unit, busy in run_cost.busy_clk.items():
                 share = busy / run_cost.cycles if run_cost.cycles else 0.0
-                events.append({"ph": "C", "pid": pid, "name": unit, "ts": now, "args": {"share": round(share, 4)}})
+                events.append(
+                    {"ph": "C", "pid": pid, "name": unit, "ts": now, "args": {"share": round(share, 4)}}
+                )
             now += run_cost.cycles
     write_text(path, json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))

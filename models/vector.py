@@ -52,7 +52,9 @@ def reciprocal_square_root_estimate(x: Array) -> Array:
 
 
 def _estimate(function: str, x: Array) -> Array:
-    significand_bits, exponent_bits, unsigned = (10, 5, np.uint16) if x.dtype == np.float16 else (23, 8, np.uint32)
+    significand_bits, exponent_bits, unsigned = (
+        (10, 5, np.uint16) if x.dtype == np.float16 else (23, 8, np.uint32)
+    )
     bias = (1 << (exponent_bits - 1)) - 1
     bits = np.ascontiguousarray(x).view(unsigned).astype(np.int64)
     exponent = (bits >> significand_bits) & ((1 << exponent_bits) - 1)
@@ -81,9 +83,11 @@ def _bits(x: Array) -> Array:
     return np.ascontiguousarray(x).view({1: np.uint8, 2: np.uint16, 4: np.uint32}[x.dtype.itemsize])
 
 
-def _saturate(x: Array, kind: type[np.signedinteger[Any]]) -> Array:
+def _saturate(x: Array, kind: Any) -> Array:
     limits = np.iinfo(kind)
-    rounded = np.rint(np.nan_to_num(x.astype(np.float64), nan=limits.max, posinf=limits.max, neginf=limits.min))
+    rounded = np.rint(
+        np.nan_to_num(x.astype(np.float64), nan=limits.max, posinf=limits.max, neginf=limits.min)
+    )
     return np.clip(rounded, limits.min, limits.max).astype(kind)
 
 
@@ -159,8 +163,10 @@ def execute(base: str, sources: list[Array], sew_bits: int, constant: float | No
             otherwise, value, mask = sources
             return np.where(mask, value, otherwise)
         if base == "vfcvt.f.x":
-            return np.ascontiguousarray(sources[0]).view({16: np.int16, 32: np.int32}[sew_bits]).astype(
-                {16: np.float16, 32: np.float32}[sew_bits]
+            return (
+                np.ascontiguousarray(sources[0])
+                .view({16: np.int16, 32: np.int32}[sew_bits])
+                .astype({16: np.float16, 32: np.float32}[sew_bits])
             )
         if base == "vfcvt.x.f":
             return _saturate(_float(sources[0], sew_bits), {16: np.int16, 32: np.int32}[sew_bits])

@@ -11,7 +11,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 
-PALETTE = ("#2f6690", "#e07a3f", "#5b8e7d", "#bc4b51", "#8d6a9f", "#d9a441", "#6c757d", "#3a7ca5", "#9cc5a1", "#f2b5d4")
+PALETTE = (
+    "#2f6690",
+    "#e07a3f",
+    "#5b8e7d",
+    "#bc4b51",
+    "#8d6a9f",
+    "#d9a441",
+    "#6c757d",
+    "#3a7ca5",
+    "#9cc5a1",
+    "#f2b5d4",
+)
 _STYLE = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "lanewise", "figure.dpi": 100,
     "axes.titlesize": 10, "legend.frameon": False, "svg.fonttype": "none",
@@ -34,7 +45,14 @@ def stacked_cycles(bars: Sequence[tuple[str, Mapping[str, int]]], title: str) ->
         left = np.zeros(len(bars))
         for index, kind in enumerate(kinds):
             widths = np.array([parts.get(kind, 0) / 1e6 for _, parts in bars])
-            axes.barh(range(len(bars)), widths, left=left, color=PALETTE[index % len(PALETTE)], label=kind, height=0.62)
+            axes.barh(
+                range(len(bars)),
+                widths,
+                left=left,
+                color=PALETTE[index % len(PALETTE)],
+                label=kind,
+                height=0.62,
+            )
             left += widths
         for index, total in enumerate(left):
             axes.text(total, index, f" {total:.2f} M", va="center")
@@ -43,7 +61,9 @@ def stacked_cycles(bars: Sequence[tuple[str, Mapping[str, int]]], title: str) ->
         axes.set_xlabel("cycles, millions")
         axes.set_xlim(0, max(left) * 1.12 if len(left) and max(left) else 1)
         axes.set_title(title, loc="left")
-        axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.42 / (0.35 * len(bars) + 0.6)), fontsize=8)
+        axes.legend(
+            ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.42 / (0.35 * len(bars) + 0.6)), fontsize=8
+        )
         return _svg(figure)
 
 
@@ -56,7 +76,13 @@ def grouped_shares(groups: Mapping[str, Mapping[str, float]], title: str) -> str
         width = 0.8 / len(names)
         for index, name in enumerate(names):
             places = np.arange(len(labels)) + (index - (len(names) - 1) / 2) * width
-            axes.bar(places, [100 * groups[name][label] for label in labels], width, label=name, color=PALETTE[index])
+            axes.bar(
+                places,
+                [100 * groups[name][label] for label in labels],
+                width,
+                label=name,
+                color=PALETTE[index],
+            )
         axes.set_xticks(range(len(labels)), [label.replace("_", "\n") for label in labels])
         axes.set_ylabel("busy, % of cycles")
         axes.set_ylim(0, 100)
@@ -82,12 +108,27 @@ def area_bars(areas: Mapping[str, float], title: str) -> str:
         return _svg(figure)
 
 
-def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str, x: str, y: str, log: bool = False) -> str:
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    log: bool = False,
+) -> str:
     """Lines with markers; with ``log`` both axes are logarithmic (base 2 in x)."""
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(figsize=(8.2, 2.9))
         for index, (name, (horizontal, vertical)) in enumerate(series.items()):
-            axes.plot(horizontal, vertical, marker="o", ms=3.5, lw=1.3, label=name, color=PALETTE[index % len(PALETTE)])
+            axes.plot(
+                horizontal,
+                vertical,
+                marker="o",
+                ms=3.5,
+                lw=1.3,
+                label=name,
+                color=PALETTE[index % len(PALETTE)],
+            )
         if log:
             axes.set_xscale("log", base=2)
             axes.set_yscale("log")
@@ -100,7 +141,9 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, titl
         return _svg(figure)
 
 
-def error_curves(curves: Mapping[str, tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]]], title: str) -> str:
+def error_curves(
+    curves: Mapping[str, tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]]], title: str
+) -> str:
     """Error of the returned bits against x, one small panel a function."""
     with plt.rc_context(_STYLE):
         columns = 3

@@ -37,7 +37,9 @@ def write_report(
     Raises:
         UserError: A model is bad input, or ``out`` cannot be written.
     """
-    data = gather(models, config, sentences=sentences, seed=seed, allow_unmapped=allow_unmapped, progress=progress)
+    data = gather(
+        models, config, sentences=sentences, seed=seed, allow_unmapped=allow_unmapped, progress=progress
+    )
     progress("drawing")
     page = render(data, config)
     write_json(out / "report.json", data)
@@ -49,25 +51,37 @@ def write_report(
 
 def render(data: dict[str, Any], config: MachineConfig) -> str:
     """The page for gathered data."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["count"] = lambda value: f"{value:,.0f}"
     environment.filters["small"] = lambda value: f"{value:.2e}"
     environment.filters["fixed"] = lambda value, digits=2: f"{value:,.{digits}f}"
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
-    template = environment.from_string((files("lanewise.reports") / "templates" / "report.html").read_text(encoding="utf-8"))
-    return template.render(data=data, pictures=_pictures(data, config), fallback=[step.function for step in FALLBACK_STEPS])
+    template = environment.from_string(
+        (files("lanewise.reports") / "templates" / "report.html").read_text(encoding="utf-8")
+    )
+    return template.render(
+        data=data, pictures=_pictures(data, config), fallback=[step.function for step in FALLBACK_STEPS]
+    )
 
 
 def _pictures(data: dict[str, Any], config: MachineConfig) -> dict[str, Any]:
     networks = {}
     for network in data["networks"]:
-        bars = [("with Flex-SFU", network["cycles_by_kind"]), ("baseline", network["baseline_cycles_by_kind"])]
+        bars = [
+            ("with Flex-SFU", network["cycles_by_kind"]),
+            ("baseline", network["baseline_cycles_by_kind"]),
+        ]
         shares = {"with Flex-SFU": network["utilisation"], "baseline": network["baseline_utilisation"]}
         networks[network["model"]] = {
             "kinds": plots.stacked_cycles(bars, f"{network['model']}: cycles by kind of operator"),
             "units": plots.grouped_shares(shares, f"{network['model']}: how busy each unit is"),
         }
-    lanes = {n["model"]: ([row["lanes"] for row in n["lanes"]], [row["speedup"] for row in n["lanes"]]) for n in data["networks"]}
+    lanes = {
+        n["model"]: ([row["lanes"] for row in n["lanes"]], [row["speedup"] for row in n["lanes"]])
+        for n in data["networks"]
+    }
     fits = {}
     for name in CURVES:
         rows = [row for row in data["fits"] if row["function"] == name and row["format"] == "fp16"]
@@ -75,7 +89,10 @@ def _pictures(data: dict[str, Any], config: MachineConfig) -> dict[str, Any]:
     area = {path: block["area_um2"] for path, block in data["area"]["blocks"].items()}
     sweep = data["segments_area"]
     series = {
-        "decoder and table": ([r["segments"] for r in sweep], [r["without_multiply_adds_um2"] / 1e3 for r in sweep]),
+        "decoder and table": (
+            [r["segments"] for r in sweep],
+            [r["without_multiply_adds_um2"] / 1e3 for r in sweep],
+        ),
         "with multiply-adds": ([r["segments"] for r in sweep], [r["area_um2"] / 1e3 for r in sweep]),
     }
     return {
@@ -112,7 +129,9 @@ def _tables(data: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         "area": [{"path": path, **block} for path, block in data["area"]["blocks"].items()],
         "fits": [{**row, "range": f"{row['range'][0]} {row['range'][1]}"} for row in data["fits"]],
         "accuracy": data["accuracy"]["scores"],
-        "lanes": [{"model": network["model"], **row} for network in data["networks"] for row in network["lanes"]],
+        "lanes": [
+            {"model": network["model"], **row} for network in data["networks"] for row in network["lanes"]
+        ],
     }
 
 

@@ -43,7 +43,13 @@ def software_lookup(function: str) -> Lookup:
 
 
 def gather(
-    models: Sequence[str], config: MachineConfig, *, sentences: int, seed: int, allow_unmapped: bool, progress: Progress
+    models: Sequence[str],
+    config: MachineConfig,
+    *,
+    sentences: int,
+    seed: int,
+    allow_unmapped: bool,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Everything that the report shows, as JSON-able values.
 
@@ -51,7 +57,9 @@ def gather(
         UserError: A model is unknown or has an operator without a kernel; before anything long has begun.
     """
     graphs = [trace_model(model, progress=progress) for model in models]
-    simulations = [simulate(graph, config, allow_unmapped=allow_unmapped, progress=progress) for graph in graphs]
+    simulations = [
+        simulate(graph, config, allow_unmapped=allow_unmapped, progress=progress) for graph in graphs
+    ]
     area = synthesise(config, cache=cache_folder(), progress=progress).as_dict()
     int8 = compare_int8(config, cache=cache_folder(), progress=progress)
     other = dataclasses.replace(config, matrix=int8.equal_area)
@@ -80,9 +88,13 @@ def gather(
 
 
 def _with_lanes(config: MachineConfig, lanes: int) -> MachineConfig:
-    vector = dataclasses.replace(config.vector, lanes=lanes, vlen_bits=max(config.vector.vlen_bits, 32 * lanes))
+    vector = dataclasses.replace(
+        config.vector, lanes=lanes, vlen_bits=max(config.vector.vlen_bits, 32 * lanes)
+    )
     share = max(1, 2 * config.vector.lanes // config.flex_sfu.lanes)
-    return dataclasses.replace(config, vector=vector, flex_sfu=dataclasses.replace(config.flex_sfu, lanes=max(1, 2 * lanes // share)))
+    return dataclasses.replace(
+        config, vector=vector, flex_sfu=dataclasses.replace(config.flex_sfu, lanes=max(1, 2 * lanes // share))
+    )
 
 
 def _network(own: Simulation, int8: Simulation, sensitivity: Sequence[Simulation]) -> dict[str, Any]:
@@ -98,7 +110,12 @@ def _network(own: Simulation, int8: Simulation, sensitivity: Sequence[Simulation
         "int4_speedup": int8.machine.cycles / own.machine.cycles,
         "both_speedup": int8.baseline.cycles / own.machine.cycles,
         "lanes": [
-            {"lanes": s.machine.config.vector.lanes, "cycles": s.machine.cycles, "baseline_cycles": s.baseline.cycles, "speedup": s.speedup}
+            {
+                "lanes": s.machine.config.vector.lanes,
+                "cycles": s.machine.cycles,
+                "baseline_cycles": s.baseline.cycles,
+                "speedup": s.speedup,
+            }
             for s in sensitivity
         ],
     }
@@ -112,7 +129,13 @@ def _fits(config: MachineConfig, progress: Progress) -> list[dict[str, Any]]:
             for number_format in ("real", "fp16"):
                 values = fit(name, segments=segments, format=number_format).as_dict()
                 values["chosen"] = segments == config.flex_sfu.segments
-                rows.append({key: values[key] for key in values if key not in ("breakpoints", "coefficients", "seconds")})
+                rows.append(
+                    {
+                        key: values[key]
+                        for key in values
+                        if key not in ("breakpoints", "coefficients", "seconds")
+                    }
+                )
     return rows
 
 
@@ -137,7 +160,11 @@ def _software_errors() -> list[dict[str, Any]]:
 def _accuracy(config: MachineConfig, sentences: int, seed: int, progress: Progress) -> dict[str, Any]:
     segments = config.flex_sfu.segments
     folder = Path(__file__).parent.parent
-    sources = b"".join(path.read_bytes() for part in ("models", "mapping/kernels") for path in sorted((folder / part).glob("*.py")))
+    sources = b"".join(
+        path.read_bytes()
+        for part in ("models", "mapping/kernels")
+        for path in sorted((folder / part).glob("*.py"))
+    )
     versions = {name: version(name) for name in TOOLS}
     key = repr((sentences, seed, segments, sorted(versions.items()), hashlib.sha256(sources).hexdigest()))
     path = cache_folder() / "accuracy" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
@@ -147,6 +174,8 @@ def _accuracy(config: MachineConfig, sentences: int, seed: int, progress: Progre
     except (OSError, ValueError):
         pass  # not there, or cut short: measured anew
     software = {name: software_lookup(name) for name in MINILM_FUNCTIONS}
-    result = accuracy(count=sentences, seed=seed, chosen_segments=segments, software=software, progress=progress).as_dict()
+    result = accuracy(
+        count=sentences, seed=seed, chosen_segments=segments, software=software, progress=progress
+    ).as_dict()
     write_json(path, result)
     return result

@@ -14,7 +14,9 @@ def print_simulation(values: dict[str, Any], rows: int = 12) -> None:
         f"baseline {values['baseline_cycles']:,} cycles: [bold]{values['speedup']:.3f}x[/]"
     )
     console.print(f"baseline: {values['baseline']}; config {values['config_hash']}", style="dim")
-    console.print(f"{values['macs'] / 1e9:.3f} GMAC, {values['bytes'] / 1e6:.1f} MB moved, array efficiency {values['matrix_efficiency']:.1%}")
+    console.print(
+        f"{values['macs'] / 1e9:.3f} GMAC, {values['bytes'] / 1e6:.1f} MB moved, array efficiency {values['matrix_efficiency']:.1%}"
+    )
     units = Table("unit", "busy", "busy in the baseline")
     for unit, share in values["utilisation"].items():
         units.add_row(unit, f"{share:.1%}", f"{values['baseline_utilisation'][unit]:.1%}")

@@ -12,13 +12,14 @@ uses, decides all that follows; when it recurs, the clocks between are a period 
 ``tests/sim/test_engine.py`` holds this equal to unrolled execution.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import lcm
 from typing import TypeAlias
 
 from lanewise.config import MachineConfig
-from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate
+from lanewise.sim.program import Instruction, Node, Program, Rotate
 from lanewise.sim.timing import STREAMS, UNITS, timing
 
 _Code: TypeAlias = tuple[int, int, int, int, int, int, tuple[int, ...], tuple[int, ...], int]
@@ -80,7 +81,12 @@ class Engine:
     """
 
     def __init__(
-        self, program: Program, config: MachineConfig, *, summarise: bool = True, watcher: Watcher | None = None
+        self,
+        program: Program,
+        config: MachineConfig,
+        *,
+        summarise: bool = True,
+        watcher: Watcher | None = None,
     ) -> None:
         if watcher is not None and summarise:
             raise ValueError("summarise must be False with a watcher, not True")
@@ -171,7 +177,7 @@ class Engine:
     def _rotate(self, slots: tuple[int, ...]) -> None:
         state = self._state
         head = state[slots[0] : slots[0] + 3]
-        for here, there in zip(slots, slots[1:]):
+        for here, there in itertools.pairwise(slots):
             state[here : here + 3] = state[there : there + 3]
         state[slots[-1] : slots[-1] + 3] = head
 
@@ -261,7 +267,9 @@ class _Touched:
         self.changed: set[int] = set()
         self.groups: list[tuple[int, ...]] = []
 
-    def add(self, stream: int, unit: int, reads: tuple[int, ...], writes: tuple[int, ...], *, drains: bool) -> None:
+    def add(
+        self, stream: int, unit: int, reads: tuple[int, ...], writes: tuple[int, ...], *, drains: bool
+    ) -> None:
         use = [stream, unit, *([_DRAIN] if drains else [])]
         for slot in reads:
             use += [slot, slot + 1, slot + 2]
@@ -301,6 +309,8 @@ class _Touched:
         loop.moved = tuple(sorted(self.changed))
 
 
-def run(program: Program, config: MachineConfig, *, summarise: bool = True, watcher: Watcher | None = None) -> Run:
+def run(
+    program: Program, config: MachineConfig, *, summarise: bool = True, watcher: Watcher | None = None
+) -> Run:
     """Clocks, unit occupancy and bytes of ``program`` on ``config``'s machine."""
     return Engine(program, config, summarise=summarise, watcher=watcher).run()

@@ -15,7 +15,16 @@ from lanewise.sim.program import Instruction
 STREAMS = ("load", "store", "matrix", "vector")
 """In-order instruction streams; at most one start a clock in each."""
 
-UNITS = ("dma_load", "dma_store", "matrix", "vector_fma", "vector_alu", "vector_divide", "vector_memory", "flex_sfu")
+UNITS = (
+    "dma_load",
+    "dma_store",
+    "matrix",
+    "vector_fma",
+    "vector_alu",
+    "vector_divide",
+    "vector_memory",
+    "flex_sfu",
+)
 """What an instruction can occupy. DMA has AXI4's independent read and write channels."""
 
 _STREAM_OF_UNIT = {"dma_load": "load", "dma_store": "store", "matrix": "matrix"}
@@ -83,12 +92,23 @@ def timing(instruction: Instruction, config: MachineConfig) -> Timing:
     unit = _UNIT_OF_OPCODE[base]
     stream = _STREAM_OF_UNIT.get(unit, "vector")
     if stream in ("load", "store"):
-        beats = config.dma.descriptor_clk + instruction.runs * ceil(instruction.run_bytes / config.dma.bytes_per_clk)
-        return Timing(unit=unit, stream=stream, beats=beats, latency_clk=config.dma.latency_clk, chained=False)
+        beats = config.dma.descriptor_clk + instruction.runs * ceil(
+            instruction.run_bytes / config.dma.bytes_per_clk
+        )
+        return Timing(
+            unit=unit, stream=stream, beats=beats, latency_clk=config.dma.latency_clk, chained=False
+        )
     if unit == "matrix":
         rows, latency = config.matrix.rows, config.matrix.latency_clk
         drain = rows if base == "mm.tile" else 0
-        return Timing(unit=unit, stream=stream, beats=instruction.steps, latency_clk=latency, chained=False, drain_clk=drain)
+        return Timing(
+            unit=unit,
+            stream=stream,
+            beats=instruction.steps,
+            latency_clk=latency,
+            chained=False,
+            drain_clk=drain,
+        )
     vector = config.vector
     beats = max(1, ceil(instruction.vl * instruction.sew_bits / vector.bits_per_clk))
     latency, chained = vector.alu_latency_clk, True

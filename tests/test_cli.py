@@ -23,11 +23,17 @@ def run(capsys, *arguments):
         (["simulate", "hf:bort"], "bert"),
         (["simulate", "timm:resnet50", "--batch", "x"], "--batch"),
         (["simulate", "timm:resnet50", "--batch", "0"], "--batch"),
-        (["simulate", "timm:resnet50", "--config", "absent.toml"], "absent.toml: cannot be read: No such file or directory; expected a TOML file"),
+        (
+            ["simulate", "timm:resnet50", "--config", "absent.toml"],
+            "absent.toml: cannot be read: No such file or directory; expected a TOML file",
+        ),
         (["fit", "gelo"], "expected one of gelu"),
         (["fit", "gelu", "--segments", "33"], "segments must be 4, 8, 16, 32 or 64, not 33"),
         (["fit", "gelu", "--degree", "2"], "degree must be 1 in this version, not 2"),
-        (["fit", "gelu", "--range", "3", "1"], "range must be two finite numbers, the smaller first, not 3.0 1.0"),
+        (
+            ["fit", "gelu", "--range", "3", "1"],
+            "range must be two finite numbers, the smaller first, not 3.0 1.0",
+        ),
         (["verify", "flex"], "flex_sfu"),
         (["synth", "--liberty", "absent.lib"], "absent.lib"),
     ],
@@ -79,7 +85,19 @@ def test_fit_prints_the_keys_of_the_contract(capsys):
     assert status == 0
     assert len(values["breakpoints"]) == 7
     assert len(values["coefficients"]) == 8
-    for key in ("function", "segments", "degree", "format", "range", "mse", "aae2", "max_error", "limit_mse", "uniform_mse", "seconds"):
+    for key in (
+        "function",
+        "segments",
+        "degree",
+        "format",
+        "range",
+        "mse",
+        "aae2",
+        "max_error",
+        "limit_mse",
+        "uniform_mse",
+        "seconds",
+    ):
         assert key in values
 
 

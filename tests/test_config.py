@@ -5,7 +5,15 @@ import re
 
 import pytest
 
-from lanewise.config import DmaConfig, FlexSfuConfig, MachineConfig, MatrixConfig, ScratchpadConfig, VectorConfig, load_config
+from lanewise.config import (
+    DmaConfig,
+    FlexSfuConfig,
+    MachineConfig,
+    MatrixConfig,
+    ScratchpadConfig,
+    VectorConfig,
+    load_config,
+)
 from lanewise.errors import UserError
 
 
@@ -36,12 +44,21 @@ def test_baseline_differs_in_flex_sfu_alone():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[matrix]\nrow = 3\n", "matrix.row: unknown key; expected one of rows, columns, operand_bits, accumulator_bits"),
-        ("speed = 1\n", "speed: unknown key; expected one of clock_ns, flex_sfu, matrix, vector, scratchpad, dma"),
+        (
+            "[matrix]\nrow = 3\n",
+            "matrix.row: unknown key; expected one of rows, columns, operand_bits, accumulator_bits",
+        ),
+        (
+            "speed = 1\n",
+            "speed: unknown key; expected one of clock_ns, flex_sfu, matrix, vector, scratchpad, dma",
+        ),
         ("[matrix]\nrows = 3.5\n", "matrix.rows: input should be a valid integer, not 3.5"),
         ("[matrix]\nrows = '8'\n", "matrix.rows: input should be a valid integer, not '8'"),
         ("[flex_sfu]\nsegments = 33\n", "flex_sfu.segments must be 4, 8, 16, 32 or 64, not 33"),
-        ("[flex_sfu]\nlanes = 3\n", "flex_sfu.lanes must be a divisor of the vector unit's FP16 slots, 2 x vector.lanes = 16, not 3"),
+        (
+            "[flex_sfu]\nlanes = 3\n",
+            "flex_sfu.lanes must be a divisor of the vector unit's FP16 slots, 2 x vector.lanes = 16, not 3",
+        ),
         ("[flex_sfu]\nenabled = 1\n", "flex_sfu.enabled: input should be a valid boolean, not 1"),
         ("[vector]\nlanes = 3\n", "vector.lanes must be a power of two, 1 to 64, not 3"),
         ("matrix = 5\n", "matrix: input should be an object, not 5"),
@@ -72,7 +89,10 @@ def test_what_is_no_toml_is_refused(tmp_path):
         (lambda: FlexSfuConfig(segments=5), "segments must be 4, 8, 16, 32 or 64, not 5"),
         (lambda: FlexSfuConfig(format="fp32"), "format must be 'fp16', not 'fp32'"),
         (lambda: MatrixConfig(operand_bits=5), "operand_bits must be 4 or 8, not 5"),
-        (lambda: VectorConfig(vlen_bits=100), "vlen_bits must be a power of two, 128 to 65536, and at least 32 x lanes = 256, not 100"),
+        (
+            lambda: VectorConfig(vlen_bits=100),
+            "vlen_bits must be a power of two, 128 to 65536, and at least 32 x lanes = 256, not 100",
+        ),
         (lambda: ScratchpadConfig(size_kib=1), "size_kib must be 16 to 65536, not 1"),
         (lambda: DmaConfig(bytes_per_clk=3), "bytes_per_clk must be a power of two, 4 to 512, not 3"),
         (lambda: MachineConfig(clock_ns=0), "clock_ns must be 0.1 to 1000, not 0"),

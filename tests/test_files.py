@@ -19,7 +19,9 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(UserError, match=r"file/result.json: cannot be written: .*; expected a writable folder"):
+    with pytest.raises(
+        UserError, match=r"file/result.json: cannot be written: .*; expected a writable folder"
+    ):
         write_json(blocked / "result.json", {})
 
 

@@ -243,11 +243,15 @@ SOFTWARE: dict[str, Emitter] = {
     "rsqrt": reciprocal_square_root,
     "hardsigmoid": hardsigmoid,
     "relu": lambda kernel, x: kernel.emit("vfmax.vf", x, constant=0.0),
-    "relu6": lambda kernel, x: kernel.emit("vfmin.vf", kernel.emit("vfmax.vf", x, constant=0.0), constant=6.0),
+    "relu6": lambda kernel, x: kernel.emit(
+        "vfmin.vf", kernel.emit("vfmax.vf", x, constant=0.0), constant=6.0
+    ),
 }
 """What the vector unit's own instructions can do; each takes the kernel and x, and gives the result's registers."""
 
-ON_FLEX_SFU = frozenset({"exp", "sigmoid", "silu", "tanh", "mish", "softplus", "erf", "gelu", "gelu_tanh", "hardswish", "elu"})
+ON_FLEX_SFU = frozenset(
+    {"exp", "sigmoid", "silu", "tanh", "mish", "softplus", "erf", "gelu", "gelu_tanh", "hardswish", "elu"}
+)
 """Functions for which a machine with Flex-SFU uses it; the others bend at most twice and are exact in software."""
 
 
@@ -261,5 +265,3 @@ def activation(kernel: VectorKernel, function: str, x: Register) -> Register:
         kernel.load_table(function)
         return kernel.flex_sfu(x)
     return SOFTWARE[function](kernel, x)
-
-

@@ -7,7 +7,9 @@ from lanewise.config import MachineConfig
 from lanewise.sim.program import Instruction
 from lanewise.sim.timing import opcode_base
 
-_READS_DESTINATION = frozenset("vfmadd vfmacc vfnmsub vfnmsac vfmsub vfmsac vfnmadd vfnmacc vfwmacc".split())
+_READS_DESTINATION = frozenset(
+    ["vfmadd", "vfmacc", "vfnmsub", "vfnmsac", "vfmsub", "vfmsac", "vfnmadd", "vfnmacc", "vfwmacc"]
+)
 REGISTERS = 32
 
 
@@ -67,7 +69,9 @@ class VectorKernel:
                 self.used.update(group)
                 self.written.update(group)
                 return Register(first=first, length=length)
-        raise ValueError(f"vl must leave registers free, not {self.vl}: a group of {length} is wanted and none is left")
+        raise ValueError(
+            f"vl must leave registers free, not {self.vl}: a group of {length} is wanted and none is left"
+        )
 
     def _allocate_constant(self, length: int) -> Register:
         """A free group that the strips never touch, the highest that fits."""
@@ -76,7 +80,9 @@ class VectorKernel:
             if self.used.isdisjoint(group) and self.written.isdisjoint(group):
                 self.used.update(group)
                 return Register(first=first, length=length)
-        raise ValueError(f"vl must leave registers free, not {self.vl}: a constant needs a group of {length} and none is left")
+        raise ValueError(
+            f"vl must leave registers free, not {self.vl}: a constant needs a group of {length} and none is left"
+        )
 
     def release(self, *registers: Register) -> None:
         """Give groups back."""
@@ -121,19 +127,41 @@ class VectorKernel:
             )
         )  # fmt: skip
 
-    def load(self, buffer: str, *, sew_bits: int = 16, vl: int | None = None, into: Register | None = None, strided: bool = False) -> Register:
+    def load(
+        self,
+        buffer: str,
+        *,
+        sew_bits: int = 16,
+        vl: int | None = None,
+        into: Register | None = None,
+        strided: bool = False,
+    ) -> Register:
         """Load a strip from a scratchpad buffer, unit-stride or strided."""
         target = into if into is not None else self.allocate(sew_bits, vl)
         elements = self.vl if vl is None else vl
         opcode = f"vl{'s' if strided else ''}e{sew_bits}.v"
-        self.code.append(Instruction(opcode=opcode, writes=target.names, reads=(buffer,), vl=elements, sew_bits=sew_bits))
+        self.code.append(
+            Instruction(opcode=opcode, writes=target.names, reads=(buffer,), vl=elements, sew_bits=sew_bits)
+        )
         return target
 
-    def store(self, buffer: str, source: Register, *, sew_bits: int = 16, vl: int | None = None, strided: bool = False) -> None:
+    def store(
+        self,
+        buffer: str,
+        source: Register,
+        *,
+        sew_bits: int = 16,
+        vl: int | None = None,
+        strided: bool = False,
+    ) -> None:
         """Store a strip to a scratchpad buffer."""
         elements = self.vl if vl is None else vl
         opcode = f"vs{'s' if strided else ''}e{sew_bits}.v"
-        self.code.append(Instruction(opcode=opcode, reads=(*source.names,), writes=(buffer,), vl=elements, sew_bits=sew_bits))
+        self.code.append(
+            Instruction(
+                opcode=opcode, reads=(*source.names,), writes=(buffer,), vl=elements, sew_bits=sew_bits
+            )
+        )
 
     def load_table(self, function: str) -> None:
         """Fill Flex-SFU's tables for ``function``: breakpoints, slopes and offsets, one entry a clock; once before the strips.

@@ -41,11 +41,15 @@ class ElementwiseWork:
             inner: list[Node] = [load(f"{name}.0", 1, 2 * elements) for name in buffers]
             inner += repeat(kernel.strips(elements), *kernel.code)
             for form, name in zip(self.outputs, outputs):
-                inner.append(store(f"{name}.0", 1, ceil(elements * format_bits(form, config.matrix.operand_bits) / 8)))
+                inner.append(
+                    store(f"{name}.0", 1, ceil(elements * format_bits(form, config.matrix.operand_bits) / 8))
+                )
             inner += [Rotate(names=(f"{name}.0", f"{name}.1")) for name in (*buffers, *outputs)]
             body += repeat(count, *inner)
         names = [*buffers, *outputs, *(f"@operand{i}" for i in vectors)]
-        return Program(body=tuple(body), buffers_bytes={f"{name}.{copy}": 2 * chunk for name in names for copy in "01"})
+        return Program(
+            body=tuple(body), buffers_bytes={f"{name}.{copy}": 2 * chunk for name in names for copy in "01"}
+        )
 
     def _strip(self, kernel: VectorKernel, vectors: list[int]) -> None:
         value = kernel.load("@in.0")

@@ -40,15 +40,23 @@ def knows(step: Step) -> bool:
         return step.operand == "scalar" and step.constant in _POWERS
     if step.operand:
         return name in _BINARY or name in ("compare", "select")
-    return name in SOFTWARE or name in _SIMPLE or name in ("clamp", "cast", "cube", "select", "compare", "leaky_relu", "round")
+    return (
+        name in SOFTWARE
+        or name in _SIMPLE
+        or name in ("clamp", "cast", "cube", "select", "compare", "leaky_relu", "round")
+    )
 
 
 def flex_functions(steps: Sequence[Step]) -> tuple[str, ...]:
     """The functions among ``steps`` that want Flex-SFU's one table."""
-    return tuple(dict.fromkeys(s.function for s in steps if _ALIASES.get(s.function, s.function) in ON_FLEX_SFU))
+    return tuple(
+        dict.fromkeys(s.function for s in steps if _ALIASES.get(s.function, s.function) in ON_FLEX_SFU)
+    )
 
 
-def emit_steps(kernel: VectorKernel, value: Register, steps: Sequence[Step], operands: dict[int, Register | str]) -> Register:
+def emit_steps(
+    kernel: VectorKernel, value: Register, steps: Sequence[Step], operands: dict[int, Register | str]
+) -> Register:
     """Append ``steps`` to the kernel.
 
     Args:
@@ -106,7 +114,9 @@ def _emit_step(kernel: VectorKernel, value: Register, step: Step, operand: Regis
     return kernel.emit(f"{opcode}.vv", value, operand, into=value)
 
 
-def store_outputs(kernel: VectorKernel, value: Register, outputs: Sequence[str], buffers: dict[str, str]) -> None:
+def store_outputs(
+    kernel: VectorKernel, value: Register, outputs: Sequence[str], buffers: dict[str, str]
+) -> None:
     """Store the value in each format that its consumers want.
 
     ``quantised``: multiply by the inverse step, convert to INT8 with saturation, clamp to the operands' range, and for INT4

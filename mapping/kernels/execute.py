@@ -9,7 +9,12 @@ from lanewise.models.vector import Array, execute
 from lanewise.sim.timing import opcode_base
 
 
-def execute_kernel(kernel: VectorKernel, registers: Mapping[str, Array], size: int, memory: dict[str, list[Array]] | None = None) -> dict[str, Array]:
+def execute_kernel(
+    kernel: VectorKernel,
+    registers: Mapping[str, Array],
+    size: int,
+    memory: dict[str, list[Array]] | None = None,
+) -> dict[str, Array]:
     """Execute ``setup`` and then ``code`` on registers of any length.
 
     Args:

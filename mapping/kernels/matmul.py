@@ -51,11 +51,18 @@ class MatmulWork:
 
 
 @lru_cache(maxsize=4096)
-def _epilogue_kernel(config: MachineConfig, weights: bool, steps: tuple[Step, ...], outputs: tuple[str, ...]) -> VectorKernel:
+def _epilogue_kernel(
+    config: MachineConfig, weights: bool, steps: tuple[Step, ...], outputs: tuple[str, ...]
+) -> VectorKernel:
     """The strip code of an epilogue: it does not depend on the product's size. Not to be changed by who gets it."""
     nest = _Nest(MatmulWork(m=1, k=1, n=1, weights=weights, steps=steps, outputs=outputs), config)
     return best_kernel(
-        config, nest.rows * nest.columns, nest.epilogue, prepare=nest.column_registers, multiple=nest.columns, widest_bits=32
+        config,
+        nest.rows * nest.columns,
+        nest.epilogue,
+        prepare=nest.column_registers,
+        multiple=nest.columns,
+        widest_bits=32,
     )
 
 
@@ -90,7 +97,9 @@ class _Nest:
 
     def free_bytes(self) -> int:
         bank = self.config.scratchpad.bank_bytes
-        return self.config.scratchpad.bytes - sum(ceil(size / bank) * bank for size in self.fixed_bytes.values())
+        return self.config.scratchpad.bytes - sum(
+            ceil(size / bank) * bank for size in self.fixed_bytes.values()
+        )
 
     def program(self) -> Program:
         work, free, bank = self.work, self.free_bytes(), self.config.scratchpad.bank_bytes
@@ -104,10 +113,22 @@ class _Nest:
             while steps > 1 and not fits(self.rows, self.columns, steps):
                 steps = ceil(steps / 2)
             if not fits(self.rows, self.columns, steps):
-                raise ValueError(f"scratchpad.size_kib must hold two tiles of each operand, not {self.config.scratchpad.size_kib}")
+                raise ValueError(
+                    f"scratchpad.size_kib must hold two tiles of each operand, not {self.config.scratchpad.size_kib}"
+                )
             return self.assemble(self.chunked(steps), self.rows, self.columns, steps)
-        tall = self.largest(lambda blocks: fits(blocks * self.rows, self.columns, work.k), ceil(work.m / self.rows)) * self.rows
-        wide = self.largest(lambda blocks: fits(self.rows, blocks * self.columns, work.k), ceil(work.n / self.columns)) * self.columns
+        tall = (
+            self.largest(
+                lambda blocks: fits(blocks * self.rows, self.columns, work.k), ceil(work.m / self.rows)
+            )
+            * self.rows
+        )
+        wide = (
+            self.largest(
+                lambda blocks: fits(self.rows, blocks * self.columns, work.k), ceil(work.n / self.columns)
+            )
+            * self.columns
+        )
         left_bytes, right_bytes = work.m * work.k, work.n * work.k
         if left_bytes + right_bytes * ceil(work.m / tall) <= right_bytes + left_bytes * ceil(work.n / wide):
             return self.assemble(self.left_stationary(tall), tall, self.columns, work.k)
@@ -188,7 +209,9 @@ class _Nest:
             probe.load("@right.0", sew_bits=bits)
         return probe.code
 
-    def block(self, valid_rows: int, valid_columns: int, left: str, right: str, k: int, *, accumulate: int = 0) -> tuple[Node, ...]:
+    def block(
+        self, valid_rows: int, valid_columns: int, left: str, right: str, k: int, *, accumulate: int = 0
+    ) -> tuple[Node, ...]:
         """One tile of results; before its last ``k`` steps come ``accumulate`` chunks that the caller has emitted."""
         strips = self.kernel.strips(valid_rows * self.columns)
         body: list[Node] = [Instruction(opcode="mm.tile", reads=(left, right), writes=("@acc.0",), steps=k)]
@@ -196,7 +219,9 @@ class _Nest:
             body.append(load(f"@operand{index}.0", valid_rows, 2 * valid_columns))
         body += repeat(strips, *self.kernel.code)
         for form in self.work.outputs:
-            body.append(store(f"@{form}.0", valid_rows, ceil(valid_columns * format_bits(form, self.bits) / 8)))
+            body.append(
+                store(f"@{form}.0", valid_rows, ceil(valid_columns * format_bits(form, self.bits) / 8))
+            )
         body.append(Rotate(names=("@acc.0", "@acc.1")))
         body += [Rotate(names=(f"@{form}.0", f"@{form}.1")) for form in self.work.outputs]
         body += [Rotate(names=(f"@operand{i}.0", f"@operand{i}.1")) for i in self.tensor_steps]
@@ -207,7 +232,9 @@ class _Nest:
     @staticmethod
     def split(size: int, tile: int) -> list[tuple[int, int]]:
         """(count, size) of the whole tiles and of the remainder."""
-        return [(count, length) for count, length in ((size // tile, tile), (1, size % tile)) if count and length]
+        return [
+            (count, length) for count, length in ((size // tile, tile), (1, size % tile)) if count and length
+        ]
 
     def left_stationary(self, tall: int) -> tuple[Node, ...]:
         nest: list[Node] = []
@@ -228,7 +255,10 @@ class _Nest:
             for m_count, rows in self.split(self.work.m, self.rows):
                 tile: list[Node] = [self.load_left(rows, self.work.k)]
                 for c_count, columns in self.split(lines, self.columns):
-                    block = (*self.load_columns(), *self.block(rows, columns, "@left.0", "@right.0", self.work.k))
+                    block = (
+                        *self.load_columns(),
+                        *self.block(rows, columns, "@left.0", "@right.0", self.work.k),
+                    )
                     tile += repeat(c_count, *block)
                 inner += repeat(m_count, *tile, Rotate(names=("@left.0", "@left.1")))
             nest += repeat(count, *inner, Rotate(names=("@right.0", "@right.1")))
@@ -243,8 +273,12 @@ class _Nest:
         nest: list[Node] = []
         for n_count, columns in self.split(self.work.n, self.columns):
             for m_count, rows in self.split(self.work.m, self.rows):
-                chunk = Instruction(opcode="mm.accumulate", reads=("@left.0", "@right.0"), writes=(), steps=steps)
-                chunks = repeat(whole, self.load_left(rows, steps), *self.load_right(columns, steps), chunk, *rotate)
+                chunk = Instruction(
+                    opcode="mm.accumulate", reads=("@left.0", "@right.0"), writes=(), steps=steps
+                )
+                chunks = repeat(
+                    whole, self.load_left(rows, steps), *self.load_right(columns, steps), chunk, *rotate
+                )
                 last = (self.load_left(rows, rest), *self.load_right(columns, rest), *self.load_columns())
                 tile = (*chunks, *last, *self.block(rows, columns, "@left.0", "@right.0", rest), *rotate)
                 nest += repeat(n_count * m_count, *tile)

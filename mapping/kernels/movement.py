@@ -44,7 +44,9 @@ class MovementWork:
             source = "@out.0"
         body.append(store(source, store_runs, ceil(size / store_runs)))
         body += [Rotate(names=(f"{name}.0", f"{name}.1")) for name in ("@in", "@out")]
-        return Program(body=repeat(chunks, *body), buffers_bytes={f"@{n}.{c}": size for n in ("in", "out") for c in "01"})
+        return Program(
+            body=repeat(chunks, *body), buffers_bytes={f"@{n}.{c}": size for n in ("in", "out") for c in "01"}
+        )
 
 
 def _transpose(kernel: VectorKernel, _: object) -> None:

@@ -55,7 +55,9 @@ class RowsWork:
             ValueError: A row does not fit a quarter of the scratchpad.
         """
         if 2 * self.length > config.scratchpad.bytes // 6:
-            raise ValueError(f"scratchpad.size_kib must hold six rows of {self.length} elements, not {config.scratchpad.size_kib}")
+            raise ValueError(
+                f"scratchpad.size_kib must hold six rows of {self.length} elements, not {config.scratchpad.size_kib}"
+            )
         chunks = ceil(self.rows / max(1, CHUNK_BYTES // (2 * self.length)))
         rows = ceil(self.rows / chunks)
         setup, code, ways = _best(self, config, rows)
@@ -65,7 +67,10 @@ class RowsWork:
         for count, lines in ((self.rows // rows, rows), (1, self.rows % rows)):
             if not count or not lines:
                 continue
-            inner: list[Node] = [load("@in.0", 1, 2 * lines * self.length), *repeat(ceil(lines / ways), *code)]
+            inner: list[Node] = [
+                load("@in.0", 1, 2 * lines * self.length),
+                *repeat(ceil(lines / ways), *code),
+            ]
             for form in self.outputs:
                 bits = lines * self.result_length * format_bits(form, config.matrix.operand_bits)
                 inner.append(store(f"@{form}.0", 1, ceil(bits / 8)))
@@ -80,7 +85,9 @@ class RowsWork:
         )
 
 
-def _best(work: RowsWork, config: MachineConfig, rows: int) -> tuple[list[Instruction], tuple[Node, ...], int]:
+def _best(
+    work: RowsWork, config: MachineConfig, rows: int
+) -> tuple[list[Instruction], tuple[Node, ...], int]:
     """Setup, code and rows at a time of the fastest way: rows in registers, one to eight interleaved, or strips."""
     best: tuple[float, list[Instruction], tuple[Node, ...], int] | None = None
     for ways in (1, 2, 4, 8):
@@ -103,7 +110,11 @@ def _best(work: RowsWork, config: MachineConfig, rows: int) -> tuple[list[Instru
             clocks = run(strip_program(kernel, ceil(rows / ways)), config).cycles
             if best is None or clocks < best[0]:
                 best = (clocks, kernel.setup, tuple(kernel.code), ways)
-    if work.function == "softmax" and (split := _split(work, config, rows)) is not None and (best is None or split[0] < best[0]):
+    if (
+        work.function == "softmax"
+        and (split := _split(work, config, rows)) is not None
+        and (best is None or split[0] < best[0])
+    ):
         best = split
     if best is None:
         kernel, nodes = _long_row(work, config)
@@ -111,7 +122,9 @@ def _best(work: RowsWork, config: MachineConfig, rows: int) -> tuple[list[Instru
     return best[1:]
 
 
-def _split(work: RowsWork, config: MachineConfig, rows: int) -> tuple[float, list[Instruction], tuple[Node, ...], int] | None:
+def _split(
+    work: RowsWork, config: MachineConfig, rows: int
+) -> tuple[float, list[Instruction], tuple[Node, ...], int] | None:
     """Softmax in three passes over the chunk, each with the strip length that suits it: a long software exp wants short strips."""
     passes: list[VectorKernel] = []
     for part in ("shift", "scale_by_sum"):
@@ -135,7 +148,11 @@ def _split(work: RowsWork, config: MachineConfig, rows: int) -> tuple[float, lis
             return None
         passes.append(best[1])
     middle = best_kernel(config, rows * work.length, _exp_strip)
-    nodes: list[Node] = [*passes[0].setup, *repeat(ceil(rows / passes[0].ways), *passes[0].code), *middle.setup]
+    nodes: list[Node] = [
+        *passes[0].setup,
+        *repeat(ceil(rows / passes[0].ways), *passes[0].code),
+        *middle.setup,
+    ]
     nodes += repeat(middle.strips(rows * work.length), *middle.code)
     nodes += [*passes[1].setup, *repeat(ceil(rows / passes[1].ways), *passes[1].code)]
     names = {n for i in flatten_once(nodes) for n in (*i.reads, *i.writes) if n.startswith("@")}
@@ -237,7 +254,14 @@ class _Row:
         square = kernel.emit("vfmul.vv", value, value)
         total = self.reduce("vfwredusum.vs", square, 32)
         kernel.release(square)
-        kernel.emit("vfmadd.vf", kernel.splat(1e-5, 32, 1), into=total, sew_bits=32, vl=1, constant=1 / self.work.length)
+        kernel.emit(
+            "vfmadd.vf",
+            kernel.splat(1e-5, 32, 1),
+            into=total,
+            sew_bits=32,
+            vl=1,
+            constant=1 / self.work.length,
+        )
         result = _single(kernel, reciprocal_square_root, total)
         return self.spread(self.narrowed(result))
 
@@ -264,15 +288,26 @@ class _Row:
             for form in self.work.outputs:
                 kernel.store(f"@{form}.0", value, vl=1)
         else:
-            operands: dict[int, Register | str] = {i: "@in.0" for i, s in enumerate(self.work.steps) if s.operand == "tensor"}
+            operands: dict[int, Register | str] = {
+                i: "@in.0" for i, s in enumerate(self.work.steps) if s.operand == "tensor"
+            }
             value = emit_steps(kernel, value, self.work.steps, operands)
-            store_outputs(kernel, value, self.work.outputs, {form: f"@{form}.0" for form in self.work.outputs})
+            store_outputs(
+                kernel, value, self.work.outputs, {form: f"@{form}.0" for form in self.work.outputs}
+            )
         kernel.release(value)
 
 
 def _single(kernel: VectorKernel, function: "object", value: Register) -> Register:
     """A scalar kernel on one FP32 element: the same instructions with vl = 1."""
-    inner = VectorKernel(config=kernel.config, vl=1, used=kernel.used, written=kernel.written, splats=kernel.splats, setup=kernel.setup)
+    inner = VectorKernel(
+        config=kernel.config,
+        vl=1,
+        used=kernel.used,
+        written=kernel.written,
+        splats=kernel.splats,
+        setup=kernel.setup,
+    )
     result: Register = function(inner, value)  # type: ignore[operator]
     kernel.code += inner.code
     kernel.release(value)
@@ -335,7 +370,9 @@ def _long_row(work: RowsWork, config: MachineConfig) -> tuple[VectorKernel, tupl
     else:
         offset = None
     flush(1)
-    value = kernel.load("@in.0")  # second pass: shifted values to the scratch row, and their sum or sum of squares
+    value = kernel.load(
+        "@in.0"
+    )  # second pass: shifted values to the scratch row, and their sum or sum of squares
     if offset is not None:
         kernel.emit("vfsub.vv", value, offset, into=value)
     if work.function == "softmax":
@@ -351,7 +388,9 @@ def _long_row(work: RowsWork, config: MachineConfig) -> tuple[VectorKernel, tupl
     if work.function == "softmax":
         factor = row.inverse(total32)
     else:
-        kernel.emit("vfmadd.vf", kernel.splat(1e-5, 32, 1), into=total32, sew_bits=32, vl=1, constant=1 / work.length)
+        kernel.emit(
+            "vfmadd.vf", kernel.splat(1e-5, 32, 1), into=total32, sew_bits=32, vl=1, constant=1 / work.length
+        )
         factor = row.spread(row.narrowed(_single(kernel, reciprocal_square_root, total32)))
     flush(1)
     value = kernel.load("@scratch")

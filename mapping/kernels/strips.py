@@ -20,7 +20,13 @@ Body = Callable[[VectorKernel, list[Register]], None]
 
 
 def best_kernel(
-    config: MachineConfig, elements: int, body: Body, *, prepare: Prepare = lambda _: [], multiple: int = 1, widest_bits: int = 16
+    config: MachineConfig,
+    elements: int,
+    body: Body,
+    *,
+    prepare: Prepare = lambda _: [],
+    multiple: int = 1,
+    widest_bits: int = 16,
 ) -> VectorKernel:
     """The kernel, of those that fit the registers, that takes the fewest clocks for ``elements`` elements.
 
@@ -98,4 +104,6 @@ def load(buffer: str, runs: int, run_bytes: int) -> Instruction:
 
 def store(buffer: str, runs: int, run_bytes: int) -> Instruction:
     """DMA from a buffer to external memory."""
-    return Instruction(opcode="dma.store", reads=(buffer,), writes=("external",), runs=runs, run_bytes=run_bytes)
+    return Instruction(
+        opcode="dma.store", reads=(buffer,), writes=("external",), runs=runs, run_bytes=run_bytes
+    )

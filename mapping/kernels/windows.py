@@ -110,7 +110,9 @@ class WindowsWork:
         if self.function == "average":
             kernel.emit("vfmul.vf", total, into=total, constant=1 / self.taps)
         operands: dict[int, Register | str] = {
-            i: f"@operand{i}.0" if s.operand == "tensor" else "@weights" for i, s in enumerate(self.steps) if s.operand in ("tensor", "channel")
+            i: f"@operand{i}.0" if s.operand == "tensor" else "@weights"
+            for i, s in enumerate(self.steps)
+            if s.operand in ("tensor", "channel")
         }
         total = emit_steps(kernel, total, self.steps, operands)
         store_outputs(kernel, total, self.outputs, {form: f"@{form}.0" for form in self.outputs})
@@ -119,7 +121,9 @@ class WindowsWork:
     def _taps_loop(self, config: MachineConfig) -> tuple[Node, ...]:
         """A window too large to unroll: load, loop over the taps, finish."""
         chosen = best_kernel(config, self.channels, self._position, prepare=self._weights)
-        kernel = VectorKernel(config=config, vl=chosen.vl * chosen.ways if chosen.ways * chosen.lmul(16) <= 4 else chosen.vl)
+        kernel = VectorKernel(
+            config=config, vl=chosen.vl * chosen.ways if chosen.ways * chosen.lmul(16) <= 4 else chosen.vl
+        )
         total = kernel.load("@weights") if self.function == "depthwise" else kernel.load("@in.0")
         before, kernel.code = kernel.code, []
         self._tap(kernel, total, None)

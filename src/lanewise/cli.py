@@ -15,8 +15,13 @@ app = typer.Typer(
     help="From a real network to Verilog, cycles, area and accuracy of a vector unit with Flex-SFU and INT4 MACs.",
 )  # fmt: skip
 
-Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The machine, in TOML; absent keys take their defaults.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output and nothing else.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="The machine, in TOML; absent keys take their defaults."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object to standard output and nothing else.")
+]
 
 
 def _progress(line: str) -> None:
@@ -28,7 +33,9 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         print(f"lanewise {__version__}")
         raise typer.Exit
@@ -36,7 +43,10 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 @app.command()
 def generate(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make; an earlier output there is replaced.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Folder to make; an earlier output there is replaced."),
+    ],
     config: Config = None,
     json_: Json = False,
 ) -> None:
@@ -53,7 +63,9 @@ def generate(
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Testbenches; all if none is named.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Testbenches; all if none is named.")
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="All configurations and the long runs.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random stimuli.")] = 1,
     config: Config = None,
@@ -63,11 +75,20 @@ def verify(
     from lanewise.config import load_config
     from lanewise.verify import verify as run
 
-    result = run(names or [], load_config(config), full=full, seed=seed, folder=Path("build/verify"), progress=_progress)
+    result = run(
+        names or [],
+        load_config(config),
+        full=full,
+        seed=seed,
+        folder=Path("build/verify"),
+        progress=_progress,
+    )
     if json_:
         _print_json(result.as_dict())
     else:
-        print(f"{result.values_compared:,} values and {result.clocks_compared:,} clocks compared, seed {seed}")
+        print(
+            f"{result.values_compared:,} values and {result.clocks_compared:,} clocks compared, seed {seed}"
+        )
         print(f"{result.passed} passed, {result.failed} failed")
     if result.failed:
         raise typer.Exit(1)
@@ -78,8 +99,12 @@ def fit(
     function: Annotated[str, typer.Argument(metavar="FUNCTION", help="gelu, silu, tanh, exp, ...")],
     segments: Annotated[int, typer.Option("--segments", help="4, 8, 16, 32 or 64, tails included.")] = 32,
     degree: Annotated[int, typer.Option("--degree", help="Degree of a segment's polynomial.")] = 1,
-    number_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="fp16, or real for unrounded.")] = "fp16",
-    interval: Annotated[tuple[float, float] | None, typer.Option("--range", metavar="A B", help="Interval of the fit.")] = None,
+    number_format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="fp16, or real for unrounded.")
+    ] = "fp16",
+    interval: Annotated[
+        tuple[float, float] | None, typer.Option("--range", metavar="A B", help="Interval of the fit.")
+    ] = None,
     config: Config = None,
     json_: Json = False,
 ) -> None:
@@ -93,14 +118,30 @@ def fit(
     if json_:
         _print_json(values)
         return
-    for key in ("function", "segments", "degree", "format", "range", "mse", "aae2", "max_error", "limit_mse", "uniform_mse", "seconds"):
+    for key in (
+        "function",
+        "segments",
+        "degree",
+        "format",
+        "range",
+        "mse",
+        "aae2",
+        "max_error",
+        "limit_mse",
+        "uniform_mse",
+        "seconds",
+    ):
         print(f"{key:12} {values[key]}")
 
 
 @app.command()
 def synth(
-    liberty: Annotated[Path | None, typer.Option("--liberty", metavar="FILE", help="Another standard-cell library.")] = None,
-    node_nm: Annotated[float | None, typer.Option("--node-nm", help="Its process node in nm, for the report.")] = None,
+    liberty: Annotated[
+        Path | None, typer.Option("--liberty", metavar="FILE", help="Another standard-cell library.")
+    ] = None,
+    node_nm: Annotated[
+        float | None, typer.Option("--node-nm", help="Its process node in nm, for the report.")
+    ] = None,
     config: Config = None,
     json_: Json = False,
 ) -> None:
@@ -109,7 +150,9 @@ def synth(
     from lanewise.files import cache_folder
     from lanewise.synth import synthesise
 
-    result = synthesise(load_config(config), liberty=liberty, node_nm=node_nm, cache=cache_folder(), progress=_progress)
+    result = synthesise(
+        load_config(config), liberty=liberty, node_nm=node_nm, cache=cache_folder(), progress=_progress
+    )
     values = result.as_dict()
     if json_:
         _print_json(values)
@@ -124,10 +167,18 @@ def synth(
 def simulate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="timm:NAME or hf:NAME.")],
     batch: Annotated[int, typer.Option("--batch", min=1, help="Batch size.")] = 1,
-    sequence: Annotated[int, typer.Option("--sequence", min=1, help="Sequence length of language models.")] = 128,
-    resolution: Annotated[int | None, typer.Option("--resolution", min=1, help="Side of the input image; default: the model's.")] = None,
-    allow_unmapped: Annotated[bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")] = False,
-    trace: Annotated[Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace that Perfetto opens.")] = None,
+    sequence: Annotated[
+        int, typer.Option("--sequence", min=1, help="Sequence length of language models.")
+    ] = 128,
+    resolution: Annotated[
+        int | None, typer.Option("--resolution", min=1, help="Side of the input image; default: the model's.")
+    ] = None,
+    allow_unmapped: Annotated[
+        bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
+    ] = False,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace that Perfetto opens.")
+    ] = None,
     config: Config = None,
     json_: Json = False,
 ) -> None:
@@ -155,9 +206,13 @@ def simulate(
 def report(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="timm:NAME or hf:NAME.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for index.html, CSV and JSON.")],
-    sentences: Annotated[int, typer.Option("--sentences", min=8, help="Sentences of the accuracy study.")] = 256,
+    sentences: Annotated[
+        int, typer.Option("--sentences", min=8, help="Sentences of the accuracy study.")
+    ] = 256,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sentences' choice.")] = 0,
-    allow_unmapped: Annotated[bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")] = False,
+    allow_unmapped: Annotated[
+        bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
+    ] = False,
     config: Config = None,
     json_: Json = False,
 ) -> None:
@@ -166,7 +221,13 @@ def report(
     from lanewise.reports.report import write_report
 
     result = write_report(
-        models, load_config(config), out, sentences=sentences, seed=seed, allow_unmapped=allow_unmapped, progress=_progress
+        models,
+        load_config(config),
+        out,
+        sentences=sentences,
+        seed=seed,
+        allow_unmapped=allow_unmapped,
+        progress=_progress,
     )
     if json_:
         _print_json(result)

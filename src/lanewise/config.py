@@ -137,12 +137,23 @@ class VectorConfig:
     """Scratchpad load: from the address to the first beat in the register file."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.lanes <= 64 and self.lanes.bit_count() == 1, "lanes", "a power of two, 1 to 64", self.lanes)
+        _require(
+            1 <= self.lanes <= 64 and self.lanes.bit_count() == 1,
+            "lanes",
+            "a power of two, 1 to 64",
+            self.lanes,
+        )
         _require(
             128 <= self.vlen_bits <= 65536 and self.vlen_bits.bit_count() == 1 and self.vlen_bits >= 32 * self.lanes,
             "vlen_bits", f"a power of two, 128 to 65536, and at least 32 x lanes = {32 * self.lanes}", self.vlen_bits,
         )  # fmt: skip
-        for name in ("alu_latency_clk", "fma_latency_clk", "estimate_latency_clk", "divide_beats", "memory_latency_clk"):
+        for name in (
+            "alu_latency_clk",
+            "fma_latency_clk",
+            "estimate_latency_clk",
+            "divide_beats",
+            "memory_latency_clk",
+        ):
             _require(1 <= getattr(self, name) <= 64, name, "1 to 64", getattr(self, name))
 
     @property
@@ -174,7 +185,12 @@ class ScratchpadConfig:
     def __post_init__(self) -> None:
         _require(16 <= self.size_kib <= 65536, "size_kib", "16 to 65536", self.size_kib)
         _require(16 <= self.banks <= 1024, "banks", "16 to 1024", self.banks)
-        _require(self.bytes % self.banks == 0, "size_kib", f"a multiple of banks = {self.banks} bytes", self.size_kib)
+        _require(
+            self.bytes % self.banks == 0,
+            "size_kib",
+            f"a multiple of banks = {self.banks} bytes",
+            self.size_kib,
+        )
 
     @property
     def bytes(self) -> int:

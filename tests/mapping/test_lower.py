@@ -40,7 +40,11 @@ def test_activation_and_residual_ride_on_the_matrix_products():
 
 
 def task_is_quantise(work):
-    return getattr(work, "steps", None) == () and work.outputs == ("quantised",) and not isinstance(work, MatmulWork | RowsWork)
+    return (
+        getattr(work, "steps", None) == ()
+        and work.outputs == ("quantised",)
+        and not isinstance(work, MatmulWork | RowsWork)
+    )
 
 
 def test_a_value_with_two_readers_is_not_fused_away():
@@ -60,13 +64,23 @@ def test_a_value_with_two_readers_is_not_fused_away():
 
 
 def test_convolution_shapes_and_batch_norm_folding():
-    net = nn.Sequential(nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3, groups=32, padding=1))
+    net = nn.Sequential(
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, groups=32, padding=1),
+    )
     tasks = lower(graph_of(net, (1, 16, 28, 28))).tasks
     product = next(t.work for t in tasks if isinstance(t.work, MatmulWork))
     depthwise = next(t.work for t in tasks if isinstance(t.work, WindowsWork))
     assert (product.m, product.k, product.n) == (14 * 14, 16 * 9, 32)
     assert [s.function for s in product.steps] == ["relu"]
-    assert (depthwise.function, depthwise.positions, depthwise.channels, depthwise.taps) == ("depthwise", 196, 32, 9)
+    assert (depthwise.function, depthwise.positions, depthwise.channels, depthwise.taps) == (
+        "depthwise",
+        196,
+        32,
+        9,
+    )
 
 
 def test_attention_reads_the_transposed_operand():
@@ -95,7 +109,11 @@ def test_fused_and_written_out_attention_cost_the_same_products():
 
     shapes = [(1, 4, 48, 32)] * 3
     fused, written = (
-        {(t.work.batch, t.work.m, t.work.k, t.work.n) for t in lower(graph_of(m, *shapes)).tasks if isinstance(t.work, MatmulWork)}
+        {
+            (t.work.batch, t.work.m, t.work.k, t.work.n)
+            for t in lower(graph_of(m, *shapes)).tasks
+            if isinstance(t.work, MatmulWork)
+        }
         for m in (Fused(), Written())
     )
     assert fused == written
@@ -109,7 +127,9 @@ def test_every_operator_is_in_a_task():
 
 
 def test_macs_survive_the_lowering():
-    graph = graph_of(nn.Sequential(nn.Conv2d(16, 32, 3, groups=4), nn.Conv2d(32, 32, 3, groups=32)), (2, 16, 20, 20))
+    graph = graph_of(
+        nn.Sequential(nn.Conv2d(16, 32, 3, groups=4), nn.Conv2d(32, 32, 3, groups=32)), (2, 16, 20, 20)
+    )
     assert sum(task.work.macs for task in lower(graph).tasks) == graph.macs
 
 
@@ -120,7 +140,10 @@ class Odd(nn.Module):
 
 def test_an_operator_without_a_kernel_stops_the_run_with_its_name():
     graph = graph_of(Odd(), (4, 64))
-    with pytest.raises(UserError, match=r"operator .*cumsum.* has no kernel; expected one that lanewise maps, or --allow-unmapped"):
+    with pytest.raises(
+        UserError,
+        match=r"operator .*cumsum.* has no kernel; expected one that lanewise maps, or --allow-unmapped",
+    ):
         simulate(graph, MachineConfig())
     result = simulate(graph, MachineConfig(), allow_unmapped=True)
     assert len(result.unmapped) == 1

@@ -24,16 +24,30 @@ def buffers() -> st.SearchStrategy[str]:
 
 def instructions() -> st.SearchStrategy[Instruction]:
     register, size = st.sampled_from(REGISTERS), st.sampled_from([16, 48, 200])
-    loads = st.builds(lambda b, n: Instruction(opcode="dma.load", writes=(b,), runs=1, run_bytes=n), buffers(), size)
+    loads = st.builds(
+        lambda b, n: Instruction(opcode="dma.load", writes=(b,), runs=1, run_bytes=n), buffers(), size
+    )
     stores = st.builds(
-        lambda b, n: Instruction(opcode="dma.store", reads=(b,), writes=("external",), runs=2, run_bytes=n), buffers(), size
+        lambda b, n: Instruction(opcode="dma.store", reads=(b,), writes=("external",), runs=2, run_bytes=n),
+        buffers(),
+        size,
     )
     tiles = st.builds(
         lambda a, w, o, k: Instruction(opcode="mm.tile", reads=(a, w), writes=(o,), steps=k),
         buffers(), buffers(), buffers(), st.integers(1, 20),
     )  # fmt: skip
-    vle = st.builds(lambda b, v, n: Instruction(opcode="vle16.v", reads=(b,), writes=(v,), vl=n), buffers(), register, size)
-    vse = st.builds(lambda b, v, n: Instruction(opcode="vse16.v", reads=(v,), writes=(b,), vl=n), buffers(), register, size)
+    vle = st.builds(
+        lambda b, v, n: Instruction(opcode="vle16.v", reads=(b,), writes=(v,), vl=n),
+        buffers(),
+        register,
+        size,
+    )
+    vse = st.builds(
+        lambda b, v, n: Instruction(opcode="vse16.v", reads=(v,), writes=(b,), vl=n),
+        buffers(),
+        register,
+        size,
+    )
     arithmetic = st.builds(
         lambda op, d, x, y, n: Instruction(opcode=op, reads=(x, y), writes=(d,), vl=n),
         st.sampled_from(["vfadd.vv", "vfmax.vv", "vfredusum.vs", "vfdiv.vv", "sfu.execute"]), register, register, register, size,
@@ -42,10 +56,14 @@ def instructions() -> st.SearchStrategy[Instruction]:
 
 
 def nodes() -> st.SearchStrategy[Node]:
-    leaf = st.one_of(instructions(), instructions(), instructions(), st.sampled_from(GROUPS).map(lambda g: Rotate(names=g)))
+    leaf = st.one_of(
+        instructions(), instructions(), instructions(), st.sampled_from(GROUPS).map(lambda g: Rotate(names=g))
+    )
     return st.recursive(
         leaf,
-        lambda inner: st.builds(lambda n, b: Loop(n, tuple(b)), st.integers(0, 30), st.lists(inner, min_size=1, max_size=6)),
+        lambda inner: st.builds(
+            lambda n, b: Loop(n, tuple(b)), st.integers(0, 30), st.lists(inner, min_size=1, max_size=6)
+        ),
         max_leaves=14,
     )
 

@@ -52,7 +52,7 @@ def run_once(name: str, x: np.ndarray) -> np.ndarray:
 
 def test_every_function_has_a_case():
     assert set(CASES) == set(SOFTWARE)
-    assert ON_FLEX_SFU <= set(SOFTWARE)
+    assert set(SOFTWARE) >= ON_FLEX_SFU
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -63,7 +63,9 @@ def test_error(name):
     assert np.mean(error**2) <= CASES[name][3]
 
 
-@pytest.mark.parametrize("name", ["exp", "sigmoid", "silu", "tanh", "mish", "softplus", "erf", "gelu", "gelu_tanh", "elu"])
+@pytest.mark.parametrize(
+    "name", ["exp", "sigmoid", "silu", "tanh", "mish", "softplus", "erf", "gelu", "gelu_tanh", "elu"]
+)
 def test_far_from_the_bend_it_is_the_asymptote(name):
     x = np.array([-60000, -1000, -100, -20, 0.0, -0.0], np.float16)
     if name != "exp":

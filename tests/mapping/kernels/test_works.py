@@ -19,7 +19,10 @@ from lanewise.sim.program import Program
 
 MACHINE = MachineConfig()
 SMALL = dataclasses.replace(
-    MACHINE, matrix=MatrixConfig(rows=8, columns=4), scratchpad=ScratchpadConfig(size_kib=32, banks=32), dma=DmaConfig(bytes_per_clk=8)
+    MACHINE,
+    matrix=MatrixConfig(rows=8, columns=4),
+    scratchpad=ScratchpadConfig(size_kib=32, banks=32),
+    dma=DmaConfig(bytes_per_clk=8),
 )
 INT8 = dataclasses.replace(MACHINE, matrix=MatrixConfig(operand_bits=8))
 MACHINES = st.sampled_from([MACHINE, MACHINE.baseline(), SMALL, INT8])
@@ -76,7 +79,9 @@ def test_an_inner_dimension_that_does_not_fit_is_streamed_in_chunks():
 
 
 def test_a_scratchpad_without_room_is_refused():
-    config = dataclasses.replace(MACHINE, matrix=MatrixConfig(rows=64, columns=64), scratchpad=ScratchpadConfig(size_kib=16))
+    config = dataclasses.replace(
+        MACHINE, matrix=MatrixConfig(rows=64, columns=64), scratchpad=ScratchpadConfig(size_kib=16)
+    )
     with pytest.raises(ValueError, match="scratchpad.size_kib must hold two tiles of each operand, not 16"):
         MatmulWork(m=64, k=64, n=64).program(config)
 
@@ -101,7 +106,9 @@ def test_elementwise_reads_and_writes_everything(elements, steps, outputs, confi
 )  # fmt: skip
 def test_rows_touch_every_element(function, rows, length, outputs, config):
     outputs = ("fp16",) if function in ("sum", "mean", "max") else outputs
-    work = RowsWork(function=function, rows=rows, length=length, affine=function.endswith("norm"), outputs=outputs)
+    work = RowsWork(
+        function=function, rows=rows, length=length, affine=function.endswith("norm"), outputs=outputs
+    )
     program = work.program(config)
     result = run(program, config)
     assert result.loaded_bytes >= 2 * rows * length
@@ -125,7 +132,13 @@ def test_softmax_evaluates_exp_once_an_element(length):
 @pytest.mark.parametrize("function", ["max", "average", "depthwise"])
 def test_windows_read_every_tap(function, taps):
     work = WindowsWork(
-        function=function, positions=196, channels=96, taps=taps, input_positions=196, row_positions=14, halo_rows=2
+        function=function,
+        positions=196,
+        channels=96,
+        taps=taps,
+        input_positions=196,
+        row_positions=14,
+        halo_rows=2,
     )
     program = work.program(MACHINE)
     result = run(program, MACHINE)
