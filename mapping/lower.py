@@ -68,7 +68,7 @@ def fallback(elements: int) -> ElementwiseWork:
     return ElementwiseWork(elements=max(1, elements), steps=FALLBACK_STEPS)
 
 
-class _Unmapped(Exception):
+class _UnmappedError(Exception):
     """The operator at hand has no kernel."""
 
 
@@ -173,7 +173,7 @@ class _Lowering:
                 continue  # made of parameters and constants alone: computed once, before the network runs
             try:
                 self.one(operator)
-            except _Unmapped:
+            except _UnmappedError:
                 label = (
                     f"{operator.name} ({operator.kind}{' ' + operator.function if operator.function else ''})"
                 )
@@ -209,7 +209,7 @@ class _Lowering:
             case "movement":
                 self.movement(operator)
             case _:
-                raise _Unmapped
+                raise _UnmappedError
 
     def add(
         self,
@@ -419,7 +419,7 @@ class _Lowering:
             )
             return
         if operator.kind == "softmax" and operator.attributes.get("log"):
-            raise _Unmapped
+            raise _UnmappedError
         length = operator.number("length")
         if function in ("group_norm", "instance_norm"):
             function = "layer_norm"
@@ -450,7 +450,7 @@ class _Lowering:
         shape = self.shape(x)
         function = {"amax": "max"}.get(operator.function, operator.function)
         if function not in ("sum", "mean", "max"):
-            raise _Unmapped
+            raise _UnmappedError
         axes = sorted(
             {int(a) % len(shape) for a in _sizes(operator.attributes.get("axes", tuple(range(len(shape)))))}
         )
@@ -478,7 +478,7 @@ class _Lowering:
     def elementwise(self, operator: Operator) -> None:
         first = self.step(operator, None)
         if first is None or not knows(first):
-            raise _Unmapped
+            raise _UnmappedError
         chain, steps, value = self.chain(operator, first=(first,))
         work = ElementwiseWork(
             elements=self.size(operator.outputs[0]), steps=tuple(steps), outputs=self.outputs(value)

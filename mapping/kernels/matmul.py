@@ -209,14 +209,11 @@ class _Nest:
             probe.load("@right.0", sew_bits=bits)
         return probe.code
 
-    def block(
-        self, valid_rows: int, valid_columns: int, left: str, right: str, k: int, *, accumulate: int = 0
-    ) -> tuple[Node, ...]:
-        """One tile of results; before its last ``k`` steps come ``accumulate`` chunks that the caller has emitted."""
+    def block(self, valid_rows: int, valid_columns: int, left: str, right: str, k: int) -> tuple[Node, ...]:
+        """One tile of results, of which these are the last ``k`` steps."""
         strips = self.kernel.strips(valid_rows * self.columns)
         body: list[Node] = [Instruction(opcode="mm.tile", reads=(left, right), writes=("@acc.0",), steps=k)]
-        for index in self.tensor_steps:
-            body.append(load(f"@operand{index}.0", valid_rows, 2 * valid_columns))
+        body += [load(f"@operand{index}.0", valid_rows, 2 * valid_columns) for index in self.tensor_steps]
         body += repeat(strips, *self.kernel.code)
         for form in self.work.outputs:
             body.append(

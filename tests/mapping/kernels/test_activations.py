@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.activations import ON_FLEX_SFU, SOFTWARE, activation

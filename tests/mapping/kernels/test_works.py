@@ -82,7 +82,7 @@ def test_a_scratchpad_without_room_is_refused():
     config = dataclasses.replace(
         MACHINE, matrix=MatrixConfig(rows=64, columns=64), scratchpad=ScratchpadConfig(size_kib=16)
     )
-    with pytest.raises(ValueError, match="scratchpad.size_kib must hold two tiles of each operand, not 16"):
+    with pytest.raises(ValueError, match=r"scratchpad\.size_kib must hold two tiles of each operand, not 16"):
         MatmulWork(m=64, k=64, n=64).program(config)
 
 
