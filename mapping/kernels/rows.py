@@ -18,6 +18,9 @@ from lanewise.sim.engine import run
 from lanewise.sim.program import Instruction, Node, Program, Rotate, flatten_once, repeat
 
 FUNCTIONS = ("softmax", "layer_norm", "rms_norm", "sum", "mean", "max")
+LOWEST = -65504.0
+"""Smallest finite FP16 number."""
+
 CHUNK_BYTES = 16384
 """Bytes of whole rows that one DMA transfer brings, or one row if that is longer."""
 
@@ -162,6 +165,8 @@ def _split(
 
 def _exp_strip(kernel: VectorKernel, _: object) -> None:
     value = kernel.load("@shifted")
+    if kernel.config.flex_sfu.enabled:
+        kernel.emit("vfmax.vf", value, into=value, constant=LOWEST)
     result = activation(kernel, "exp", value)
     kernel.store("@powers", result)
     kernel.release(result)
@@ -186,6 +191,10 @@ class _Row:
             peak = self.spread(self.reduce("vfredmax.vs", value, 16))
             kernel.emit("vfsub.vv", value, peak, into=value)
             kernel.release(peak)
+            if (
+                kernel.config.flex_sfu.enabled
+            ):  # a mask's infinity times the tail's slope of zero would be NaN
+                kernel.emit("vfmax.vf", value, into=value, constant=LOWEST)
             value = self.replaced(value, activation(kernel, "exp", value))
             scale = self.inverse(self.reduce("vfwredusum.vs", value, 32))
             self.scale(value, scale)
@@ -376,6 +385,8 @@ def _long_row(work: RowsWork, config: MachineConfig) -> tuple[VectorKernel, tupl
     if offset is not None:
         kernel.emit("vfsub.vv", value, offset, into=value)
     if work.function == "softmax":
+        if config.flex_sfu.enabled:
+            kernel.emit("vfmax.vf", value, into=value, constant=LOWEST)
         value = row.replaced(value, activation(kernel, "exp", value))
         kernel.emit("vfwredusum.vs", value, total32, into=total32)
     else:
