@@ -350,8 +350,10 @@ class _Lowering:
         )  # fmt: skip
 
     def is_depthwise(self, operator: Operator) -> bool:
+        if operator.kind != "convolution":
+            return False
         groups = operator.number("groups")
-        return operator.kind == "convolution" and groups > 1 and groups == self.shape(operator.inputs[0])[1]
+        return groups > 1 and groups == self.shape(operator.inputs[0])[1]
 
     def convolution(self, operator: Operator) -> None:
         attributes = operator.attributes
