@@ -129,6 +129,8 @@ def timing(instruction: Instruction, config: MachineConfig) -> Timing:
         latency = config.flex_sfu.latency_clk
         beats = instruction.vl if base == "sfu.load" else ceil(instruction.vl / config.flex_sfu.lanes)
         chained = base == "sfu.execute"
+        if base == "sfu.load":  # waits until what is in flight has left, as the RTL does; charged on an idle unit, too
+            latency += 1
     elif base in ("vfrec7", "vfrsqrt7"):
         latency = vector.estimate_latency_clk
     return Timing(unit=unit, stream=stream, beats=beats, latency_clk=latency, chained=chained)

@@ -1,0 +1,75 @@
+"""The timing table against the closed forms that the RTL is held to: what networks are charged is what the RTL takes."""
+
+import dataclasses
+import random
+
+import pytest
+
+from lanewise.config import FP16_FMA_LATENCY_CLK, FlexSfuConfig, MachineConfig, MatrixConfig
+from lanewise.sim.engine import run
+from lanewise.sim.flex_sfu import flex_sfu_clk, flex_sfu_load_clk
+from lanewise.sim.mac_array import mac_array_clk
+from lanewise.sim.program import Instruction, Program
+from lanewise.sim.timing import opcode_base, timing
+
+SEED = 20230613
+
+
+def starts(config, *body):
+    seen = []
+    program = Program(body=body, buffers_bytes={"@a": 1, "@b": 1, "@c": 1, "@d": 1})
+    result = run(program, config, summarise=False, watcher=lambda i, start, end: seen.append((start, end)))
+    return result.cycles, seen
+
+
+@pytest.mark.parametrize("segments", [4, 32, 64])
+@pytest.mark.parametrize("elements", [1, 16, 33, 1000])
+def test_flex_sfu_takes_the_rtl_s_clocks(segments, elements):
+    config = dataclasses.replace(MachineConfig(), flex_sfu=FlexSfuConfig(segments=segments))
+    execute = Instruction(opcode="sfu.execute", writes=("v1",), reads=("v0", "sfu.table"), vl=elements)
+    assert starts(config, execute)[0] == flex_sfu_clk(elements, config.flex_sfu)
+
+
+@pytest.mark.parametrize("entries", [1, 31, 32])
+def test_a_table_load_between_two_runs_takes_the_rtl_s_clocks(entries):
+    config = MachineConfig()
+    execute = [Instruction(opcode="sfu.execute", writes=(f"v{i}",), reads=("v0", "sfu.table"), vl=64) for i in (1, 2)]
+    load = Instruction(opcode="sfu.load", writes=("sfu.table",), vl=entries)
+    seen = starts(config, execute[0], load, execute[1])[1]
+    last_beat_before = seen[0][0] + 64 // config.flex_sfu.lanes - 1
+    assert seen[2][0] - last_beat_before == flex_sfu_load_clk(entries, config.flex_sfu)
+
+
+def test_mac_array_takes_the_rtl_s_clocks():
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    for rows in (1, 4, 32):
+        config = dataclasses.replace(MachineConfig(), matrix=MatrixConfig(rows=rows, columns=4))
+        for _ in range(50):
+            steps = [rng.choice([1, 2, rows, rng.randint(1, 3 * rows)]) for _ in range(rng.randint(1, 8))]
+            tiles = [
+                Instruction(opcode="mm.tile", reads=("@a",), writes=(f"@{'bcd'[i % 3]}",), steps=k)
+                for i, k in enumerate(steps)
+            ]
+            # a row is in its buffer the clock after the array hands it over
+            assert starts(config, *tiles)[0] == mac_array_clk(steps, config.matrix) + 1
+
+
+def test_the_vector_multiply_add_is_the_rtl_s():
+    add = Instruction(opcode="vfmadd.vv", writes=("v1",), reads=("v0",), vl=64)
+    assert timing(add, MachineConfig()).latency_clk == FP16_FMA_LATENCY_CLK
+
+
+@pytest.mark.parametrize(
+    ("opcode", "base"),
+    [("vfmadd.vf", "vfmadd"), ("vfncvt.f.f.w", "vfncvt.f.f"), ("vle16.v", "vle"), ("vmv.v.v", "vmv"), ("dma.load", "dma.load")],
+)
+def test_mnemonics(opcode, base):
+    assert opcode_base(opcode) == base
+
+
+def test_what_the_machine_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"opcode must be one that the timing table has, not 'vfoo\.vv'"):
+        timing(Instruction(opcode="vfoo.vv"), MachineConfig())
+    with pytest.raises(ValueError, match=r"sfu\.execute needs a machine with flex_sfu\.enabled = true"):
+        timing(Instruction(opcode="sfu.execute", vl=1), MachineConfig().baseline())
