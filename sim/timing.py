@@ -129,7 +129,9 @@ def timing(instruction: Instruction, config: MachineConfig) -> Timing:
         latency = config.flex_sfu.latency_clk
         beats = instruction.vl if base == "sfu.load" else ceil(instruction.vl / config.flex_sfu.lanes)
         chained = base == "sfu.execute"
-        if base == "sfu.load":  # waits until what is in flight has left, as the RTL does; charged on an idle unit, too
+        if (
+            base == "sfu.load"
+        ):  # waits until what is in flight has left, as the RTL does; charged on an idle unit, too
             latency += 1
     elif base in ("vfrec7", "vfrsqrt7"):
         latency = vector.estimate_latency_clk

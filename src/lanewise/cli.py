@@ -157,10 +157,15 @@ def synth(
     if json_:
         _print_json(values)
         return
-    print(f"{values['library']}, {values['node_nm']} nm, clock {values['clock_ns']} ns")
+    print(f"{values['library']}, {values['node']}, clock {values['clock_ns']} ns")
     for path, block in values["blocks"].items():
         print(f"{block['area_um2']:14,.1f} um2  {path}")
     print(f"{values['area_um2']:14,.1f} um2  in all")
+    if values["overhead_percent"] is not None:
+        print(
+            f"Flex-SFU is {values['overhead_percent']:.1f} % of {values['baseline_area_um2']:,.1f} um2 "
+            f"({values['overhead_without_multiply_adds_percent']:.1f} % without its multiply-adds); baseline: {values['baseline']['note']}"
+        )
 
 
 @app.command()
@@ -260,3 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
 def entry() -> None:
     """The ``lanewise`` command."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -18,7 +18,7 @@ SEED = 20230613
 def starts(config, *body):
     seen = []
     program = Program(body=body, buffers_bytes={"@a": 1, "@b": 1, "@c": 1, "@d": 1})
-    result = run(program, config, summarise=False, watcher=lambda i, start, end: seen.append((start, end)))
+    result = run(program, config, summarise=False, watcher=lambda _, start, end: seen.append((start, end)))
     return result.cycles, seen
 
 
@@ -33,7 +33,9 @@ def test_flex_sfu_takes_the_rtl_s_clocks(segments, elements):
 @pytest.mark.parametrize("entries", [1, 31, 32])
 def test_a_table_load_between_two_runs_takes_the_rtl_s_clocks(entries):
     config = MachineConfig()
-    execute = [Instruction(opcode="sfu.execute", writes=(f"v{i}",), reads=("v0", "sfu.table"), vl=64) for i in (1, 2)]
+    execute = [
+        Instruction(opcode="sfu.execute", writes=(f"v{i}",), reads=("v0", "sfu.table"), vl=64) for i in (1, 2)
+    ]
     load = Instruction(opcode="sfu.load", writes=("sfu.table",), vl=entries)
     seen = starts(config, execute[0], load, execute[1])[1]
     last_beat_before = seen[0][0] + 64 // config.flex_sfu.lanes - 1
@@ -62,7 +64,13 @@ def test_the_vector_multiply_add_is_the_rtl_s():
 
 @pytest.mark.parametrize(
     ("opcode", "base"),
-    [("vfmadd.vf", "vfmadd"), ("vfncvt.f.f.w", "vfncvt.f.f"), ("vle16.v", "vle"), ("vmv.v.v", "vmv"), ("dma.load", "dma.load")],
+    [
+        ("vfmadd.vf", "vfmadd"),
+        ("vfncvt.f.f.w", "vfncvt.f.f"),
+        ("vle16.v", "vle"),
+        ("vmv.v.v", "vmv"),
+        ("dma.load", "dma.load"),
+    ],
 )
 def test_mnemonics(opcode, base):
     assert opcode_base(opcode) == base

@@ -1,0 +1,61 @@
+"""The report: complete, self-contained, its numbers the simulation's, its sources kept when a run is cut short."""
+
+import csv
+import json
+import re
+
+import pytest
+
+from lanewise.config import load_config
+from lanewise.errors import UserError
+from lanewise.reports import study
+from lanewise.reports.report import write_report
+
+SMALL = "[matrix]\nrows = 8\ncolumns = 8\n[vector]\nlanes = 2\nvlen_bits = 256\n[flex_sfu]\nsegments = 8\n"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "machine.toml").write_text(SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "LANES", (1, 2))
+        patch.setattr(study, "SEGMENT_COUNTS", (4, 8))
+        config = load_config(folder / "machine.toml")
+        data = write_report(["hf:minilm", "timm:resnet18"], config, folder / "out", sentences=12, seed=3)
+    return folder / "out", data
+
+
+def test_the_page_needs_nothing_else(report):
+    page = (report[0] / "index.html").read_text()
+    assert not re.search(r"(src|href)=[\"']?https?:", page)
+    assert page.count("<svg") == 9  # two a network, five for all
+    assert "<script" not in page
+    assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.S).lower().replace("nangate", "").replace(
+        "finance", ""
+    )
+
+
+def test_the_page_shows_the_numbers_of_the_json(report):
+    page = (report[0] / "index.html").read_text()
+    data = json.loads((report[0] / "report.json").read_text())
+    for network in data["networks"]:
+        assert f"{network['cycles']:,}" in page
+        assert f"{network['flex_sfu_speedup']:.3f}x" in page
+        assert network["flex_sfu_speedup"] == pytest.approx(network["baseline_cycles"] / network["cycles"])
+    assert data["config_hash"] in page
+    assert [n["model"] for n in data["networks"]] == ["hf:minilm", "timm:resnet18"]
+    assert data["accuracy"]["sentences"] == 12
+    assert data["accuracy"]["seed"] == 3
+
+
+def test_the_tables_are_there(report):
+    for name in ("networks", "operators", "area", "fits", "accuracy", "lanes"):
+        with (report[0] / f"{name}.csv").open() as stream:
+            assert len(list(csv.DictReader(stream))) >= 2
+
+
+def test_an_unknown_model_writes_nothing(tmp_path):
+    with pytest.raises(UserError, match="expected"):
+        write_report(["timm:resnet5"], load_config(None), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
