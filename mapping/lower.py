@@ -204,7 +204,7 @@ class _Lowering:
             case "embedding":
                 width = self.shape(operator.outputs[0])[-1]
                 rows = self.size(operator.outputs[0]) // width
-                self.add(operator, MovementWork(runs=rows, run_bytes=2 * width), ())
+                self.add(operator, MovementWork(runs=rows, run_elements=width), ())
                 self.quantise(operator)
             case "movement":
                 self.movement(operator)
@@ -490,7 +490,6 @@ class _Lowering:
     def movement(self, operator: Operator) -> None:
         """Copies of what is stored, in each format that is wanted."""
         for form in self.outputs(operator.outputs[0]):
-            bits = 16 if form == "fp16" else 4
             for out in operator.outputs:
                 computed = [i for i in operator.inputs if self.computed(i)]
                 run = min(
@@ -499,13 +498,20 @@ class _Lowering:
                 size = self.size(out)
                 transposed = any(i in self.moved_last for i in computed)
                 work = MovementWork(
-                    runs=1 if transposed else max(1, ceil(size / run)), run_bytes=ceil((size if transposed else run) * bits / 8),
-                    transposed=transposed,
+                    runs=1 if transposed else max(1, ceil(size / run)), run_elements=size if transposed else run,
+                    form=form, transposed=transposed,
                 )  # fmt: skip
                 self.add(operator, work, ())
 
     def run_length(self, operator: Operator, value_id: int) -> int:
-        """Contiguous elements of ``value_id`` that stay together."""
+        """Contiguous elements of ``value_id`` that stay together; channels lie innermost in pictures' memory."""
+        shape = self.shape(value_id)
+        if (
+            len(shape) == 4
+            and operator.attributes.get("operation") == "concat"
+            and operator.attributes.get("axis") == 1
+        ):
+            return shape[1]
         if operator.attributes.get("operation") in ("clone", "fill"):
             return self.size(value_id)
         return max(1, self.shape(value_id)[-1]) if self.shape(value_id) else 1

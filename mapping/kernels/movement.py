@@ -5,6 +5,7 @@ from math import ceil
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import VectorKernel
+from lanewise.mapping.kernels.epilogue import format_bits
 from lanewise.mapping.kernels.strips import best_kernel, load, store
 from lanewise.sim.program import Node, Program, Rotate, repeat
 
@@ -13,13 +14,15 @@ CHUNK_BYTES = 16384
 
 @dataclass(frozen=True, kw_only=True)
 class MovementWork:
-    """``runs`` contiguous runs of ``run_bytes`` from memory through the scratchpad to ``store_runs`` runs of memory.
+    """``runs`` contiguous runs of ``run_elements`` from memory through the scratchpad to ``store_runs`` runs of memory.
 
     With ``transposed`` the vector unit reads each chunk with a stride, one FP16 element a clock and lane.
     """
 
     runs: int
-    run_bytes: int
+    run_elements: int
+    form: str = "fp16"
+    """Format of the elements: ``fp16`` or ``quantised``."""
     store_runs: int = 1
     transposed: bool = False
 
@@ -30,7 +33,8 @@ class MovementWork:
 
     def program(self, config: MachineConfig) -> Program:
         """Chunks through double buffers."""
-        total = self.runs * self.run_bytes
+        bits = format_bits(self.form, config.matrix.operand_bits)
+        total = self.runs * ceil(self.run_elements * bits / 8)
         chunks = max(1, ceil(total / CHUNK_BYTES))
         size = ceil(total / chunks)
         runs = max(1, ceil(self.runs / chunks))
@@ -38,7 +42,7 @@ class MovementWork:
         body: list[Node] = [load("@in.0", runs, ceil(size / runs))]
         source = "@in.0"
         if self.transposed:
-            elements = ceil(size / 2)
+            elements = ceil(8 * size / bits)
             kernel = best_kernel(config, elements, _transpose)
             body += repeat(kernel.strips(elements), *kernel.code)
             source = "@out.0"

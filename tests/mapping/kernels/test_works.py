@@ -149,7 +149,13 @@ def test_windows_read_every_tap(function, taps):
 
 
 def test_movement_pays_for_short_runs():
-    long = run(MovementWork(runs=1, run_bytes=64_000).program(MACHINE), MACHINE)
-    short = run(MovementWork(runs=8000, run_bytes=8).program(MACHINE), MACHINE)
+    long = run(MovementWork(runs=1, run_elements=32_000).program(MACHINE), MACHINE)
+    short = run(MovementWork(runs=8000, run_elements=4).program(MACHINE), MACHINE)
     assert long.loaded_bytes >= 64_000
     assert short.cycles > 3 * long.cycles
+
+
+def test_movement_moves_the_operands_width():
+    work = MovementWork(runs=1, run_elements=64_000, form="quantised")
+    assert run(work.program(MACHINE), MACHINE).loaded_bytes == 32_000
+    assert run(work.program(INT8), INT8).loaded_bytes == 64_000
