@@ -20,6 +20,8 @@ from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import MovementWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.windows import WindowsWork
+from lanewise.mapping.layout import Layouts, Order, channels_innermost, is_view
+from lanewise.mapping.steps import steps_of
 
 Work: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork | MovementWork
 
@@ -75,69 +77,31 @@ class _UnmappedError(Exception):
 class _Lowering:
     def __init__(self, graph: Graph, allow_unmapped: bool) -> None:
         self.graph, self.allow_unmapped = graph, allow_unmapped
-        self.values = {value.id: value for value in graph.values}
-        self.root: dict[int, int] = {}
-        self.moved_last: set[int] = set()
-        self.inner_run: dict[int, int] = {}
+        layouts = self.layouts = Layouts(graph)
+        self.of, self.shape, self.size, self.computed = (
+            layouts.of,
+            layouts.shape,
+            layouts.size,
+            layouts.computed,
+        )
+        self.producer = {out: op.index for op in graph.operators if not is_view(op) for out in op.outputs}
+        self.uses: dict[int, list[tuple[Operator, int]]] = {}
         for operator in graph.operators:
-            if _is_view(operator):
-                self.alias(operator)
-        self.producer = {out: op.index for op in graph.operators if not _is_view(op) for out in op.outputs}
-        self.uses: dict[int, list[Operator]] = {}
-        for operator in graph.operators:
-            if not _is_view(operator):
+            if not is_view(operator):
                 for value_id in operator.inputs:
-                    self.uses.setdefault(self.of(value_id), []).append(operator)
+                    self.uses.setdefault(self.of(value_id), []).append((operator, value_id))
+        self.results = {self.of(value_id) for value_id in graph.outputs}
         self.formats = self.wanted_formats()
         self.fused: set[int] = set()
         self.tasks: list[Task] = []
         self.unmapped: list[str] = []
 
-    # Values
-
-    def of(self, value_id: int) -> int:
-        """The value in memory that this one is a view of."""
-        return self.root.get(value_id, value_id)
-
-    def alias(self, operator: Operator) -> None:
-        source = operator.inputs[0]
-        for out in operator.outputs:
-            self.root[out] = self.of(source)
-            if source in self.moved_last:
-                self.moved_last.add(out)
-            if source in self.inner_run:
-                self.inner_run[out] = self.inner_run[source]
-            permutation = operator.attributes.get("permutation")
-            if isinstance(permutation, tuple) and permutation != tuple(range(len(permutation))):
-                shape = self.shape(source)
-                last = len(permutation) - 1
-                if int(permutation[last]) != last:
-                    self.moved_last ^= {out}
-                else:
-                    self.inner_run[out] = shape[-1]
-
-    def shape(self, value_id: int) -> tuple[int, ...]:
-        return tuple(self.values[value_id].shape)
-
-    def size(self, value_id: int) -> int:
-        return max(1, prod(self.shape(value_id)))
-
-    def computed(self, value_id: int) -> bool:
-        """Whether the value comes from an input or an operator, not from a parameter or a constant."""
-        return self.values[self.of(value_id)].origin in ("input", "operator")
-
     def wanted_formats(self) -> dict[int, tuple[str, ...]]:
         """For each value in memory: ``fp16``, ``quantised`` or both."""
-        wanted: dict[int, set[str]] = {}
-        used = {
-            self.of(i) for operator in self.graph.operators if not _is_view(operator) for i in operator.inputs
-        }
+        wanted: dict[int, set[str]] = {value_id: {"fp16"} for value_id in self.results}
         for operator in reversed(self.graph.operators):
-            if _is_view(operator):
+            if is_view(operator):
                 continue
-            for out in operator.outputs:
-                if self.of(out) not in used:
-                    wanted.setdefault(self.of(out), set()).add("fp16")  # a result of the network
             forms = {"fp16"}
             if operator.kind in ("matmul", "convolution") and not self.is_depthwise(operator):
                 forms = {"quantised"}
@@ -167,7 +131,7 @@ class _Lowering:
                     )
                 )
         for operator in self.graph.operators:
-            if operator.index in self.fused or _is_view(operator):
+            if operator.index in self.fused or is_view(operator):
                 continue
             if not any(self.computed(i) for i in operator.inputs):
                 continue  # made of parameters and constants alone: computed once, before the network runs
@@ -250,82 +214,75 @@ class _Lowering:
         chain: list[Operator] = []
         steps = list(first)
         value = operator.outputs[0]
-        while True:
-            uses = self.uses.get(self.of(value), [])
-            views = [out for out, source in self.root.items() if source == self.of(value)]
-            if len(uses) != 1 or any(v in self.moved_last or v in self.inner_run for v in views):
+        while self.of(value) not in self.results:
+            readers = self.uses.get(self.of(value), [])
+            if len({after.index for after, _ in readers}) != 1:
                 break
-            after = uses[0]
-            if after.index in self.fused or self.size(after.outputs[0]) != self.size(value):
-                break
+            after, seen_as = readers[0]
+            out = after.outputs[0]
             if (
-                after.kind == "normalise"
-                and after.function == "batch_norm"
-                and operator.kind == "convolution"
-                and not steps
+                after.index in self.fused
+                or self.size(out) != self.size(value)
+                or self.size(seen_as) != self.size(value)
             ):
+                break
+            if not self.in_memory_order(seen_as, value):
+                break
+            norm = after.kind == "normalise" and after.function == "batch_norm"
+            if norm and operator.kind == "convolution" and not steps:
                 chain.append(after)  # column scale and bias: folded
-                value = after.outputs[0]
+                value = out
                 continue
             if after.kind != "elementwise":
                 break
-            step = self.step(after, value)
-            if step is None or not knows(step) or len(flex_functions([*steps, step])) > 1:
+            more = steps_of(after, self.layouts, value)
+            if (
+                more is None
+                or not all(knows(step) for step in more)
+                or len(flex_functions([*steps, *more])) > 1
+            ):
                 break
-            if not self.operands_ready(after, value, operator):
+            others = [i for i in after.inputs if self.of(i) != self.of(value)]
+            if not all(self.producer.get(self.of(i), -1) < operator.index for i in others):
+                break  # an operand that is not there yet
+            if any(self.size(i) == self.size(out) and self.moves(i, self.layouts.order(out)) for i in others):
                 break
             chain.append(after)
-            steps.append(step)
-            value = after.outputs[0]
+            steps += more
+            value = out
         return chain, steps, value
 
-    def operands_ready(self, after: Operator, value: int, operator: Operator) -> bool:
-        """Whether every other operand was computed before ``operator``."""
-        others = [i for i in after.inputs if self.of(i) != self.of(value)]
-        return all(self.producer.get(self.of(i), -1) < operator.index for i in others)
-
-    def step(self, operator: Operator, value: int | None) -> Step | None:
-        """The step that ``operator`` is, seen from the operand ``value`` (its first computed operand if ``None``)."""
-        attributes = operator.attributes
-        computed = [i for i in operator.inputs if self.computed(i)]
-        if value is None:
-            value = max(computed, key=self.size)
-        others = [i for i in operator.inputs if self.of(i) != self.of(value)]
-        constant = _number(attributes)
-        if not others:
-            if len(operator.inputs) == 2:  # x * x, x + x
-                return Step(
-                    function="square" if operator.function == "multiply" else operator.function,
-                    operand="",
-                    constant=0.0,
-                )
-            scalar = constant is not None and operator.function not in (
-                "clamp",
-                "leaky_relu",
-                "elu",
-                "gelu",
-                "softplus",
-            )
-            return Step(
-                function=operator.function, operand="scalar" if scalar else "", constant=constant or 0.0
-            )
-        if len(others) > 1 and operator.function not in ("select", "compare"):
-            return None
-        function = operator.function
-        if function in ("subtract", "divide") and self.of(operator.inputs[0]) != self.of(value):
-            function = f"reverse_{function}"
-        other = max(others, key=self.size)
-        if self.size(other) == 1 and not self.computed(other):
-            return Step(function=function, operand="scalar", constant=constant or 1.0)
-        shape, own = self.shape(other), self.shape(value)
-        channel = (
-            bool(shape)
-            and not self.computed(other)
-            and self.size(other) in (shape[-1], max(shape))
-            and self.size(other) < self.size(value)
+    def in_memory_order(self, view: int, value: int) -> bool:
+        """Whether reading ``view`` element by element is reading ``value`` as it lies."""
+        if len(self.shape(view)) == len(self.shape(value)):
+            return self.layouts.order(view) == self.layouts.order(value)
+        straight = tuple(range(len(self.shape(view))))
+        return self.layouts.order(view) == straight and self.layouts.order(value) == tuple(
+            range(len(self.shape(value)))
         )
-        channel = channel and self.size(other) in own
-        return Step(function=function, operand="channel" if channel else "tensor")
+
+    def moves(self, value_id: int, wanted: Order) -> bool:
+        """Whether a computed value must be rearranged to be read in the order ``wanted``."""
+        if (
+            not self.computed(value_id)
+            or self.layouts.given(value_id)
+            or len(wanted) != len(self.shape(value_id))
+        ):
+            return False
+        return self.layouts.run(value_id, wanted) != self.size(value_id)
+
+    def rearrange(self, operator: Operator, value_id: int, wanted: Order) -> None:
+        """A task that copies an operand into the order ``wanted``, where it does not lie so."""
+        if not self.moves(value_id, wanted):
+            return
+        run, size = self.layouts.run(value_id, wanted), self.size(value_id)
+        work = MovementWork(
+            runs=1 if run == 1 else ceil(size / run),
+            run_elements=size if run == 1 else run,
+            transposed=run == 1,
+        )
+        name = f"rearrange for {operator.name}"
+        self.tasks.append(Task(name=name, kind="movement", members=(), functions=(), work=work))
 
     # Operators
 
@@ -337,7 +294,7 @@ class _Lowering:
         left, right = operator.inputs[0], operator.inputs[1]
         if weights and self.computed(right) and not self.computed(left):  # the parameter stands on the left
             left, right, m, n = right, left, n, m
-        left_runs = 1 if left in self.inner_run else 0
+        left_runs = 0 if self.layouts.run(left, tuple(range(len(self.shape(left))))) == self.size(left) else 1
         self.add(
             operator,
             MatmulWork(
@@ -368,12 +325,14 @@ class _Lowering:
         chain, steps, value = self.chain(operator)
         outputs = self.outputs(value)
         positions = out[0] * prod(out[2:])
+        self.rearrange(operator, operator.inputs[0], channels_innermost(len(x)))
         if self.is_depthwise(operator) and not attributes.get("transposed"):
             self.add(
                 operator,
                 WindowsWork(
                     function="depthwise", positions=positions, channels=out[1], taps=taps, steps=tuple(steps), outputs=outputs,
-                    input_positions=x[0] * prod(x[2:]), row_positions=x[-1], halo_rows=kernel[0] - 1 if len(kernel) > 1 else 0,
+                    input_positions=x[0] * prod(x[2:]), row_positions=prod(x[3:]),
+                    halo_rows=_halo(kernel[0], _sizes(attributes.get("stride", 1))[0], _sizes(attributes.get("dilation", 1))[0]),
                 ),
                 chain, kind="depthwise convolution",
             )  # fmt: skip
@@ -383,7 +342,12 @@ class _Lowering:
             "transposed"
         ):  # every input position times the whole kernel; the overlaps are added where they land
             work = MatmulWork(
-                m=x[0] * prod(x[2:]), k=channels_in, n=channels_out * taps, batch=groups, outputs=("fp16",)
+                m=x[0] * prod(x[2:]),
+                k=channels_in,
+                n=channels_out * taps,
+                batch=groups,
+                left_runs=1 if groups > 1 else 0,
+                outputs=("fp16",),
             )
             self.add(operator, work, ())
             adds = ElementwiseWork(
@@ -423,6 +387,11 @@ class _Lowering:
         if operator.kind == "softmax" and operator.attributes.get("log"):
             raise _UnmappedError
         length = operator.number("length")
+        rank = len(self.shape(out))
+        if function in ("softmax", "layer_norm", "rms_norm"):
+            axis = int(operator.attributes.get("axis", rank - 1)) % max(1, rank)  # type: ignore[arg-type]
+            wanted = (*(a for a in range(rank) if a != axis), axis)
+            self.rearrange(operator, operator.inputs[0], wanted)
         if function in ("group_norm", "instance_norm"):
             function = "layer_norm"
         work = RowsWork(
@@ -430,6 +399,17 @@ class _Lowering:
             affine=bool(operator.attributes.get("affine", False)), outputs=self.outputs(out),
         )  # fmt: skip
         self.add(operator, work, ())
+        if function == "softmax" and axis != rank - 1:  # and back to where the axis was
+            back = MovementWork(runs=1, run_elements=self.size(out), transposed=True)
+            self.tasks.append(
+                Task(
+                    name=f"rearrange after {operator.name}",
+                    kind="movement",
+                    members=(),
+                    functions=(),
+                    work=back,
+                )
+            )
 
     def pool(self, operator: Operator) -> None:
         x, out = self.shape(operator.inputs[0]), self.shape(operator.outputs[0])
@@ -437,12 +417,14 @@ class _Lowering:
         if not kernel or 0 in kernel:  # adaptive
             kernel = tuple(ceil(i / o) for i, o in zip(x[2:], out[2:]))
         function = "max" if "max" in operator.function else "average"
+        self.rearrange(operator, operator.inputs[0], channels_innermost(len(x)))
+        stride = _sizes(operator.attributes.get("stride", kernel))
         chain, steps, value = self.chain(operator)
         self.add(
             operator,
             WindowsWork(
                 function=function, positions=out[0] * prod(out[2:]), channels=out[1], taps=prod(kernel), steps=tuple(steps),
-                outputs=self.outputs(value), input_positions=x[0] * prod(x[2:]), row_positions=x[-1], halo_rows=max(0, kernel[0] - 1),
+                outputs=self.outputs(value), input_positions=x[0] * prod(x[2:]), row_positions=prod(x[3:]), halo_rows=_halo(kernel[0], stride[0], 1),
             ),
             chain,
         )  # fmt: skip
@@ -458,17 +440,18 @@ class _Lowering:
         )
         length = prod(shape[a] for a in axes)
         out = operator.outputs[0]
-        if len(shape) - 1 in axes and not (axes == [2, 3] and len(shape) == 4):
-            self.add(
-                operator,
-                RowsWork(function=function, rows=self.size(x) // length, length=length, outputs=("fp16",)),
-                (),
+        order = self.layouts.order(x)
+        if order and order[-1] in axes:  # along what lies innermost
+            self.rearrange(
+                operator, x, (*(a for a in order if a not in axes), *(a for a in order if a in axes))
             )
+            rows = RowsWork(function=function, rows=self.size(x) // length, length=length)
+            self.add(operator, rows, ())
             self.quantise(operator)
             return
-        channels = (
-            shape[1] if axes == [2, 3] and len(shape) == 4 else shape[-1]
-        )  # channels lie innermost in memory
+        channels = shape[order[-1]] if order else 1
+        outer = tuple(a for a in order[:-1] if a not in axes)
+        self.rearrange(operator, x, (*outer, *(a for a in order if a in axes), *order[-1:]))
         chain, steps, value = self.chain(operator)
         window = WindowsWork(
             function="max" if function == "max" else "average", positions=max(1, self.size(out) // channels), channels=channels,
@@ -478,10 +461,14 @@ class _Lowering:
         self.add(operator, window, chain)
 
     def elementwise(self, operator: Operator) -> None:
-        first = self.step(operator, None)
-        if first is None or not knows(first):
+        first = steps_of(operator, self.layouts)
+        if first is None or not all(knows(step) for step in first):
             raise _UnmappedError
-        chain, steps, value = self.chain(operator, first=(first,))
+        out = operator.outputs[0]
+        for value_id in dict.fromkeys(operator.inputs):
+            if self.size(value_id) == self.size(out):
+                self.rearrange(operator, value_id, self.layouts.order(out))
+        chain, steps, value = self.chain(operator, first=first)
         work = ElementwiseWork(
             elements=self.size(operator.outputs[0]), steps=tuple(steps), outputs=self.outputs(value)
         )
@@ -492,36 +479,28 @@ class _Lowering:
         for form in self.outputs(operator.outputs[0]):
             for out in operator.outputs:
                 computed = [i for i in operator.inputs if self.computed(i)]
-                run = min(
-                    [self.inner_run.get(i, 0) or self.run_length(operator, i) for i in computed], default=1
-                )
                 size = self.size(out)
-                transposed = any(i in self.moved_last for i in computed)
+                run = min([self.run_length(operator, i, out) for i in computed], default=1)
+                transposed = run == 1 and size > 1 and operator.attributes.get("operation") == "clone"
                 work = MovementWork(
                     runs=1 if transposed else max(1, ceil(size / run)), run_elements=size if transposed else run,
                     form=form, transposed=transposed,
                 )  # fmt: skip
                 self.add(operator, work, ())
 
-    def run_length(self, operator: Operator, value_id: int) -> int:
-        """Contiguous elements of ``value_id`` that stay together; channels lie innermost in pictures' memory."""
-        shape = self.shape(value_id)
-        if (
-            len(shape) == 4
-            and operator.attributes.get("operation") == "concat"
-            and operator.attributes.get("axis") == 1
-        ):
-            return shape[1]
+    def run_length(self, operator: Operator, value_id: int, out: int) -> int:
+        """Contiguous elements of ``value_id`` that stay together."""
+        shape, order = self.shape(value_id), self.layouts.order(value_id)
         if operator.attributes.get("operation") in ("clone", "fill"):
-            return self.size(value_id)
-        return max(1, self.shape(value_id)[-1]) if self.shape(value_id) else 1
-
-
-def _is_view(operator: Operator) -> bool:
-    """Whether nothing is computed and nothing moves; casts between floating-point formats among it: the machine has FP16 alone."""
-    if operator.kind == "elementwise" and operator.function == "cast":
-        return all("float" in str(operator.attributes.get(name, "")) for name in ("from", "to"))
-    return operator.kind == "movement" and operator.function == "view" and len(operator.inputs) > 0
+            wanted = self.layouts.order(out)
+            return (
+                self.layouts.run(value_id, wanted)
+                if len(wanted) == len(shape)
+                else shape[order[-1]]
+                if order
+                else 1
+            )
+        return max(1, shape[order[-1]]) if order else 1
 
 
 def _required(attributes: Any, name: str) -> Any:
@@ -534,8 +513,6 @@ def _sizes(value: Any) -> tuple[int, ...]:
     return tuple(int(v) for v in value) if isinstance(value, tuple | list) else (int(value),)
 
 
-def _number(attributes: Any) -> float | None:
-    for name in ("scalar", "exponent", "constant", "value"):
-        if isinstance(attributes.get(name), int | float):
-            return float(attributes[name])
-    return None
+def _halo(kernel: int, stride: int, dilation: int) -> int:
+    """Input rows that two successive rows of results share."""
+    return max(0, dilation * (kernel - 1) + 1 - stride)

@@ -80,6 +80,11 @@ def _emit_step(kernel: VectorKernel, value: Register, step: Step, operand: Regis
             value = _emit_step(kernel, value, Step(function=part), None)
         return value
     if name in ("compare", "select", "cast"):  # a mask or a merge: one pass of the integer unit
+        if isinstance(operand, str):
+            other = kernel.load(operand)
+            kernel.emit("vmerge.vvm", value, other, Register(first=0, length=1), into=value)
+            kernel.release(other)
+            return value
         return kernel.emit("vmerge.vvm", value, value, Register(first=0, length=1), into=value)
     if name == "clamp":
         kernel.emit("vfmax.vf", value, into=value, constant=step.constant)
