@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,19 @@ class Simulation:
 
 @lru_cache(maxsize=65536)
 def work_cost(work: Work, config: MachineConfig) -> Run:
-    """Clocks of one work on one machine; works are values, so equal ones are run once."""
-    return run(work.program(config), config)
+    """Clocks of one work on one machine; works are values, so equal ones are run once.
+
+    Raises:
+        ValueError: Its buffers, each in banks of its own, do not fit the scratchpad.
+    """
+    program = work.program(config)
+    bank = config.scratchpad.bank_bytes
+    needed = sum(ceil(size / bank) for size in program.buffers_bytes.values())
+    if needed > config.scratchpad.banks:
+        raise ValueError(
+            f"scratchpad.banks must hold the operator's {needed} banks of {bank} bytes, not {config.scratchpad.banks}"
+        )
+    return run(program, config)
 
 
 def network_cost(lowered: Lowered, config: MachineConfig, *, like: NetworkCost | None = None) -> NetworkCost:

@@ -96,11 +96,11 @@ def trace_model(
     path = _cache_path(cache or cache_folder(), model, options, versions)
     if (graph := _read(path)) is not None:
         return graph
-    if progress is not None:
-        progress(f"{model}: tracing")
     from lanewise.mapping.networks import load
 
     module, inputs = load(model, batch=batch, sequence=sequence, resolution=resolution)
+    if progress is not None:
+        progress(f"{model}: tracing")
     try:
         graph = trace(module, inputs, model=model)
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:

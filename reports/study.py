@@ -19,9 +19,10 @@ from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.execute import execute_kernel
 from lanewise.mapping.simulate import Simulation, simulate
 from lanewise.mapping.trace import trace_model
-from lanewise.models.accuracy import MINILM_FUNCTIONS, accuracy
+from lanewise.models.accuracy import CALIBRATION_SENTENCES, MINILM_FUNCTIONS, accuracy
 from lanewise.models.fit import fit
 from lanewise.models.functions import FUNCTIONS
+from lanewise.models.minilm import sentences as choose_sentences
 from lanewise.models.nn import Lookup
 from lanewise.synth import compare_int8, sweep_segments, synthesise
 
@@ -56,6 +57,7 @@ def gather(
     Raises:
         UserError: A model is unknown or has an operator without a kernel; before anything long has begun.
     """
+    choose_sentences(sentences + CALIBRATION_SENTENCES, seed)  # refused early if there are not so many
     graphs = [trace_model(model, progress=progress) for model in models]
     simulations = [
         simulate(graph, config, allow_unmapped=allow_unmapped, progress=progress) for graph in graphs

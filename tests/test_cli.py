@@ -1,6 +1,10 @@
 """The command line as a user meets it: exit status, one JSON object, one line for bad input."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -103,3 +107,30 @@ def test_fit_prints_the_keys_of_the_contract(capsys):
 
 def test_version(capsys):
     assert run(capsys, "--version")[1].startswith("lanewise ")
+
+
+def test_a_report_that_cannot_be_written_or_has_no_sentences_is_refused_at_once(capsys, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    status, _, err = run(capsys, "report", "hf:minilm", "--out", str(blocked))
+    assert (status, "cannot be written" in err) == (2, True)
+    status, _, err = run(capsys, "report", "hf:minilm", "--out", str(tmp_path / "out"), "--sentences", "2000")
+    assert (status, "sentences" in err) == (2, True)
+    status, _, err = run(capsys, "generate", "--out", "/")
+    assert (status, err.count("\n")) == (2, 1)
+
+
+def test_an_interruption_is_said_and_has_its_own_status(tmp_path):
+    command = [sys.executable, "-m", "lanewise.cli", "synth"]
+    environment = {**os.environ, "LANEWISE_CACHE": str(tmp_path)}
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert "synthesising" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "lanewise: interrupted" in err
+    assert "Traceback" not in err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".json"]

@@ -14,7 +14,8 @@ from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import Step, emit_steps, format_bits, store_outputs
 from lanewise.mapping.kernels.strips import best_kernel, load, store
-from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
+from lanewise.sim.engine import run
+from lanewise.sim.program import Instruction, Node, Program, Rotate, flatten_once, repeat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,20 +51,51 @@ class MatmulWork:
         return _Nest(self, config).program()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Epilogue:
+    """Vector code for a tile of accumulators: one pass, or dequantisation and then the steps in a pass of their own."""
+
+    first: VectorKernel
+    second: VectorKernel | None
+
+
 @lru_cache(maxsize=4096)
-def _epilogue_kernel(
+def _best_epilogue(
     config: MachineConfig, weights: bool, steps: tuple[Step, ...], outputs: tuple[str, ...]
-) -> VectorKernel:
-    """The strip code of an epilogue: it does not depend on the product's size. Not to be changed by who gets it."""
-    nest = _Nest(MatmulWork(m=1, k=1, n=1, weights=weights, steps=steps, outputs=outputs), config)
-    return best_kernel(
-        config,
-        nest.rows * nest.columns,
-        nest.epilogue,
-        prepare=nest.column_registers,
-        multiple=nest.columns,
-        widest_bits=32,
+) -> _Epilogue:
+    """The faster of both; neither depends on the product's size. A long software activation wants registers of its own."""
+
+    def nest_of(steps: tuple[Step, ...], outputs: tuple[str, ...]) -> _Nest:
+        return _Nest(MatmulWork(m=1, k=1, n=1, weights=weights, steps=steps, outputs=outputs), config)
+
+    def kernel_of(nest: _Nest) -> VectorKernel:
+        return best_kernel(
+            config,
+            nest.tile,
+            nest.epilogue,
+            prepare=nest.column_registers,
+            multiple=nest.columns,
+            widest_bits=32,
+        )
+
+    nest = nest_of(steps, outputs)
+    fused = _Epilogue(first=kernel_of(nest), second=None)
+    if not steps or nest.channel_steps:
+        return fused
+    split = _Epilogue(
+        first=kernel_of(nest_of((), ("middle",))), second=best_kernel(config, nest.tile, nest.second_pass)
     )
+    rounds = [
+        run(_free(repeat(8, *nest.columns_code(choice), *nest.vector_code(choice, nest.tile))), config).cycles
+        for choice in (fused, split)
+    ]
+    return fused if rounds[0] <= rounds[1] else split
+
+
+def _free(nodes: tuple[Node, ...]) -> Program:
+    """A Program whose buffers are of no particular size."""
+    names = {n for i in flatten_once(nodes) for n in (*i.reads, *i.writes) if n.startswith("@")}
+    return Program(body=nodes, buffers_bytes=dict.fromkeys(names, 1))
 
 
 class _Nest:
@@ -82,6 +114,8 @@ class _Nest:
         for form in self.work.outputs:
             size = max(1, tile * format_bits(form, self.bits) // 8)
             sizes |= {f"@{form}.0": size, f"@{form}.1": size}
+        if self.vector.second is not None:
+            sizes |= {"@middle.0": 2 * tile}
         for index in self.tensor_steps:
             sizes |= {f"@operand{index}.0": 2 * tile, f"@operand{index}.1": 2 * tile}
         return sizes
@@ -173,13 +207,43 @@ class _Nest:
     # The block: one tile of results
 
     @cached_property
-    def kernel(self) -> VectorKernel:
-        """Vector code for a strip of accumulators."""
-        return _epilogue_kernel(self.config, self.work.weights, self.work.steps, self.work.outputs)
+    def tile(self) -> int:
+        return self.rows * self.columns
+
+    @cached_property
+    def vector(self) -> _Epilogue:
+        """Vector code for a tile of accumulators."""
+        return _best_epilogue(self.config, self.work.weights, self.work.steps, self.work.outputs)
 
     @property
     def setup(self) -> tuple[Instruction, ...]:
-        return tuple(self.kernel.setup)
+        return () if self.vector.second is not None else tuple(self.vector.first.setup)
+
+    def columns_code(self, choice: _Epilogue) -> list[Instruction]:
+        """Loads of the column constants, into the registers that the first pass has for them."""
+        probe = VectorKernel(config=self.config, vl=choice.first.vl)
+        widths = [32, 32] if self.work.weights else []
+        for bits in (*widths, *[16] * len(self.channel_steps)):
+            probe.load("@right.0", sew_bits=bits)
+        return probe.code
+
+    def load_columns(self) -> list[Instruction]:
+        """What is loaded once a tile of columns; a second pass takes the registers, so then each tile of results loads its own."""
+        return [] if self.vector.second is not None else self.columns_code(self.vector)
+
+    def vector_code(self, choice: _Epilogue, elements: int) -> tuple[Node, ...]:
+        """All passes over the accumulators of a tile."""
+        first, second = choice.first, choice.second
+        if second is None:
+            return repeat(first.strips(elements), *first.code)
+        return (
+            *first.setup, *self.columns_code(choice), *repeat(first.strips(elements), *first.code),
+            *second.setup, *repeat(second.strips(elements), *second.code),
+        )  # fmt: skip
+
+    def second_pass(self, kernel: VectorKernel, _: object) -> None:
+        value = kernel.load("@middle.0")
+        self.finish(kernel, value, {i: f"@operand{i}.0" for i in self.tensor_steps})
 
     def epilogue(self, kernel: VectorKernel, constants: list[Register]) -> None:
         value = kernel.load("@acc.0", sew_bits=32)
@@ -192,7 +256,10 @@ class _Nest:
         kernel.release(value)
         operands: dict[int, Register | str] = {i: f"@operand{i}.0" for i in self.tensor_steps}
         operands |= dict(zip(self.channel_steps, constants[2 if self.work.weights else 0 :]))
-        result = emit_steps(kernel, half, self.work.steps, operands)
+        self.finish(kernel, half, operands)
+
+    def finish(self, kernel: VectorKernel, value: Register, operands: dict[int, Register | str]) -> None:
+        result = emit_steps(kernel, value, self.work.steps, operands)
         store_outputs(kernel, result, self.work.outputs, {form: f"@{form}.0" for form in self.work.outputs})
         kernel.release(result)
 
@@ -201,20 +268,11 @@ class _Nest:
         widths = [32, 32] if self.work.weights else []
         return [kernel.allocate(bits) for bits in (*widths, *[16] * len(self.channel_steps))]
 
-    def load_columns(self) -> list[Instruction]:
-        """Loads of the column constants, once a tile of columns."""
-        probe = VectorKernel(config=self.config, vl=self.kernel.vl)
-        widths = [32, 32] if self.work.weights else []
-        for bits in (*widths, *[16] * len(self.channel_steps)):
-            probe.load("@right.0", sew_bits=bits)
-        return probe.code
-
     def block(self, valid_rows: int, valid_columns: int, left: str, right: str, k: int) -> tuple[Node, ...]:
         """One tile of results, of which these are the last ``k`` steps."""
-        strips = self.kernel.strips(valid_rows * self.columns)
         body: list[Node] = [Instruction(opcode="mm.tile", reads=(left, right), writes=("@acc.0",), steps=k)]
         body += [load(f"@operand{index}.0", valid_rows, 2 * valid_columns) for index in self.tensor_steps]
-        body += repeat(strips, *self.kernel.code)
+        body += self.vector_code(self.vector, valid_rows * self.columns)
         for form in self.work.outputs:
             body.append(
                 store(f"@{form}.0", valid_rows, ceil(valid_columns * format_bits(form, self.bits) / 8))

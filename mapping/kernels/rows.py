@@ -63,13 +63,13 @@ class RowsWork:
             )
         chunks = ceil(self.rows / max(1, CHUNK_BYTES // (2 * self.length)))
         rows = ceil(self.rows / chunks)
-        setup, code, ways = _best(self, config, rows)
         names = ["@in", *(f"@{form}" for form in self.outputs)]
         body: list[Node] = [load("@affine", 2, 2 * self.length)] if self.affine else []
-        body += setup
         for count, lines in ((self.rows // rows, rows), (1, self.rows % rows)):
             if not count or not lines:
                 continue
+            setup, code, ways = _best(self, config, lines)
+            body += setup
             inner: list[Node] = [
                 load("@in.0", 1, 2 * lines * self.length),
                 *repeat(ceil(lines / ways), *code),

@@ -27,6 +27,7 @@ def best_kernel(
     prepare: Prepare = lambda _: [],
     multiple: int = 1,
     widest_bits: int = 16,
+    longest: int | None = None,
 ) -> VectorKernel:
     """The kernel, of those that fit the registers, that takes the fewest clocks for ``elements`` elements.
 
@@ -36,6 +37,7 @@ def best_kernel(
     Args:
         multiple: ``vl`` is a multiple of this (a row of a tile, say) where that is possible.
         widest_bits: Width of the widest element; it bounds ``vl`` by LMUL = 8.
+        longest: Largest ``vl``, where a strip must not go beyond something.
 
     Raises:
         ValueError: The kernel does not fit with any strip length.
@@ -44,7 +46,7 @@ def best_kernel(
     problem: ValueError | None = None
     vl = 8 * config.vector.vlen_bits // widest_bits
     while vl >= 1 and (best is None or vl * widest_bits >= config.vector.vlen_bits // 2):
-        length = min(vl, elements)
+        length = min(vl, elements, longest or elements)
         if length > multiple:
             length -= length % multiple
         for ways in (1, 2, 4):

@@ -1,6 +1,8 @@
 """The command line. Each command imports what it needs when it runs, so that none waits for another's libraries."""
 
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,7 +69,7 @@ def verify(
         list[str] | None, typer.Argument(metavar="[NAME...]", help="Testbenches; all if none is named.")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="All configurations and the long runs.")] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the random stimuli.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random stimuli.")] = 1,
     config: Config = None,
     json_: Json = False,
 ) -> None:
@@ -171,12 +173,13 @@ def synth(
 @app.command()
 def simulate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="timm:NAME or hf:NAME.")],
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Batch size.")] = 1,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=4096, help="Batch size.")] = 1,
     sequence: Annotated[
-        int, typer.Option("--sequence", min=1, help="Sequence length of language models.")
+        int, typer.Option("--sequence", min=1, max=1 << 20, help="Sequence length of language models.")
     ] = 128,
     resolution: Annotated[
-        int | None, typer.Option("--resolution", min=1, help="Side of the input image; default: the model's.")
+        int | None,
+        typer.Option("--resolution", min=1, max=8192, help="Side of the input image; default: the model's."),
     ] = None,
     allow_unmapped: Annotated[
         bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
@@ -212,9 +215,9 @@ def report(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="timm:NAME or hf:NAME.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for index.html, CSV and JSON.")],
     sentences: Annotated[
-        int, typer.Option("--sentences", min=8, help="Sentences of the accuracy study.")
+        int, typer.Option("--sentences", min=8, max=2048, help="Sentences of the accuracy study.")
     ] = 256,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the sentences' choice.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sentences' choice.")] = 0,
     allow_unmapped: Annotated[
         bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
     ] = False,
@@ -251,14 +254,23 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("lanewise: interrupted; what was finished is kept", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has gone
-        sys.stderr.close()
-        return 1
+    except OSError as error:  # the reader of our output has gone, or its disk is full
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        print(f"lanewise: standard output: cannot be written: {error.strerror}", file=sys.stderr)
+        os._exit(1)
     except Exception as error:
         if not isinstance(error, click_error):
             raise
         print(f"lanewise: {' '.join(error.format_message().split())}", file=sys.stderr)  # type: ignore[attr-defined]
         return 2
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        print(f"lanewise: standard output: cannot be written: {error.strerror}", file=sys.stderr)
+        os._exit(1)  # the interpreter would try to flush once more
+    if status == 130:  # typer's own word for an interruption
+        print("lanewise: interrupted; what was finished is kept", file=sys.stderr)
     return status if isinstance(status, int) else 0
 
 

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from lanewise.errors import UserError
 
 FP16_FMA_LATENCY_CLK = 4
-"""Pipeline stages of the FP16 fused multiply-add: multiply, align, add, normalise and round."""
+"""Pipeline stages of the FP16 fused multiply-add: multiply; align and add; normalise; round."""
 
 COEFFICIENT_TABLE_LATENCY_CLK = 1
 """Registered read of a segment's slope and offset."""
@@ -205,12 +205,12 @@ class ScratchpadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DmaConfig:
-    """DMA between external memory and scratchpad; one channel, loads and stores in issue order."""
+    """DMA between external memory and scratchpad; AXI4's read and write channels work side by side, each in order."""
 
     __pydantic_config__ = _STRICT
 
     bytes_per_clk: int = 32
-    """Bytes per clock, a 256-bit AXI4 port: a power of two, 4 to 512. 16 GB/s at 500 MHz."""
+    """Bytes per clock and channel, a 256-bit AXI4 port: a power of two, 4 to 512. 16 GB/s at 500 MHz."""
     latency_clk: int = 64
     """From request to the first byte, external memory included (128 ns at 500 MHz): 1 to 4096."""
     descriptor_clk: int = 4
@@ -299,8 +299,9 @@ def parse_config(data: dict[str, Any], source: str) -> MachineConfig:
         UserError: As :func:`load_config`.
     """
     sfu, vector = data.get("flex_sfu", {}), data.get("vector", {})
-    if isinstance(sfu, dict) and isinstance(vector, dict) and isinstance(vector.get("lanes"), int):
-        data = data | {"flex_sfu": {"lanes": min(128, 2 * vector["lanes"])} | sfu}
+    lanes = vector.get("lanes") if isinstance(vector, dict) else None
+    if isinstance(sfu, dict) and isinstance(lanes, int) and 1 <= lanes <= 64:
+        data = data | {"flex_sfu": {"lanes": 2 * lanes} | sfu}
     try:
         return TypeAdapter(MachineConfig).validate_json(json.dumps(data, default=str))
     except ValidationError as error:

@@ -1,16 +1,20 @@
 """Lowering: what is fused, which formats are stored, that nothing is dropped, and that what has no kernel stops the run."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
 
-from lanewise.config import MachineConfig
+from lanewise.config import MachineConfig, ScratchpadConfig
 from lanewise.errors import UserError
+from lanewise.mapping.kernels.elementwise import ElementwiseWork
+from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.lower import lower
-from lanewise.mapping.simulate import simulate
+from lanewise.mapping.simulate import simulate, work_cost
 from lanewise.mapping.trace import trace
 
 
@@ -149,3 +153,118 @@ def test_an_operator_without_a_kernel_stops_the_run_with_its_name():
     assert len(result.unmapped) == 1
     priced = [c for t, c in zip(result.machine.tasks, result.machine.costs, strict=True) if not t.mapped]
     assert priced[0].cycles > 0
+
+
+def test_what_the_network_returns_is_stored_and_ends_the_fusion():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(64, 64)
+
+        def forward(self, x):
+            y = self.linear(x)
+            return y, torch.relu(y)
+
+    tasks = lower(graph_of(Both(), (32, 64))).tasks
+    product = next(t.work for t in tasks if isinstance(t.work, MatmulWork))
+    assert (product.steps, product.outputs) == ((), ("fp16",))
+    result = simulate(graph_of(Both(), (32, 64)), MachineConfig())
+    assert sum(c.stored_bytes for c in result.machine.costs) >= 2 * 2 * 32 * 64
+
+
+def steps_in(module, *shapes):
+    work = next(t.work for t in lower(graph_of(module, *shapes)).tasks if isinstance(t.work, ElementwiseWork))
+    return [(s.function, s.operand) for s in work.steps]
+
+
+def test_two_halves_of_one_value_are_two_operands():
+    class Gated(nn.Module):
+        def forward(self, x):
+            a, b = x.chunk(2, -1)
+            return a * b
+
+    assert steps_in(Gated(), (32, 256)) == [("multiply", "tensor")]
+
+
+def test_a_value_with_itself():
+    assert steps_in(Lambda(lambda x: x * x), (4, 64)) == [("square", "")]
+    assert steps_in(Lambda(lambda x: x + x), (4, 64)) == [("multiply", "scalar")]
+    assert steps_in(Lambda(lambda x: 2 - x), (4, 64)) == [("reverse_subtract", "scalar")]
+
+
+class Lambda(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *x):
+        return self.function(*x)
+
+
+def test_a_selection_reads_all_its_operands():
+    module = Lambda(lambda c, x, y: torch.where(c > 0, torch.relu(x), torch.relu(y)))
+    result = simulate(graph_of(module, (64, 64), (64, 64), (64, 64)), MachineConfig())
+    assert result.machine.bytes >= 2 * 64 * 64 * (1 + 1 + 1 + 3 + 1)
+
+
+def cycles(function, *shapes):
+    return simulate(graph_of(Lambda(function), *shapes), MachineConfig()).machine.cycles
+
+
+def test_reading_through_a_permutation_is_paid_for():
+    relu = torch.relu
+    straight = cycles(lambda x, y: relu(x) + relu(y), (256, 256), (256, 256))
+    assert cycles(lambda x, y: relu(x) + relu(y).transpose(0, 1), (256, 256), (256, 256)) > 1.2 * straight
+    assert cycles(lambda x: torch.softmax(relu(x), 0), (256, 256)) > 1.5 * cycles(
+        lambda x: torch.softmax(relu(x), 1), (256, 256)
+    )
+    assert cycles(lambda x: relu(x).mean((0, 2)), (16, 8, 64)) > cycles(
+        lambda x: relu(x).mean((1, 2)), (16, 8, 64)
+    )
+
+
+def test_a_picture_seen_as_tokens_lies_as_they_want_it():
+    net = nn.Sequential(nn.Conv2d(3, 64, 16, stride=16), nn.Flatten(2))
+    tokens = Lambda(lambda x: nn.functional.layer_norm(x.transpose(1, 2), (64,)))
+    tasks = lower(graph_of(nn.Sequential(net, tokens), (1, 3, 224, 224))).tasks
+    assert [t.kind for t in tasks] == ["quantise", "convolution", "normalise"]
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "most"),
+    [
+        (nn.MaxPool2d(2, 2), (1, 512, 64, 64), 1.1),
+        (nn.Conv2d(512, 512, 7, padding=3, groups=512), (1, 512, 64, 64), 2.5),
+        (nn.AdaptiveAvgPool2d(1), (1, 2048, 56, 56), 1.1),
+    ],
+)
+def test_windows_read_the_input_about_once(net, shape, most):
+    result = simulate(graph_of(nn.Sequential(nn.ReLU(), net), shape), MachineConfig())
+    loaded = result.machine.costs[-1].loaded_bytes
+    size = 2 * shape[1] * shape[2] * shape[3]
+    assert size <= loaded <= most * size
+
+
+def test_software_on_a_depthwise_convolution_is_no_worse_than_in_a_pass_of_its_own():
+    baseline = MachineConfig().baseline()
+    window = {
+        "positions": 112 * 112,
+        "channels": 32,
+        "taps": 9,
+        "input_positions": 112 * 112,
+        "row_positions": 112,
+        "halo_rows": 2,
+    }
+    fused = WindowsWork(function="depthwise", steps=(Step(function="silu"),), **window)
+    alone = WindowsWork(function="depthwise", **window)
+    silu = ElementwiseWork(elements=112 * 112 * 32, steps=(Step(function="silu"),))
+    assert (
+        work_cost(fused, baseline).cycles
+        <= work_cost(alone, baseline).cycles + work_cost(silu, baseline).cycles
+    )
+
+
+def test_an_operator_that_the_scratchpad_does_not_hold_is_refused():
+    config = dataclasses.replace(MachineConfig(), scratchpad=ScratchpadConfig(size_kib=16, banks=16))
+    with pytest.raises(UserError, match=r"does not fit the machine: scratchpad\."):
+        simulate(graph_of(Residual(), (1, 32, 64)), config)

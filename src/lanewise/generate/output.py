@@ -23,6 +23,9 @@ def replace_folder(out: Path, files: dict[str, str]) -> None:
         UserError: ``out`` exists and is no output of ours, or cannot be written.
     """
     out = out.absolute().resolve()
+    out = out.absolute()
+    if not out.name:
+        raise UserError(f"{out}: cannot be replaced; expected a folder to make")
     new, previous = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.previous")
     try:
         with _locked(out.parent):
