@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from lanewise.config import MachineConfig
 from lanewise.files import write_json, write_text
 from lanewise.mapping.lower import FALLBACK_STEPS
+from lanewise.mapping.trace import trace_model
 from lanewise.models.fit import fit
 from lanewise.models.functions import FUNCTIONS
 from lanewise.reports import plots
@@ -37,6 +38,11 @@ def write_report(
     Raises:
         UserError: A model is bad input, or ``out`` cannot be written.
     """
+    for model in models:
+        trace_model(model, progress=progress)
+    probe = out / ".probe"
+    write_text(probe, "")  # an impossible folder is refused before anything long has begun
+    probe.unlink()
     data = gather(
         models, config, sentences=sentences, seed=seed, allow_unmapped=allow_unmapped, progress=progress
     )

@@ -114,7 +114,7 @@ def test_a_report_that_cannot_be_written_or_has_no_sentences_is_refused_at_once(
     blocked.write_text("")
     status, _, err = run(capsys, "report", "hf:minilm", "--out", str(blocked))
     assert (status, "cannot be written" in err) == (2, True)
-    status, _, err = run(capsys, "report", "hf:minilm", "--out", str(tmp_path / "out"), "--sentences", "2000")
+    status, _, err = run(capsys, "report", "hf:minilm", "--out", str(tmp_path / "out"), "--sentences", "3000")
     assert (status, "sentences" in err) == (2, True)
     status, _, err = run(capsys, "generate", "--out", "/")
     assert (status, err.count("\n")) == (2, 1)

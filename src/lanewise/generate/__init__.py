@@ -8,7 +8,7 @@ from lanewise.config import MachineConfig
 from lanewise.generate import core_file, manifest
 from lanewise.generate.blocks import Block, blocks
 from lanewise.generate.lint import CONTROL_FILE, WAIVERS, Waiver, control_file, lint
-from lanewise.generate.output import replace_folder
+from lanewise.generate.output import check_folder, replace_folder
 from lanewise.rtl.verilog import Port
 
 __all__ = ["WAIVERS", "Block", "Port", "Waiver", "blocks", "generate", "lint"]
@@ -26,6 +26,7 @@ def generate(config: MachineConfig, out: Path) -> dict[str, Any]:
     Raises:
         UserError: ``out`` exists and is no earlier output, or cannot be written.
     """
+    check_folder(out)
     parts = blocks(config)
     files = {f"{block.top}.v": block.verilog for block in parts}
     files[core_file.NAME] = core_file.core_file(parts, config.hash)

@@ -12,6 +12,18 @@ from lanewise.files import write_text
 from lanewise.generate.manifest import NAME, read_manifest
 
 
+def check_folder(out: Path) -> None:
+    """Refuse what :func:`replace_folder` would, before there is anything to write.
+
+    Raises:
+        UserError: ``out`` is the root, is no output of ours, or its parent is no folder.
+    """
+    out = out.absolute().resolve()
+    if not out.name:
+        raise UserError(f"{out}: cannot be replaced; expected a folder to make")
+    _require_ours(out)
+
+
 def replace_folder(out: Path, files: dict[str, str]) -> None:
     """Make ``out`` hold exactly ``files``.
 
@@ -23,9 +35,6 @@ def replace_folder(out: Path, files: dict[str, str]) -> None:
         UserError: ``out`` exists and is no output of ours, or cannot be written.
     """
     out = out.absolute().resolve()
-    out = out.absolute()
-    if not out.name:
-        raise UserError(f"{out}: cannot be replaced; expected a folder to make")
     new, previous = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.previous")
     try:
         with _locked(out.parent):
