@@ -65,7 +65,8 @@ def flex_sfu_function(table: SfuTable) -> Callable[[torch.Tensor], torch.Tensor]
         and shape; its derivative is the segment's slope.
     """
     values = torch.from_numpy(table_lookup(table).copy())
-    slopes = torch.from_numpy(table.slopes[address_decoder(_PATTERNS, table.breakpoints)].view(np.float16))
+    segments = address_decoder(_PATTERNS, table.breakpoints, table.form)
+    slopes = torch.from_numpy(table.coefficients[segments, 1].copy().view(np.float16))
 
     class FlexSfuFunction(torch.autograd.Function):
         @staticmethod

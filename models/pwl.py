@@ -53,11 +53,7 @@ class PwlFit:
     def table(self) -> SfuTable:
         """FP16 bit patterns for the hardware; the numbers of a ``real`` fit are rounded one by one."""
         numbers = np.array(self.coefficients, np.float64)
-        return SfuTable(
-            breakpoints=_bits(np.array(self.breakpoints)),
-            slopes=_bits(numbers[:, 1]),
-            offsets=_bits(numbers[:, 0]),
-        )
+        return SfuTable(breakpoints=_bits(np.array(self.breakpoints)), coefficients=_bits(numbers))
 
     def evaluate(self, x: Reals) -> Reals:
         """The fitted function, shape of ``x``: the hardware's results for x in FP16, or real numbers."""

@@ -9,9 +9,10 @@ both again.
 import numpy as np
 import numpy.typing as npt
 
-from lanewise.models.address_decoder import fp16_key
-from lanewise.models.fp16_fma import fp16_fma
+from lanewise.formats import FORMATS
 from lanewise.models.functions import Function, Reals
+from lanewise.models.multiply_add import multiply_add
+from lanewise.models.numbers import rank
 
 Bits = npt.NDArray[np.uint16]
 Halves = npt.NDArray[np.float16]
@@ -34,7 +35,7 @@ def operands(low: float, high: float) -> tuple[Bits, Reals, Reals]:
     numbers = every.view(np.float16)
     inside = np.isfinite(numbers) & (numbers >= low) & (numbers <= high)
     bits = every[inside]
-    bits = bits[np.argsort(fp16_key(bits))]
+    bits = bits[np.argsort(rank(bits, FORMATS["fp16"]))]
     x = bits.view(np.float16).astype(np.float64)
     edges = np.concatenate([[low], (x[1:] + x[:-1]) / 2, [high]])
     weights = np.diff(edges)
@@ -119,7 +120,7 @@ def _best_line(line: Halves, bits: Bits, x: Reals, target: Reals, weights: Reals
     candidates = np.stack([np.broadcast_to(slopes[:, None], offsets.shape), offsets], axis=-1).reshape(-1, 2)
     candidates = np.concatenate([line[None], candidates])
     pattern = candidates.view(np.uint16)
-    results = fp16_fma(pattern[:, :1], bits[None], pattern[:, 1:]).view(np.float16).astype(np.float64)
+    results = multiply_add(pattern[:, :1], bits[None], pattern[:, 1:], FORMATS["fp16"]).view(np.float16).astype(np.float64)
     best: Halves = candidates[np.argmin((results - target) ** 2 @ weights)]
     return best
 
@@ -134,9 +135,8 @@ def _best_bounds(
         part = slice(bounds[index - 1], bounds[index + 1])
         if part.stop - part.start < 2:
             continue
-        sides = fp16_fma(
-            pattern[index - 1 : index + 1, :1], bits[None, part], pattern[index - 1 : index + 1, 1:]
-        )
+        pair = pattern[index - 1 : index + 1]
+        sides = multiply_add(pair[:, :1], bits[None, part], pair[:, 1:], FORMATS["fp16"])
         errors = weights[part] * (sides.view(np.float16).astype(np.float64) - target[part]) ** 2
         excess = np.concatenate([[0.0], np.cumsum(errors[0] - errors[1])])
         bounds[index] = part.start + int(np.argmin(excess))

@@ -15,14 +15,16 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lanewise.errors import UserError
+from lanewise.formats import FORMATS, NumberFormat
 
-FP16_FMA_LATENCY_CLK = 4
-"""Pipeline stages of the FP16 fused multiply-add: multiply; align and add; normalise; round."""
+MULTIPLY_ADD_LATENCY_CLK = 4
+"""Pipeline stages of a multiply-add of any format: multiply; align and add; normalise; round."""
 
 COEFFICIENT_TABLE_LATENCY_CLK = 1
-"""Registered read of a segment's slope and offset."""
+"""Registered read of a segment's coefficients."""
 
 SEGMENT_COUNTS = (4, 8, 16, 32, 64)
+DEGREES = (1, 2)
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -44,16 +46,48 @@ class FlexSfuConfig:
     enabled: bool = True
     """Whether the machine has the unit at all; the baseline is the same machine with ``enabled = false``."""
     segments: int = 32
-    """Segments of the piecewise-linear function, tails included: 4, 8, 16, 32 or 64. The paper's is 32."""
-    lanes: int = 16
-    """Elements per clock. Default in a TOML file: 2 x ``vector.lanes``, two FP16 slots in each 32-bit lane."""
-    format: str = "fp16"
-    """Number format of elements, breakpoints and coefficients: ``fp16``."""
+    """Segments of the piecewise function, tails included: 4, 8, 16, 32 or 64. The paper's is 32."""
+    degree: int = 1
+    """Degree of a segment's polynomial: 1, or 2 with a second multiply-add behind the first."""
+    lanes: int = 8
+    """32-bit lanes, each 4 x 8, 2 x 16 or 1 x 32 bits a clock. Default in a TOML file: ``vector.lanes``."""
+    formats: tuple[str, ...] = ("fp16",)
+    """Number formats that the unit computes, selected at run time: any of ``int8``, ``int16``, ``int32``, ``fp8e4m3``, ``fp8e5m2``, ``fp16``, ``bf16``, ``fp32``."""
+    double_buffered: bool = False
+    """Whether there are two tables, so that one is loaded while the other is in use."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "formats", tuple(self.formats))
         _require(self.segments in SEGMENT_COUNTS, "segments", "4, 8, 16, 32 or 64", self.segments)
-        _require(1 <= self.lanes <= 128, "lanes", "1 to 128", self.lanes)
-        _require(self.format == "fp16", "format", "'fp16'", self.format)
+        _require(self.degree in DEGREES, "degree", "1 or 2", self.degree)
+        _require(1 <= self.lanes <= 64, "lanes", "1 to 64", self.lanes)
+        _require(
+            0 < len(self.formats) == len(set(self.formats)) and set(self.formats) <= set(FORMATS),
+            "formats", f"different ones of {', '.join(FORMATS)}, at least one", list(self.formats),
+        )  # fmt: skip
+
+    @property
+    def number_formats(self) -> tuple[NumberFormat, ...]:
+        """The formats; the index of each is what selects it at run time."""
+        return tuple(FORMATS[name] for name in self.formats)
+
+    @property
+    def slot_bits(self) -> int:
+        """Width of the narrowest element."""
+        return min(form.bits for form in self.number_formats)
+
+    @property
+    def word_bits(self) -> int:
+        """Width of the widest element, and of the table's words: a narrower one is repeated in them."""
+        return max(form.bits for form in self.number_formats)
+
+    def elements_per_clk(self, bits: int = 16) -> int:
+        """Elements of ``bits`` bits that the lanes take each clock.
+
+        >>> [FlexSfuConfig(lanes=8).elements_per_clk(bits) for bits in (8, 16, 32)]
+        [32, 16, 8]
+        """
+        return self.lanes * 32 // bits
 
     @property
     def levels(self) -> int:
@@ -66,13 +100,18 @@ class FlexSfuConfig:
         return self.segments - 1
 
     @property
+    def lookup_latency_clk(self) -> int:
+        """Clocks from an accepted element to its coefficients: log2(segments) + 1. So long a table is in use."""
+        return self.levels + COEFFICIENT_TABLE_LATENCY_CLK
+
+    @property
     def latency_clk(self) -> int:
-        """Clocks from an accepted element to its result: log2(segments) + 5.
+        """Clocks from an accepted element to its result: log2(segments) + 5, and 4 more for degree 2.
 
         >>> FlexSfuConfig(segments=64).latency_clk
         11
         """
-        return self.levels + COEFFICIENT_TABLE_LATENCY_CLK + FP16_FMA_LATENCY_CLK
+        return self.lookup_latency_clk + self.degree * MULTIPLY_ADD_LATENCY_CLK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,10 +284,9 @@ class MachineConfig:
 
     def __post_init__(self) -> None:
         _require(0.1 <= self.clock_ns <= 1000, "clock_ns", "0.1 to 1000", self.clock_ns)
-        slots = 2 * self.vector.lanes
         _require(
-            self.flex_sfu.lanes <= slots and slots % self.flex_sfu.lanes == 0,
-            "flex_sfu.lanes", f"a divisor of the vector unit's FP16 slots, 2 x vector.lanes = {slots}", self.flex_sfu.lanes,
+            self.flex_sfu.lanes <= self.vector.lanes and self.vector.lanes % self.flex_sfu.lanes == 0,
+            "flex_sfu.lanes", f"a divisor of vector.lanes = {self.vector.lanes}", self.flex_sfu.lanes,
         )  # fmt: skip
 
     def baseline(self) -> "MachineConfig":
@@ -301,7 +339,7 @@ def parse_config(data: dict[str, Any], source: str) -> MachineConfig:
     sfu, vector = data.get("flex_sfu", {}), data.get("vector", {})
     lanes = vector.get("lanes") if isinstance(vector, dict) else None
     if isinstance(sfu, dict) and isinstance(lanes, int) and 1 <= lanes <= 64:
-        data = data | {"flex_sfu": {"lanes": 2 * lanes} | sfu}
+        data = data | {"flex_sfu": {"lanes": lanes} | sfu}
     try:
         return TypeAdapter(MachineConfig).validate_json(json.dumps(data, default=str))
     except ValidationError as error:
