@@ -93,9 +93,9 @@ def _with_lanes(config: MachineConfig, lanes: int) -> MachineConfig:
     vector = dataclasses.replace(
         config.vector, lanes=lanes, vlen_bits=max(config.vector.vlen_bits, 32 * lanes)
     )
-    share = max(1, 2 * config.vector.lanes // config.flex_sfu.lanes)
+    share = config.vector.lanes // config.flex_sfu.lanes
     return dataclasses.replace(
-        config, vector=vector, flex_sfu=dataclasses.replace(config.flex_sfu, lanes=max(1, 2 * lanes // share))
+        config, vector=vector, flex_sfu=dataclasses.replace(config.flex_sfu, lanes=max(1, lanes // share))
     )
 
 

@@ -24,8 +24,10 @@ UNITS = (
     "vector_divide",
     "vector_memory",
     "flex_sfu",
+    "flex_sfu_load",
 )
-"""What an instruction can occupy. DMA has AXI4's independent read and write channels."""
+"""What an instruction can occupy. DMA has AXI4's independent read and write channels; a double-buffered Flex-SFU loads one
+table while it uses the other."""
 
 _STREAM_OF_UNIT = {"dma_load": "load", "dma_store": "store", "matrix": "matrix"}
 
@@ -126,13 +128,12 @@ def timing(instruction: Instruction, config: MachineConfig) -> Timing:
     elif unit == "flex_sfu":
         if not config.flex_sfu.enabled:
             raise ValueError(f"{instruction.opcode} needs a machine with flex_sfu.enabled = true")
-        latency = config.flex_sfu.latency_clk
-        beats = instruction.vl if base == "sfu.load" else ceil(instruction.vl / config.flex_sfu.lanes)
-        chained = base == "sfu.execute"
-        if (
-            base == "sfu.load"
-        ):  # waits until what is in flight has left, as the RTL does; charged on an idle unit, too
-            latency += 1
+        sfu, chained = config.flex_sfu, base == "sfu.execute"
+        if chained:
+            latency, beats = sfu.latency_clk, ceil(instruction.vl / sfu.elements_per_clk(instruction.sew_bits))
+        else:  # waits until what is in flight has left the tree, as the RTL does; charged on an idle unit, too
+            latency, beats = sfu.levels + 1, instruction.vl
+            unit = "flex_sfu_load" if sfu.double_buffered else unit
     elif base in ("vfrec7", "vfrsqrt7"):
         latency = vector.estimate_latency_clk
     return Timing(unit=unit, stream=stream, beats=beats, latency_clk=latency, chained=chained)

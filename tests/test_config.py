@@ -32,7 +32,7 @@ def test_no_file_is_the_default_machine():
 def test_flex_sfu_follows_the_vector_lanes(tmp_path):
     path = tmp_path / "machine.toml"
     path.write_text("[vector]\nlanes = 4\n")
-    assert load_config(path).flex_sfu.lanes == 8
+    assert load_config(path).flex_sfu.lanes == 4
 
 
 def test_baseline_differs_in_flex_sfu_alone():
@@ -57,7 +57,7 @@ def test_baseline_differs_in_flex_sfu_alone():
         ("[flex_sfu]\nsegments = 33\n", "flex_sfu.segments must be 4, 8, 16, 32 or 64, not 33"),
         (
             "[flex_sfu]\nlanes = 3\n",
-            "flex_sfu.lanes must be a divisor of the vector unit's FP16 slots, 2 x vector.lanes = 16, not 3",
+            "flex_sfu.lanes must be a divisor of vector.lanes = 8, not 3",
         ),
         ("[flex_sfu]\nenabled = 1\n", "flex_sfu.enabled: input should be a valid boolean, not 1"),
         ("[vector]\nlanes = 3\n", "vector.lanes must be a power of two, 1 to 64, not 3"),
@@ -87,7 +87,17 @@ def test_what_is_no_toml_is_refused(tmp_path):
     ("make", "message"),
     [
         (lambda: FlexSfuConfig(segments=5), "segments must be 4, 8, 16, 32 or 64, not 5"),
-        (lambda: FlexSfuConfig(format="fp32"), "format must be 'fp16', not 'fp32'"),
+        (lambda: FlexSfuConfig(degree=3), "degree must be 1 or 2, not 3"),
+        (
+            lambda: FlexSfuConfig(formats=("fp16", "fp64")),
+            "formats must be different ones of int8, int16, int32, fp8e4m3, fp8e5m2, fp16, bf16, fp32, at least one, "
+            "not ['fp16', 'fp64']",
+        ),
+        (
+            lambda: FlexSfuConfig(formats=("fp16", "fp16")),
+            "formats must be different ones of int8, int16, int32, fp8e4m3, fp8e5m2, fp16, bf16, fp32, at least one, "
+            "not ['fp16', 'fp16']",
+        ),
         (lambda: MatrixConfig(operand_bits=5), "operand_bits must be 4 or 8, not 5"),
         (
             lambda: VectorConfig(vlen_bits=100),

@@ -90,6 +90,16 @@ class FlexSfuConfig:
         return self.lanes * 32 // bits
 
     @property
+    def banks(self) -> int:
+        """Tables: 1, or 2 if double-buffered."""
+        return 1 + self.double_buffered
+
+    @property
+    def integers(self) -> bool:
+        """Whether one of the formats is an integer."""
+        return not all(form.floating for form in self.number_formats)
+
+    @property
     def levels(self) -> int:
         """Levels of the breakpoint tree, log2(segments); each is one pipeline stage."""
         return self.segments.bit_length() - 1
@@ -100,18 +110,13 @@ class FlexSfuConfig:
         return self.segments - 1
 
     @property
-    def lookup_latency_clk(self) -> int:
-        """Clocks from an accepted element to its coefficients: log2(segments) + 1. So long a table is in use."""
-        return self.levels + COEFFICIENT_TABLE_LATENCY_CLK
-
-    @property
     def latency_clk(self) -> int:
         """Clocks from an accepted element to its result: log2(segments) + 5, and 4 more for degree 2.
 
         >>> FlexSfuConfig(segments=64).latency_clk
         11
         """
-        return self.lookup_latency_clk + self.degree * MULTIPLY_ADD_LATENCY_CLK
+        return self.levels + COEFFICIENT_TABLE_LATENCY_CLK + self.degree * MULTIPLY_ADD_LATENCY_CLK
 
 
 @dataclass(frozen=True, kw_only=True)

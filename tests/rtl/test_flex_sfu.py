@@ -9,13 +9,13 @@ from lanewise.config import FlexSfuConfig, MachineConfig
 from lanewise.rtl.address_decoder import AddressDecoder
 from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.rtl.flex_sfu import FlexSfu
-from lanewise.rtl.fp16_fma import Fp16Fma
+from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.toolchain import verilator_environment
 from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify.benches.flex_sfu import BENCH
-from lanewise.verify.sfu_tables import sfu_cases
+from lanewise.verify.sfu_tables import ALL_FORMATS, WIDE_ELEMENTS, sfu_cases
 
-QUICK = BENCH.cases(MachineConfig(flex_sfu=FlexSfuConfig(lanes=8)), False)
+QUICK = BENCH.cases(MachineConfig(flex_sfu=FlexSfuConfig(lanes=4)), False)
 FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
 
 WAIVERS = {
@@ -30,12 +30,17 @@ WAIVERS = {
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
 def test_flex_sfu(run_bench, case):
     results = {result.name.partition("].")[2]: result for result in run_bench("flex_sfu", case)}
-    assert len(results) == 6
-    assert results["every_table"].values_compared == 7 * 65_536
-    assert results["stalls"].values_compared == 65_536
-    assert results["clocks"].clocks_compared == 24
+    config, forms = case.config, case.config.number_formats
+    assert len(results) == 6 + 2 * config.double_buffered
+    elements = sum(WIDE_ELEMENTS if form.bits == 32 else 1 << form.bits for form in forms)
+    assert results["every_table"].values_compared == 7 * elements
+    assert results["stalls"].values_compared == elements
+    assert results["clocks"].clocks_compared == 24 * len(forms)
     assert results["reload_in_mid_run/p_stall=0.0"].clocks_compared == 12
-    assert results["reset_in_mid_run"].values_compared == 30 * case.config.lanes * case.config.latency_clk
+    wide = sum(config.elements_per_clk(form.bits) for form in forms)
+    assert results["reset_in_mid_run"].values_compared == 30 * wide * config.latency_clk
+    if config.double_buffered:
+        assert results["two_tables/p_stall=0.0"].clocks_compared > 10 * 2 * config.segments
 
 
 @pytest.mark.full
@@ -50,10 +55,14 @@ def test_a_machine_without_the_unit_still_verifies_it():
 
 
 @pytest.mark.parametrize("segments", [4, 32, 64])
-@pytest.mark.parametrize("part", [AddressDecoder, CoefficientTable, FlexSfu, Fp16Fma])
-def test_lint(part, segments, tmp_path):
-    config = FlexSfuConfig(segments=segments, lanes=2)
-    component = part(lanes=2) if part is Fp16Fma else part(config)
+@pytest.mark.parametrize("part", [AddressDecoder, CoefficientTable, FlexSfu, MultiplyAdd])
+@pytest.mark.parametrize("formats", [("fp16",), ALL_FORMATS], ids=["fp16", "all"])
+def test_lint(part, segments, formats, tmp_path):
+    several = len(formats) > 1
+    config = FlexSfuConfig(
+        segments=segments, lanes=2, formats=formats, degree=1 + several, double_buffered=several
+    )
+    component = part(lanes=2, formats=config.number_formats) if part is MultiplyAdd else part(config)
     (tmp_path / "top.v").write_text(emit_verilog(component, "top"))
     command = ["verilator", "--lint-only", "-Wall", *(f"-Wno-{name}" for name in WAIVERS), "top.v"]
     with verilator_environment():

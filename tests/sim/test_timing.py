@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from lanewise.config import FP16_FMA_LATENCY_CLK, FlexSfuConfig, MachineConfig, MatrixConfig
+from lanewise.config import MULTIPLY_ADD_LATENCY_CLK, FlexSfuConfig, MachineConfig, MatrixConfig
 from lanewise.sim.engine import run
 from lanewise.sim.flex_sfu import flex_sfu_clk, flex_sfu_load_clk
 from lanewise.sim.mac_array import mac_array_clk
@@ -38,7 +38,7 @@ def test_a_table_load_between_two_runs_takes_the_rtl_s_clocks(entries):
     ]
     load = Instruction(opcode="sfu.load", writes=("sfu.table",), vl=entries)
     seen = starts(config, execute[0], load, execute[1])[1]
-    last_beat_before = seen[0][0] + 64 // config.flex_sfu.lanes - 1
+    last_beat_before = seen[0][0] + 64 // config.flex_sfu.elements_per_clk() - 1
     assert seen[2][0] - last_beat_before == flex_sfu_load_clk(entries, config.flex_sfu)
 
 
@@ -59,7 +59,7 @@ def test_mac_array_takes_the_rtl_s_clocks():
 
 def test_the_vector_multiply_add_is_the_rtl_s():
     add = Instruction(opcode="vfmadd.vv", writes=("v1",), reads=("v0",), vl=64)
-    assert timing(add, MachineConfig()).latency_clk == FP16_FMA_LATENCY_CLK
+    assert timing(add, MachineConfig()).latency_clk == MULTIPLY_ADD_LATENCY_CLK
 
 
 @pytest.mark.parametrize(

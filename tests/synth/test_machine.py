@@ -19,7 +19,7 @@ from lanewise.synth import (
 from lanewise.synth.machine import BASELINE_PARTS
 
 SMALL = MachineConfig(
-    flex_sfu=FlexSfuConfig(segments=4, lanes=2),
+    flex_sfu=FlexSfuConfig(segments=4, lanes=1),
     matrix=MatrixConfig(rows=3, columns=2),
     vector=VectorConfig(lanes=4, vlen_bits=128),
 )
@@ -53,10 +53,10 @@ def test_flip_flops_are_those_of_the_description(result):
     # An accumulator and a drain register of 32 bits in each processing element.
     assert blocks["mac_array/pe"].flip_flops == 2 * 32 * 3 * 2
     assert blocks["mac_array/pe"].instances == 3 * 2
-    assert blocks["vector_fma/lane"].instances == 8
-    # Slopes and offsets of 4 segments; x, slope and offset of 2 lanes; valid.
+    assert blocks["vector_fma/lane/slot"].instances == 8
+    # Slopes and offsets of 4 segments; x, slope and offset of 2 slots; valid.
     assert blocks["flex_sfu/table"].flip_flops == 4 * 32 + 2 * 48 + 1
-    # 3 breakpoints; in each lane two levels of x and 1 + 2 bits of segment; valid of two levels.
+    # 3 breakpoints; in each slot two levels of x and 1 + 2 bits of segment; valid of two levels.
     assert blocks["flex_sfu/decoder"].flip_flops == 3 * 16 + 2 * (2 * 16 + 3) + 2
 
 
@@ -66,7 +66,7 @@ def test_baseline_and_overhead(result):
     assert BASELINE_PARTS == ("vector_fma", "vector_register_file")
     assert result.baseline_area_um2 == pytest.approx(baseline)
     assert result.overhead_percent == pytest.approx(100 * blocks["flex_sfu"] / baseline, abs=1e-3)
-    without = blocks["flex_sfu"] - blocks["flex_sfu/fma"]
+    without = blocks["flex_sfu"] - blocks["flex_sfu/multiply_add"]
     assert result.flex_sfu_without_multiply_adds_um2 == pytest.approx(without, abs=1e-3)
     assert result.overhead_without_multiply_adds_percent == pytest.approx(100 * without / baseline, abs=1e-3)
     assert 0 < result.overhead_without_multiply_adds_percent < result.overhead_percent
@@ -147,11 +147,11 @@ def test_more_segments_take_more_area(cache):
     assert areas[0].area_um2 < areas[1].area_um2 < areas[2].area_um2
     assert areas[0].decoder_um2 < areas[1].decoder_um2 < areas[2].decoder_um2
     assert areas[0].table_um2 < areas[1].table_um2 < areas[2].table_um2
-    assert len({area.fma_um2 for area in areas}) == 1
+    assert len({area.multiply_add_um2 for area in areas}) == 1
     for area in areas:
         parts = area.decoder_um2 + area.table_um2
         assert parts <= area.without_multiply_adds_um2 < 1.05 * parts, "the rest is a few gates of glue"
-        assert area.lanes == 2
+        assert area.lanes == 1
     with pytest.raises(ValueError, match="segments must be 4, 8, 16, 32 or 64, not 33"):
         sweep_segments(SMALL, segments=(33,), cache=cache)
 
@@ -166,7 +166,7 @@ def test_default_machine_takes_minutes_and_little_memory(tmp_path):
     )
     blocks = {block.path: block for block in result.blocks}
     assert blocks["mac_array/pe"].instances == 1024
-    assert blocks["flex_sfu/fma/lane"].instances == 16
+    assert blocks["flex_sfu/multiply_add/lane/slot"].instances == 16
     assert blocks["vector_register_file"].flip_flops == 32 * 1024 + 3 * 32 * 8
     assert result.area_um2 == pytest.approx(sum(block.own_area_um2 for block in result.blocks), abs=0.01)
     assert cpu_s < 300, f"{cpu_s:.0f} s"

@@ -13,7 +13,7 @@ from lanewise.synth.liberty import nangate
 from lanewise.synth.yosys import _PROCESS
 from lanewise.verify import runner
 
-MACHINE = MachineConfig(matrix=MatrixConfig(rows=3, columns=2), flex_sfu=FlexSfuConfig(segments=8, lanes=8))
+MACHINE = MachineConfig(matrix=MatrixConfig(rows=3, columns=2), flex_sfu=FlexSfuConfig(segments=8, lanes=4))
 CONFIGS = {"mac_array": MACHINE.matrix, "flex_sfu": MACHINE.flex_sfu}
 
 

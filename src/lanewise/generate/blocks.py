@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from amaranth.lib import wiring
 
 from lanewise.config import MachineConfig
+from lanewise.formats import FORMATS
 from lanewise.rtl.address_decoder import AddressDecoder
 from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.rtl.flex_sfu import FlexSfu
-from lanewise.rtl.fp16_fma import Fp16Fma
 from lanewise.rtl.mac_array import MacArray
+from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.verilog import Port, emit_verilog, ports_of
 
 PREFIX = "lanewise_"
@@ -29,9 +30,8 @@ class Block:
 
 def blocks(config: MachineConfig) -> list[Block]:
     """Every block of the machine; without Flex-SFU, none of its parts."""
-    lanes = config.flex_sfu.lanes
     components: dict[str, wiring.Component] = {
-        "fp16_fma": Fp16Fma(lanes=lanes),
+        "multiply_add": MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)),
         "mac_array": MacArray(config.matrix),
     }
     if config.flex_sfu.enabled:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lanewise.config import MachineConfig
+from lanewise.formats import FORMATS
 from lanewise.rtl.flex_sfu import FlexSfu
-from lanewise.rtl.fp16_fma import Fp16Fma
 from lanewise.rtl.mac_array import MacArray
+from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.register_file import RegisterFile
 from lanewise.synth.block import Block
 from lanewise.synth.component import Synthesis, Synthesiser
@@ -54,7 +55,9 @@ def synthesise(
     run = Synthesiser(liberty=library, clock_ns=config.clock_ns, cache=cache, progress=progress)
     parts = {"flex_sfu": run(FlexSfu(config.flex_sfu), "flex_sfu")} if config.flex_sfu.enabled else {}
     parts["mac_array"] = run(MacArray(config.matrix), "mac_array")
-    parts["vector_fma"] = run(Fp16Fma(lanes=2 * config.vector.lanes), "vector_fma")
+    parts["vector_fma"] = run(
+        MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)), "vector_fma"
+    )
     parts["vector_register_file"] = run(RegisterFile(config.vector), "vector_register_file")
     return SynthResult(
         library=library, clock_ns=config.clock_ns, config_hash=config.hash, parts=parts,
@@ -99,7 +102,7 @@ class SynthResult:
         if "flex_sfu" not in self.parts:
             return None
         part = self.parts["flex_sfu"]
-        return _sum((part.area_um2, -part.block("fma").area_um2))
+        return _sum((part.area_um2, -part.block("multiply_add").area_um2))
 
     @property
     def overhead_percent(self) -> float | None:

@@ -20,13 +20,13 @@ class SegmentArea:
     area_um2: float
     decoder_um2: float
     table_um2: float
-    fma_um2: float
+    multiply_add_um2: float
     """The multiply-adds, which do not depend on the segments."""
 
     @property
     def without_multiply_adds_um2(self) -> float:
         """Area without multiply-adds."""
-        return round(self.area_um2 - self.fma_um2, 3)
+        return round(self.area_um2 - self.multiply_add_um2, 3)
 
 
 def sweep_segments(
@@ -56,7 +56,7 @@ def sweep_segments(
                 area_um2=unit.area_um2,
                 decoder_um2=unit.block("decoder").area_um2,
                 table_um2=unit.block("table").area_um2,
-                fma_um2=unit.block("fma").area_um2,
+                multiply_add_um2=unit.block("multiply_add").area_um2,
             )
         )
     return tuple(areas)

@@ -1,4 +1,4 @@
-"""A reference for the FP16 fused multiply-add that shares nothing with ours: numpy's float64 and float16."""
+"""A reference for the FP16 fused multiply-add that shares nothing with the golden model: integer arithmetic alone."""
 
 from typing import TypeAlias
 
@@ -6,102 +6,69 @@ import numpy as np
 import numpy.typing as npt
 
 Bits: TypeAlias = npt.NDArray[np.uint16]
+Int: TypeAlias = npt.NDArray[np.int64]
 
-CANONICAL_NAN = np.uint16(0x7E00)
-
-SPECIAL_VALUES: Bits = np.array(
-    [
-        0x0000, 0x0001, 0x0002, 0x0003, 0x01FF, 0x0200, 0x03FE, 0x03FF,  # zero, subnormals
-        0x0400, 0x0401, 0x07FF, 0x0800, 0x13FF, 0x1400,  # the smallest normals; around 2**-10
-        0x3800, 0x3BFF, 0x3C00, 0x3C01, 0x4000, 0x6400, 0x6801,  # around 1; 2, so that sums tie; 1024, 2050
-        0x77FF, 0x7800, 0x7BFE, 0x7BFF, 0x7C00,  # the largest normals; infinity
-        0x7C01, 0x7DFF, 0x7E00, 0x7FFF,  # signalling and quiet NaNs
-    ],
-    np.uint16,
-)  # fmt: skip
-"""Thirty bit patterns at the edges of the format, signs clear."""
+CANONICAL_NAN = 0x7E00
+_CHUNK = 1 << 15
 
 
 def fp16_fma_reference(a: Bits, b: Bits, c: Bits) -> Bits:
-    """``a * b + c`` rounded once to nearest, ties to even; NaN is 0x7E00.
+    """IEEE 754 binary16 ``a * b + c``, rounded once to nearest, ties to even; NaN is 0x7E00.
 
-    Exact, because: the product of two 11-bit significands has 22 bits, so float64 (53 bits, wider exponents)
-    holds it. Its sum with ``c`` may need up to 80 bits, so float64 rounds it, but Knuth's two-sum gives the
-    error of that rounding exactly. Where there is an error and the rounded sum's last bit is even, the sum is
-    moved one unit in the last place towards the exact value: that is rounding to odd. A value rounded to odd
-    with at least two more bits than the final format rounds to nearest as the exact one does (Boldo and
-    Melquiond, IEEE Trans. Computers 57, 2008), and 53 >= 11 + 2, subnormals having fewer. The conversion from
-    float64 to float16 is numpy's own and rounds to nearest, ties to even, overflow to infinity. No step can
-    overflow or underflow float64.
+    The product (22 bits) is placed at bits 3 to 24 of an integer and the addend shifted beside it; addend
+    bits below bit 1 are collected in bit 0 (rounding to odd). That loses nothing: an addend reaching so low
+    is too small for the subtraction to cancel the product's leading bits. The addend's last bit goes no
+    higher than bit 27; beyond that the product only decides how to round, and there it still does.
+
+    Args:
+        a: Bit patterns, broadcast against ``b`` and ``c``; as they are.
     """
-    with np.errstate(all="ignore"):
-        x, y, z = (operand.view(np.float16).astype(np.float64) for operand in (a, b, c))
-        product = x * y
-        total = product + z
-        part = total - product
-        error = (product - (total - part)) + (z - part)
-        move = np.isfinite(total) & (error != 0) & (total.view(np.int64) & 1 == 0)
-        total = np.where(move, np.nextafter(total, np.where(error > 0, np.inf, -np.inf)), total)
-        result = total.astype(np.float16)
-    return np.where(np.isnan(result), CANONICAL_NAN, result.view(np.uint16))
+    a, b, c = np.broadcast_arrays(a, b, c)
+    out = np.empty(a.size, np.uint16)
+    flat = [operand.reshape(-1) for operand in (a, b, c)]
+    for start in range(0, a.size, _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        out[chunk] = _fma(*(operand[chunk].astype(np.int64) for operand in flat))
+    return out.reshape(a.shape)
 
 
-def special_triples() -> tuple[Bits, Bits, Bits]:
-    """Every triple of :data:`SPECIAL_VALUES` with every combination of signs, shape ``(60 ** 3,)`` each."""
-    signed = np.concatenate([SPECIAL_VALUES, SPECIAL_VALUES | 0x8000])
-    a, b, c = (grid.reshape(-1) for grid in np.meshgrid(signed, signed, signed, indexing="ij"))
-    return a, b, c
+def _fma(a: Int, b: Int, c: Int) -> Int:
+    magnitude = [v & 0x7FFF for v in (a, b, c)]
+    ea, eb, ec = (np.maximum(v >> 10, 1) for v in magnitude)
+    sa, sb, sc = ((v & 0x3FF) | ((v > 0x3FF) << 10) for v in magnitude)
+    product = sa * sb
+    product_sign, c_sign = (a ^ b) >> 15, c >> 15
 
+    # Bit 37 weighs 2**(scale - 15): the place of a leading one whose biased exponent is ``scale``.
+    distance = ea + eb - 1 - ec  # of the addend's leading bit below bit 37
+    addend_on_top = (distance < 0) | (product == 0)
+    scale = np.where(addend_on_top, ec, ea + eb - 1)
+    distance = np.where(addend_on_top, 0, np.minimum(distance, 48))
+    wide = sc << 48
+    shifted = wide >> distance
+    addend = (shifted >> 21) | ((shifted & ((1 << 21) - 1)) != 0)
+    total = (product << 3) + np.where(product_sign == c_sign, addend, -addend)
+    sign = np.where(total < 0, c_sign, product_sign)
+    sign = np.where(total == 0, product_sign & c_sign, sign)
+    total = np.abs(total)
 
-def random_triples(rng: np.random.Generator, count: int) -> tuple[Bits, Bits, Bits]:
-    """Operands in six equal parts, each a way in which a fused multiply-add goes wrong.
+    # Bring the leading one to bit 37, less far where the result is subnormal; round bits 26 and below away.
+    leading = np.frexp(total.astype(np.float64))[1].astype(np.int64) - 1  # exact: less than 2**53
+    shift = np.minimum(37 - leading, scale - 1)
+    total <<= shift
+    kept, rest = total >> 27, total & ((1 << 27) - 1)
+    kept += (rest > 1 << 26) | ((rest == 1 << 26) & ((kept & 1) == 1))
+    result = np.where(kept == 0, 0, ((scale - 1 - shift) << 10) + kept)  # kept: hidden bit included
 
-    Uniform bits; an addend that nearly cancels the product; subnormal operands; sums exactly between two FP16
-    values; results around the overflow and underflow thresholds; products between two FP16 values, or nearly,
-    with an addend that only decides which.
-    """
-    a, b, c = rng.integers(0, 1 << 16, size=(3, count), dtype=np.uint16)
-    part = np.arange(count) * 6 // count
-
-    with np.errstate(all="ignore"):
-        product = (a.view(np.float16) * b.view(np.float16)).view(np.uint16)
-    near = (product ^ 0x8000) + rng.integers(-2, 3, size=count).astype(np.uint16)
-    c = np.where(part == 1, near, c)
-
-    subnormal = part == 2
-    which = rng.integers(1, 8, size=count)
-    a, b, c = (np.where(subnormal & (which >> k & 1 == 1), v & 0x83FF, v) for k, v in enumerate((a, b, c)))
-
-    # Ties: a = +-1, b = +-half the last place of c; some a and b are a little larger.
-    tie = part == 3
-    exponent = rng.integers(12, 31, size=count)
-    half = (exponent - 11).clip(0, 30)
-    tie_a = (rng.integers(0, 2, size=count) << 15 | 0x3C00).astype(np.uint16)
-    tie_a += (rng.integers(0, 4, size=count) // 3).astype(np.uint16)
-    tie_b = (half << 10 | rng.integers(0, 2, size=count) << 15).astype(np.uint16)
-    tie_b += (rng.integers(0, 3, size=count) // 2 * rng.integers(0, 1024, size=count)).astype(np.uint16)
-    tie_c = (c & 0x83FF) | (exponent << 10).astype(np.uint16)
-    a, b, c = np.where(tie, tie_a, a), np.where(tie, tie_b, b), np.where(tie, tie_c, c)
-
-    # Thresholds: the exponents of a and b add up to that of the largest or of the smallest numbers.
-    edge = part == 4
-    ea = rng.integers(1, 31, size=count)
-    top = rng.integers(0, 2, size=count) == 1
-    eb = (np.where(top, 45, 4) - ea + rng.integers(-2, 3, size=count)).clip(0, 30)
-    ec = np.where(top, rng.integers(18, 31, size=count), rng.integers(0, 3, size=count))
-    for_edge = [(v & 0x83FF) | (e << 10).astype(np.uint16) for v, e in ((a, ea), (b, eb), (c, ec))]
-    a, b, c = (np.where(edge, new, v) for new, v in zip(for_edge, (a, b, c), strict=True))
-
-    # Odd integers of 6 bits have a product of 11 or 12 bits, the last of them set; the addend is far below.
-    far = part == 5
-    ea, eb = rng.integers(8, 23, size=(2, count))
-    ec = (ea + eb - 15 - rng.integers(10, 32, size=count)).clip(0, 30)
-    odd = rng.integers(16, 32, size=(2, count)) << 5 & 0x3E0 | 0x20
-    kept = 0x8000 | np.where(rng.integers(0, 4, size=count) == 0, 0x3FF, 0x000)  # sometimes many bits
-    for_far = [
-        (v & kept).astype(np.uint16) | (e << 10 | o).astype(np.uint16)
-        for v, e, o in ((a, ea, odd[0]), (b, eb, odd[1]))
-    ]
-    c_far = (c & 0x83FF) | (ec << 10).astype(np.uint16)
-    a, b, c = (np.where(far, new, v) for new, v in zip((*for_far, c_far), (a, b, c), strict=True))
-    return a, b, c
+    infinity = 0x1F << 10
+    result = np.minimum(result, infinity)
+    result = np.where(magnitude[0] >= infinity, infinity, result)
+    result = np.where(magnitude[1] >= infinity, infinity, result)
+    sign = np.where((magnitude[0] >= infinity) | (magnitude[1] >= infinity), product_sign, sign)
+    c_infinite = magnitude[2] == infinity
+    result, sign = np.where(c_infinite, infinity, result), np.where(c_infinite, c_sign, sign)
+    product_infinite = (magnitude[0] == infinity) | (magnitude[1] == infinity)
+    nan = (magnitude[0] > infinity) | (magnitude[1] > infinity) | (magnitude[2] > infinity)
+    nan |= product_infinite & ((magnitude[0] == 0) | (magnitude[1] == 0))
+    nan |= product_infinite & c_infinite & (product_sign != c_sign)
+    return np.where(nan, CANONICAL_NAN, result | (sign << 15))

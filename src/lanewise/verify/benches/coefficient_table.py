@@ -1,4 +1,4 @@
-"""Coefficient table: every segment in every lane, reloads, with and without stalls; latency."""
+"""Coefficient table: every segment in every slot, reloads, with and without stalls; latency."""
 
 from typing import Any
 
@@ -7,18 +7,22 @@ import numpy as np
 import numpy.typing as npt
 
 from lanewise.config import COEFFICIENT_TABLE_LATENCY_CLK, FlexSfuConfig, MachineConfig
+from lanewise.formats import NumberFormat
 from lanewise.models.coefficient_table import coefficient_table
+from lanewise.models.flex_sfu import SfuTable
+from lanewise.models.numbers import Bits
 from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.verify.bench import Bench, Case
-from lanewise.verify.sfu_tables import Bits, coefficient_loads, sfu_cases
+from lanewise.verify.sfu_tables import coefficient_loads, random_elements, random_table, selection_words, sfu_cases
 from lanewise.verify.testbench import Testbench
-from lanewise.verify.words import from_words, to_words
+from lanewise.verify.words import concatenate, from_words, to_words
 
-_BEATS = 4096
+_BEATS = 2048
 
 
 def _cases(machine: MachineConfig, full: bool) -> list[Case]:
-    return sfu_cases(machine, full)[: None if full else 1]
+    cases = sfu_cases(machine, full)
+    return cases if full else [cases[0], cases[2]]
 
 
 BENCH = Bench(component=CoefficientTable, cases=_cases)
@@ -29,50 +33,86 @@ BENCH = Bench(component=CoefficientTable, cases=_cases)
 async def reads(dut: Any, p_stall: float) -> None:
     """Random segments from random tables; the second table replaces only half of the first."""
     tb = await Testbench.start(dut, FlexSfuConfig)
-    segments, lanes = tb.config.segments, tb.config.lanes
-    slopes, offsets = tb.rng.integers(0, 1 << 16, size=(2, segments), dtype=np.uint16)
-    loads = coefficient_loads(slopes, offsets, tb.config)
-    for _ in range(3):
-        moved = await tb.exchange({"load": loads}, {}, p_stall=p_stall)
-        if p_stall == 0:
-            first = moved["load"].clocks[0]
-            tb.check_clocks(moved["load"].clocks, list(range(first, first + len(loads))), "accepted loads")
-        x = tb.rng.integers(0, 1 << 16, size=(_BEATS, lanes), dtype=np.uint16)
-        segment = tb.rng.integers(0, segments, size=(_BEATS, lanes))
-        segment[:segments] = np.arange(segments)[:, None]
-        inputs = _inputs(x, segment, tb.config)
-        moved = await tb.exchange({"i": inputs}, {"o": _BEATS}, p_stall=p_stall)
-        expected = np.hstack([x, *coefficient_table(segment, slopes, offsets)])
-        tb.check_values(from_words(moved["o"].words, 16, 3 * lanes), expected, "x, slopes, offsets")
-        if p_stall == 0:
-            delay = COEFFICIENT_TABLE_LATENCY_CLK
-            tb.check_clocks(moved["o"].clocks, [clk + delay for clk in moved["i"].clocks], "results")
-            first = moved["i"].clocks[0]
-            tb.check_clocks(moved["i"].clocks, list(range(first, first + _BEATS)), "accepted beats")
-        replaced = tb.rng.permutation(segments)[: segments // 2]
-        slopes[replaced], offsets[replaced] = tb.rng.integers(0, 1 << 16, size=(2, replaced.size))
-        loads = [coefficient_loads(slopes, offsets, tb.config)[k] for k in replaced]
+    config = tb.config
+    for form in config.number_formats:
+        table = random_table(tb.rng, config, form)
+        loads = coefficient_loads(config, table)
+        for _ in range(2):
+            moved = await tb.exchange({"load": loads}, {}, p_stall=p_stall)
+            if p_stall == 0:
+                first = moved["load"].clocks[0]
+                tb.check_clocks(moved["load"].clocks, list(range(first, first + len(loads))), "accepted loads")
+            x, segment, words = _beats(tb, form, _BEATS)
+            moved = await tb.exchange({"i": words}, {"o": _BEATS}, p_stall=p_stall)
+            tb.check_values(_results(tb, form, moved["o"].words), _expected(x, segment, table), form.name)
+            if p_stall == 0:
+                delay = COEFFICIENT_TABLE_LATENCY_CLK
+                tb.check_clocks(moved["o"].clocks, [clk + delay for clk in moved["i"].clocks], "results")
+                first = moved["i"].clocks[0]
+                tb.check_clocks(moved["i"].clocks, list(range(first, first + _BEATS)), "accepted beats")
+            table, loads = _half(tb, form, table)
 
 
 @cocotb.test()
 async def reload_behind_a_beat(dut: Any) -> None:
-    """Loads and beats offered behind a beat in flight: it leaves, then the loads go, then the beats."""
+    """Loads and beats offered behind a beat in flight: the loads go, then the beats; the beat keeps what it read."""
     tb = await Testbench.start(dut, FlexSfuConfig)
-    segments, lanes = tb.config.segments, tb.config.lanes
-    old, new = tb.rng.integers(0, 1 << 16, size=(2, 2, segments), dtype=np.uint16)
-    await tb.exchange({"load": coefficient_loads(old[0], old[1], tb.config)}, {})
-    x = tb.rng.integers(0, 1 << 16, size=(20, lanes), dtype=np.uint16)
-    segment = tb.rng.integers(0, segments, size=(20, lanes))
-    inputs = _inputs(x, segment, tb.config)
-    await tb.exchange({"i": inputs[:1]}, {})
-    moved = await tb.exchange(
-        {"i": inputs[1:], "load": coefficient_loads(new[0], new[1], tb.config)}, {"o": 20}
+    config = tb.config
+    for form in config.number_formats:
+        old, new = (random_table(tb.rng, config, form) for _ in range(2))
+        await tb.exchange({"load": coefficient_loads(config, old)}, {})
+        x, segment, words = _beats(tb, form, 20)
+        await tb.exchange({"i": words[:1]}, {})
+        moved = await tb.exchange({"i": words[1:], "load": coefficient_loads(config, new)}, {"o": 20})
+        actual = _results(tb, form, moved["o"].words)
+        tb.check_values(actual[:1], _expected(x[:1], segment[:1], old), "before the load")
+        tb.check_values(actual[1:], _expected(x[1:], segment[1:], new), "after the load")
+
+
+def _half(tb: Testbench, form: NumberFormat, table: SfuTable) -> tuple[SfuTable, list[int]]:
+    """The table with half of its entries replaced, and the loads of those."""
+    drawn = random_table(tb.rng, tb.config, form)
+    replaced = tb.rng.permutation(table.segments)[: table.segments // 2]
+    coefficients = table.coefficients.copy()
+    coefficients[replaced] = drawn.coefficients[replaced]
+    new = SfuTable(
+        format=form.name, breakpoints=table.breakpoints, coefficients=coefficients, shifts=drawn.shifts
     )
-    actual = from_words(moved["o"].words, 16, 3 * lanes)
-    tb.check_values(actual[:1], np.hstack([x[:1], *coefficient_table(segment[:1], *old)]), "before the load")
-    tb.check_values(actual[1:], np.hstack([x[1:], *coefficient_table(segment[1:], *new)]), "after the load")
+    loads = coefficient_loads(tb.config, new)
+    return new, [loads[k] for k in replaced]
 
 
-def _inputs(x: Bits, segment: npt.NDArray[np.int64], config: FlexSfuConfig) -> list[int]:
-    pairs = zip(to_words(x, 16), to_words(segment, config.levels), strict=True)
-    return [low | high << (16 * config.lanes) for low, high in pairs]
+def _beats(tb: Testbench, form: NumberFormat, beats: int) -> tuple[Bits, npt.NDArray[np.int64], list[int]]:
+    """Elements, the segment of each, and the payloads."""
+    config = tb.config
+    x = random_elements(tb.rng, config, form, beats)
+    segment = tb.rng.integers(0, config.segments, size=x.shape)
+    count = min(beats, config.segments)
+    segment[:count] = np.arange(count)[:, None]
+    slots = np.repeat(segment, form.bits // config.slot_bits, axis=1)
+    words = concatenate(
+        (to_words(x, form.bits), 32 * config.lanes),
+        (to_words(slots, config.levels), config.levels * slots.shape[1]),
+        *selection_words(config, beats, form, 0),
+    )
+    return x, segment, words
+
+
+def _results(tb: Testbench, form: NumberFormat, words: list[int]) -> Any:
+    """Elements and coefficients, and the shifts, one row a beat."""
+    config = tb.config
+    fields = (config.degree + 2) * config.elements_per_clk(form.bits)
+    values = from_words(words, form.bits, fields).astype(np.int64)
+    if form.floating:
+        return values
+    place = 32 * config.lanes * (config.degree + 2)
+    return np.hstack([values, from_words([word >> place for word in words], 11, config.degree)])
+
+
+def _expected(x: Bits, segment: npt.NDArray[np.int64], table: SfuTable) -> Any:
+    coefficients = coefficient_table(segment, table.coefficients)
+    columns = [x, *(coefficients[..., power] for power in range(table.degree + 1))]
+    if table.shifts:
+        shifts = np.array([product | addend << 6 for product, addend in table.shifts])
+        columns.append(np.broadcast_to(shifts, (len(x), len(shifts))))
+    return np.hstack([column.astype(np.int64) for column in columns])
