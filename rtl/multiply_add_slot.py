@@ -185,7 +185,7 @@ class MultiplyAddSlot(wiring.Component):
             total = r["total"][: 2 * N]
             moved = Signal(2 * N + 1)
             m.d.comb += moved.eq(Cat(C(0, 1), total).as_signed() >> shift)
-            below = Cat(total[j] & (shift > j + 1) for j in range(2 * N - 1)).any()
+            below = Cat(total[j] & (shift > j + 1) for j in range(2 * N - 2)).any()
             upper = moved[N + 1 :]
             values["wide"] = upper.any() & ~upper.all()
             words = moved[1 : N + 2]

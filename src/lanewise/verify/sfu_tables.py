@@ -85,7 +85,7 @@ def breakpoint_tables(rng: np.random.Generator, count: int, form: NumberFormat) 
         around_zero -= kind(count // 4)
     one = form.bias << form.fraction_bits if form.floating else 1
     tables = {
-        "random": rng.choice(drawn, size=count),
+        "random": rng.choice(np.unique(drawn), size=count, replace=False),
         "duplicates": rng.choice(rng.choice(drawn, size=max(2, count // 4)), size=count),
         "edges": np.resize(special[np.argsort(rank(special, form))], count),
         "around zero": around_zero,
