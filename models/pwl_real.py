@@ -1,41 +1,37 @@
-"""Free-knot piecewise-linear least squares in real numbers.
+"""Free-knot piecewise-polynomial least squares in real numbers: the best breakpoints and the best pieces.
 
-Knots and ordinates move together by Levenberg-Marquardt on the mean square error. The continuous function
-is a sum of hats, so the normal equations need only five moments of each segment: an iteration costs one
-pass over the grid and one small solve.
+The hardware does not ask neighbouring pieces to meet, so each piece is its segment's own least-squares polynomial
+and the error depends on the knots alone. Dynamic programming over a grid of candidates finds the best choice among
+them, whatever the shape of the function; Newton's method then moves the knots off the grid: at the optimum both
+pieces beside a knot err equally there.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from scipy.linalg import solveh_banded
 
-from lanewise.models.functions import Function, Reals
-
-Index = npt.NDArray[np.int64]
+from lanewise.models.functions import Function, Reals, Tail
 
 CELLS = 1 << 13
-"""Midpoints on which the error is integrated."""
+"""Cells on which a function's derivatives are taken and its error is integrated."""
 
-_ITERATIONS = 100
-_STARTS = (0.5, 1.0, 2.0)
-"""Where the tails begin at first, in shares of |f''|^(2/5) from the range's ends; the best result is kept."""
+_NODES = 16
+"""Gauss-Legendre points of a segment."""
+_CANDIDATES = 384
+"""Places at which dynamic programming may put a knot."""
+_STEPS = 60
 
-_EXCHANGES = 8
-"""Most rounds in which a knot moves from where it helps least to where the error is largest."""
+Weight = Callable[[Reals], Reals]
+"""How much the squared error counts at x: not negative, shape of x."""
+
+LIMIT_CONSTANTS = {1: 720, 2: 100_800}
+"""Of :func:`limit_mse`, by degree."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Knots:
-    """Ends of the segments between the tails, and the function's values there. Shapes ``(knots,)``."""
-
-    x: Reals
-    y: Reals
-
-    @property
-    def slopes(self) -> Reals:
-        return np.diff(self.y) / np.diff(self.x)
+def uniform_weight(x: Reals) -> Reals:
+    """Every x counts the same."""
+    return np.ones_like(x)
 
 
 def midpoints(low: float, high: float, cells: int) -> Reals:
@@ -43,212 +39,305 @@ def midpoints(low: float, high: float, cells: int) -> Reals:
     return low + (high - low) * (np.arange(cells) + 0.5) / cells
 
 
-def density(subject: Function, low: float, high: float) -> Reals:
-    """|f''|^(2/5) at the midpoints of :data:`CELLS` cells: the best free knots' density, up to a factor.
+def density(subject: Function, low: float, high: float, degree: int = 1, weight: Weight = uniform_weight) -> Reals:
+    """(w |f^(d+1)|^2)^(1/(2d+3)) at the midpoints of :data:`CELLS` cells: the best free knots' density, up to a factor.
 
-    Source: de Boor, A Practical Guide to Splines, chapter XII, for the exponent 2 / (2 degree + 3).
+    Source: de Boor, A Practical Guide to Splines, chapter XII, for the exponent.
     """
     width = (high - low) / CELLS
-    x = np.concatenate([[low], midpoints(low, high, CELLS), [high]])
-    slopes = np.diff(subject(x)) / np.diff(x)
-    centres = np.diff((x[1:] + x[:-1]) / 2)
-    curvature = np.abs(np.diff(slopes) / centres)
-    curvature[curvature * width**2 < 1e-14 * np.ptp(subject(x))] = 0.0  # rounding, not curvature
-    return np.asarray(curvature ** (2 / 5))
+    order = degree + 1
+    x = low + width * (np.arange(CELLS + 1 + order) - order / 2)  # differences of order ``order`` at the midpoints
+    inside = np.clip(x, low, high)  # a function may not exist outside; the few cells at the ends repeat
+    differences = np.diff(subject(inside), order)[:CELLS]
+    edge = order
+    differences[:edge], differences[-edge:] = differences[edge], differences[-edge - 1]
+    differences[np.abs(differences) < 3e-14 * np.ptp(subject(inside))] = 0.0  # rounding, not curvature
+    derivative = np.abs(differences) / width**order
+    centres = midpoints(low, high, CELLS)
+    return np.asarray((weight(centres) * derivative**2) ** (1 / (2 * degree + 3)))
 
 
-def limit_mse(subject: Function, segments: int, low: float, high: float) -> float:
-    """Asymptotic MSE of the best n free-knot segments: (integral |f''|^(2/5))^5 / (720 n^4 (b-a))."""
-    integral = density(subject, low, high).sum() * (high - low) / CELLS
-    return float(integral**5 / (720 * segments**4 * (high - low)))
+def limit_mse(
+    subject: Function, segments: int, low: float, high: float, degree: int = 1, weight: Weight = uniform_weight
+) -> float:
+    """Asymptotic MSE of the best n free-knot pieces of degree d: (integral of the density)^(2d+3) / (C_d n^(2d+2) (b-a)).
 
-
-def uniform_mse(subject: Function, segments: int, low: float, high: float) -> float:
-    """MSE of the best continuous piecewise-linear function on equal segments, by linear least squares."""
-    grid = midpoints(low, high, CELLS)
-    values = subject(grid)
-    segment, place = _places(np.linspace(low, high, segments + 1), grid)
-    moments = _Moments(segment, place, values, segments)
-    gram = np.diag(np.append(moments.left2, 0) + np.append(0, moments.right2))
-    gram += np.diag(moments.cross, 1) + np.diag(moments.cross, -1)
-    y = np.linalg.solve(gram, np.append(moments.left, 0) + np.append(0, moments.right))
-    return float(np.mean((y[segment] * (1 - place) + y[segment + 1] * place - values) ** 2))
-
-
-def fit_real(subject: Function, segments: int, low: float, high: float) -> tuple[Reals, Reals]:
-    """Fit with ``segments`` segments, tails included.
-
-    Returns:
-        Breakpoints, shape ``(segments - 1,)``, ascending; lines, shape ``(segments, 2)``: slope and offset.
+    The best polynomial of degree d on a segment of width h errs by f^(d+1)/(d+1)! times the monic Legendre
+    polynomial, whose square integrates to (h/2)^(2k+1) 2/(2k+1) (2^k k!^2 / (2k)!)^2, k = d+1: f''^2 h^5/720 and
+    f'''^2 h^7/100800. Hoelder's inequality gives the best widths. n counts both tails, as the hardware does,
+    although a pinned tail helps only as far as the function has reached its asymptote inside the range; so for a
+    few segments the best pinned table lies above the limit.
     """
-    problem = _Problem(subject, segments, low, high)
-    best = min((problem.solve(problem.start(margin)) for margin in _STARTS), key=problem.cost)
-    for _ in range(_EXCHANGES):
-        rival = min(map(problem.solve, problem.exchanges(best)), key=problem.cost, default=best)
-        if problem.cost(rival) > problem.cost(best) * (1 - 1e-3):
-            break
-        best = rival
-    return problem.lines(best)
+    values = density(subject, low, high, degree, weight)
+    centres = weight(midpoints(low, high, CELLS))
+    integral = values.sum() * (high - low) / CELLS
+    total = centres.mean() * (high - low)
+    return float(integral ** (2 * degree + 3) / (LIMIT_CONSTANTS[degree] * segments ** (2 * degree + 2) * total))
 
 
-def _places(knots: Reals, x: Reals) -> tuple[Index, Reals]:
-    """Segment of each x between two knots, and its place in it, 0 to 1."""
-    segment = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
-    return segment, (x - knots[segment]) / (knots[segment + 1] - knots[segment])
+def uniform_mse(
+    subject: Function, segments: int, low: float, high: float, degree: int = 1, weight: Weight = uniform_weight
+) -> float:
+    """MSE of the best table on equal segments: for degree 1 the best continuous function, as earlier units have it;
+    for degree 2 the best parabola of each segment."""
+    grid = midpoints(low, high, CELLS)
+    values, w = subject(grid), weight(grid)
+    w = w / w.sum()
+    if degree == 2:
+        knots = np.linspace(low, high, segments + 1)
+        return float(_Pieces(subject, weight, degree).errors(knots[:-1], knots[1:]).sum() / _total(weight, low, high))
+    place = (grid - low) / (high - low) * segments
+    segment = np.minimum(place.astype(np.int64), segments - 1)
+    place -= segment
+
+    def total(weight_: Reals) -> Reals:
+        return np.bincount(segment, weight_ * w, segments).astype(np.float64)
+
+    rest = 1 - place
+    gram = np.diag(np.append(total(rest * rest), 0) + np.append(0, total(place * place)))
+    gram += np.diag(total(rest * place), 1) + np.diag(total(rest * place), -1)
+    y = np.linalg.solve(gram, np.append(total(rest * values), 0) + np.append(0, total(place * values)))
+    return float(w @ (y[segment] * rest + y[segment + 1] * place - values) ** 2)
 
 
-class _Moments:
-    """Sums over each segment's grid points, shape ``(pieces,)``: the hats' products, and with the values."""
+@dataclass(frozen=True, kw_only=True)
+class RealFit:
+    """Breakpoints, shape ``(segments - 1,)``, and coefficients, shape ``(segments, degree + 1)``, lowest power first."""
 
-    def __init__(self, segment: Index, place: Reals, values: Reals, pieces: int) -> None:
-        def total(weight: Reals) -> Reals:
-            return np.bincount(segment, weight, pieces).astype(np.float64)
+    breakpoints: Reals
+    coefficients: Reals
 
-        rest = 1 - place
-        self.left2, self.cross, self.right2 = total(rest * rest), total(rest * place), total(place * place)
-        self.left, self.right = total(rest * values), total(place * values)
+
+def fit_real(
+    subject: Function,
+    segments: int,
+    low: float,
+    high: float,
+    *,
+    degree: int = 1,
+    weight: Weight = uniform_weight,
+    pin: tuple[bool, bool] = (True, True),
+) -> RealFit:
+    """The best table with ``segments`` segments, tails included.
+
+    Args:
+        pin: Whether the left and the right tail lie on the function's asymptote, where it has one. A tail that
+            does not continues the outermost piece.
+    """
+    tails = (subject.left if pin[0] else None, subject.right if pin[1] else None)
+    pieces = _Pieces(subject, weight, degree)
+    candidates = _candidates(subject, low, high, degree, weight)
+    problem = _Problem(pieces, low, high, segments, tails)
+    knots = problem.refined(problem.best_of(candidates))
+    return problem.result(knots)
+
+
+def best_on_grid(
+    subject: Function, segments: int, low: float, high: float, *, degree: int = 1, pin: tuple[bool, bool] = (True, True),
+    candidates: int = _CANDIDATES,
+) -> float:
+    """MSE of the best table whose knots lie on a grid of candidates, by dynamic programming: a global optimum.
+
+    No table with knots anywhere is much better than this if the grid is fine: how a fit is held to be the best.
+    """
+    tails = (subject.left if pin[0] else None, subject.right if pin[1] else None)
+    problem = _Problem(_Pieces(subject, uniform_weight, degree), low, high, segments, tails)
+    grid = _candidates(subject, low, high, degree, uniform_weight, candidates)
+    return problem.error(problem.best_of(grid)) / (high - low)
+
+
+def _total(weight: Weight, low: float, high: float) -> float:
+    return float(weight(midpoints(low, high, CELLS)).mean() * (high - low))
+
+
+def _candidates(
+    subject: Function, low: float, high: float, degree: int, weight: Weight, count: int = _CANDIDATES
+) -> Reals:
+    """Places that share the density out equally, and the range a little."""
+    values = density(subject, low, high, degree, weight)
+    values = values + 0.15 * values.mean() + 1e-300
+    total = np.append(0, np.cumsum(values))
+    share = np.linspace(0, total[-1], count + 1)
+    return np.asarray(np.interp(share, total, np.linspace(low, high, CELLS + 1)))
+
+
+class _Pieces:
+    """Least-squares polynomials of many segments at once, in Legendre's basis of each."""
+
+    def __init__(self, subject: Function, weight: Weight, degree: int) -> None:
+        self.subject, self.weight, self.degree = subject, weight, degree
+        self.nodes, self.node_weights = np.polynomial.legendre.leggauss(_NODES)
+        self.basis = np.polynomial.legendre.legvander(self.nodes, degree)
+
+    def solve(self, left: Reals, right: Reals) -> tuple[Reals, Reals]:
+        """Legendre coefficients, shape ``(n, degree + 1)``, and weighted integrals of the squared error, shape ``(n,)``."""
+        half = (right - left) / 2
+        x = left[:, None] + half[:, None] * (self.nodes + 1)
+        values = self.subject(x)
+        w = self.weight(x) * self.node_weights
+        gram = np.einsum("nq,qi,qj->nij", w, self.basis, self.basis)
+        gram += 1e-300 * np.eye(self.degree + 1)
+        right_side = np.einsum("nq,qi,nq->ni", w, self.basis, values)
+        try:
+            coefficients = np.linalg.solve(gram, right_side[..., None])[..., 0]
+        except np.linalg.LinAlgError:  # a segment that nothing weighs
+            coefficients = np.einsum("nij,nj->ni", np.linalg.pinv(gram), right_side)
+        error = values - coefficients @ self.basis.T
+        return coefficients, half * (w * error**2).sum(1)
+
+    def errors(self, left: Reals, right: Reals) -> Reals:
+        """Weighted integrals of the squared error, shape ``(n,)``."""
+        result = np.empty(left.size)
+        for start in range(0, left.size, 1 << 14):
+            part = slice(start, start + (1 << 14))
+            result[part] = self.solve(left[part], right[part])[1]
+        return result
+
+    def powers(self, left: Reals, right: Reals) -> Reals:
+        """The polynomials' coefficients in powers of x, shape ``(n, degree + 1)``, lowest first."""
+        c = self.solve(left, right)[0]
+        middle, half = (left + right) / 2, (right - left) / 2
+        slope = c[:, 1] / half
+        if self.degree == 1:
+            return np.stack([c[:, 0] - slope * middle, slope], axis=1)
+        curve = 1.5 * c[:, 2] / half**2  # (3 t^2 - 1) / 2
+        return np.stack([
+            c[:, 0] - c[:, 2] / 2 - slope * middle + curve * middle**2, slope - 2 * curve * middle, curve,
+        ], axis=1)  # fmt: skip
+
+    def tail_errors(self, tail: Tail, left: Reals, right: Reals) -> Reals:
+        """Weighted integrals of the squared distance to an asymptote, over each interval; many cells of each."""
+        nodes, weights = np.polynomial.legendre.leggauss(64)
+        half = (right - left) / 2
+        x = left[:, None] + half[:, None] * (nodes + 1)
+        error = self.subject(x) - tail[0] * x - tail[1]
+        return np.asarray(half * ((self.weight(x) * error**2) @ weights))
 
 
 class _Problem:
-    """Least squares over the knots and their ordinates.
+    """Where to put the knots between ``low`` and ``high``.
 
-    A side with an asymptote ends in a knot that slides along it; a side without ends in a knot at the
-    range's end.
+    Knots are the ends of the fitted pieces. A pinned tail ends at the outermost knot, which then moves; without
+    one the outermost knot is the range's end.
     """
 
-    def __init__(self, subject: Function, segments: int, low: float, high: float) -> None:
-        self.subject, self.low, self.high = subject, low, high
-        self.left, self.right = subject.left, subject.right
-        self.count = segments - (self.left is not None) - (self.right is not None) + 1
-        self.grid = midpoints(low, high, CELLS)
-        self.values = subject(self.grid)
-        self.smallest = (high - low) * 1e-5
+    def __init__(
+        self, pieces: _Pieces, low: float, high: float, segments: int, tails: tuple[Tail | None, Tail | None]
+    ) -> None:
+        self.pieces, self.low, self.high, self.tails = pieces, low, high, tails
+        self.count = segments - sum(tail is not None for tail in tails)
 
-    def start(self, margin: float) -> _Knots:
-        """Knots that share |f''|^(2/5) out equally."""
-        weight = density(self.subject, self.low, self.high)
-        weight += 1e-3 * weight.mean() + 1e-300  # a straight function gets equal segments
-        total = np.append(0, np.cumsum(weight))
-        part = margin / self.count
-        share = np.linspace(part if self.left else 0, 1 - part if self.right else 1, self.count)
-        x = np.interp(share * total[-1], total, np.linspace(self.low, self.high, CELLS + 1))
-        return self.pinned(x, self.subject(x))
-
-    def pinned(self, x: Reals, y: Reals) -> _Knots:
-        """With the outer ordinates on the asymptotes."""
-        y = y.copy()
-        for end, tail in ((0, self.left), (-1, self.right)):
-            if tail is not None:
-                y[end] = tail[0] * x[end] + tail[1]
-        return _Knots(x=x, y=y)
-
-    def lines(self, knots: _Knots) -> tuple[Reals, Reals]:
-        slopes = knots.slopes
-        lines = np.stack([slopes, knots.y[:-1] - slopes * knots.x[:-1]], axis=1)
-        x = knots.x
-        if self.left is None:
-            x = x[1:]
+    def best_of(self, grid: Reals) -> Reals:
+        """The best knots among ``grid``, by dynamic programming; shape ``(count + 1,)``."""
+        size = grid.size
+        first, second = np.triu_indices(size, 1)
+        cost = np.full((size, size), np.inf)
+        cost[first, second] = self.pieces.errors(grid[first], grid[second])
+        left, right = self.tails
+        low, high = np.full(size, self.low), np.full(size, self.high)
+        best = np.where(np.arange(size) == 0, 0.0, np.inf)
+        if left is not None:
+            best = self.pieces.tail_errors(left, low, grid)
+        choices = []
+        for _ in range(self.count):
+            total = best[:, None] + cost
+            choices.append(np.argmin(total, axis=0))
+            best = np.take_along_axis(total, choices[-1][None], 0)[0]
+        if right is not None:
+            best = best + self.pieces.tail_errors(right, grid, high)
+            end = int(np.argmin(best))
         else:
-            lines = np.concatenate([[self.left], lines])
-        if self.right is None:
-            x = x[:-1]
-        else:
-            lines = np.concatenate([lines, [self.right]])
-        return x, lines
+            end = size - 1
+        places = [end]
+        for choice in reversed(choices):
+            places.append(int(choice[places[-1]]))
+        return grid[places[::-1]]
 
-    def error(self, knots: _Knots) -> Reals:
-        breakpoints, lines = self.lines(knots)
-        line = lines[np.searchsorted(breakpoints, self.grid, side="right")]
-        result: Reals = line[:, 0] * self.grid + line[:, 1] - self.values
-        return result
+    def error(self, knots: Reals) -> float:
+        """Weighted integral of the squared error."""
+        total = float(self.pieces.errors(knots[:-1], knots[1:]).sum())
+        left, right = self.tails
+        if left is not None:
+            total += float(self.pieces.tail_errors(left, np.array([self.low]), knots[:1])[0])
+        if right is not None:
+            total += float(self.pieces.tail_errors(right, knots[-1:], np.array([self.high]))[0])
+        return total
 
-    def cost(self, knots: _Knots) -> float:
-        """Mean square error."""
-        return float(np.mean(self.error(knots) ** 2))
+    def gradient(self, knots: Reals) -> Reals:
+        """Derivative of :meth:`error` by each knot: squared error at its left less that at its right; 0 for fixed ones."""
+        coefficients = self.pieces.solve(knots[:-1], knots[1:])[0]
+        values = self.pieces.subject(knots)
+        signs = (-1.0) ** np.arange(self.pieces.degree + 1)
+        at_left, at_right = coefficients @ signs, coefficients.sum(1)  # of each piece, at its two ends
+        before = np.append(self._tail_error(0, knots[0], values[0]), (at_right - values[1:]) ** 2)
+        after = np.append((at_left - values[:-1]) ** 2, self._tail_error(1, knots[-1], values[-1]))
+        result = self.pieces.weight(knots) * (before - after)
+        for end, tail in ((0, self.tails[0]), (-1, self.tails[1])):
+            if tail is None:
+                result[end] = 0.0
+        return np.asarray(result)
 
-    def solve(self, knots: _Knots) -> _Knots:
-        """Levenberg-Marquardt from ``knots`` until the error stops falling."""
-        cost, damping, slow = self.cost(knots), 1e-3, 0
-        for _ in range(_ITERATIONS):
-            bands, gradient = self.normal_equations(knots)
-            diagonal = bands[-1].copy()
-            scale = diagonal + 1e-9 * diagonal.mean() + 1e-300
+    def _tail_error(self, side: int, x: float, value: float) -> float:
+        tail = self.tails[side]
+        return 0.0 if tail is None else (tail[0] * x + tail[1] - value) ** 2
+
+    def refined(self, knots: Reals) -> Reals:
+        """Newton's method on the knots, damped so that the error falls; the Jacobian is tridiagonal."""
+        smallest = (self.high - self.low) * 1e-6
+        error, damping = self.error(knots), 1e-3
+        size = knots.size
+        for _ in range(_STEPS):
+            gradient = self.gradient(knots)
+            width = np.minimum(np.append(np.diff(knots), np.inf), np.insert(np.diff(knots), 0, np.inf))
+            step = 1e-4 * width
+            jacobian = np.zeros((size, size))
+            for colour in range(3):  # knots three apart do not meet in one equation
+                moved = np.arange(colour, size, 3)
+                shifted, other = knots.copy(), knots.copy()
+                shifted[moved] += step[moved]
+                other[moved] -= step[moved]
+                change = self.gradient(shifted) - self.gradient(other)
+                for column in moved:
+                    rows = slice(max(column - 1, 0), column + 2)
+                    jacobian[rows, column] = change[rows] / (2 * step[column])
+            jacobian = (jacobian + jacobian.T) / 2
+            scale = np.abs(np.diag(jacobian)) + 1e-12 * np.abs(jacobian).max() + 1e-300
+            before = error
             while damping < 1e8:
-                bands[-1] = diagonal + damping * scale
-                trial = self.moved(knots, solveh_banded(bands, -gradient, check_finite=False))
-                trial_cost = self.cost(trial)
-                if trial_cost < cost:
-                    break
-                damping *= 4
+                move = np.linalg.solve(jacobian + damping * np.diag(scale), -gradient)
+                move[np.array([tail is None for tail in self.tails]).nonzero()[0] * (size - 1)] = 0.0
+                closing = -np.diff(move)
+                room = np.maximum(0.7 * np.diff(knots), 0)
+                part = float(np.min(np.where(closing > room, room / np.maximum(closing, 1e-300), 1.0)))
+                trial = np.clip(knots + part * move, self.low, self.high)
+                if np.all(np.diff(trial) > smallest):
+                    trial_error = self.error(trial)
+                    if trial_error < error:
+                        break
+                damping = max(4 * damping, 1e-6)
             else:
-                return knots
-            slow = slow + 1 if trial_cost > cost * (1 - 1e-4) else 0
-            knots, cost, damping = trial, trial_cost, max(damping / 5, 1e-9)
-            if slow == 3:
+                break
+            knots, error, damping = trial, trial_error, damping / 8
+            if error > before * (1 - 1e-7):
                 break
         return knots
 
-    def exchanges(self, knots: _Knots) -> list[_Knots]:
-        """``knots`` with the inner knot that is missed least put into each of the worst segments."""
-        if self.count < 4:
-            return []
-        without = [_Knots(x=np.delete(knots.x, j), y=np.delete(knots.y, j)) for j in range(1, self.count - 1)]
-        fewer = min(without, key=self.cost)
-        segment = np.searchsorted(fewer.x, self.grid, side="right")
-        errors = np.bincount(segment, self.error(fewer) ** 2, len(fewer.x) + 1)
-        rivals = []
-        for worst in np.argsort(errors, kind="stable")[-3:]:
-            if 0 < worst < len(fewer.x):
-                x = np.insert(fewer.x, worst, (fewer.x[worst - 1] + fewer.x[worst]) / 2)
-            elif worst == 0:  # the tail is pushed outwards by a knot before it
-                x = np.insert(fewer.x, 0, (self.low + fewer.x[0]) / 2)
-            else:
-                x = np.append(fewer.x, (self.high + fewer.x[-1]) / 2)
-            if np.all(np.diff(x) > 2 * self.smallest):
-                rivals.append(self.pinned(x, self.subject(x)))
-        return rivals
+    def result(self, knots: Reals) -> RealFit:
+        """The table for these knots."""
+        coefficients = self.pieces.powers(knots[:-1], knots[1:])
+        breakpoints = knots
+        left, right = self.tails
+        if left is None:
+            breakpoints = breakpoints[1:]
+        else:
+            coefficients = np.concatenate([self._line(left), coefficients])
+        if right is None:
+            breakpoints = breakpoints[:-1]
+        else:
+            coefficients = np.concatenate([coefficients, self._line(right)])
+        return RealFit(breakpoints=breakpoints, coefficients=coefficients)
 
-    def moved(self, knots: _Knots, step: Reals) -> _Knots:
-        """``knots`` after ``step``, shortened so that no segment loses more than 80 % of its width."""
-        x, y = step[::2], step[1::2]
-        width, closing = np.diff(knots.x), -np.diff(x)
-        room = np.minimum(0.8 * width, np.maximum(width - self.smallest, 0))
-        part = float(np.min(np.where(closing > room, room / np.maximum(closing, 1e-300), 1.0)))
-        return self.pinned(knots.x + part * x, knots.y + part * y)
-
-    def normal_equations(self, knots: _Knots) -> tuple[Reals, Reals]:
-        """Gauss-Newton matrix and half the gradient of the sum of squares, by each knot and its ordinate.
-
-        The derivative by an ordinate is the knot's hat; by a knot, minus the segment's slope times that. So
-        only neighbours meet, in blocks of 2 x 2.
-
-        Returns:
-            The matrix's upper bands for :func:`scipy.linalg.solveh_banded`, shape ``(4, 2 * knots)``, and
-            the gradient.
-        """
-        inside = np.ones(CELLS, bool)
-        if self.left is not None:
-            inside &= self.grid >= knots.x[0]
-        if self.right is not None:
-            inside &= self.grid < knots.x[-1]
-        segment, place = _places(knots.x, self.grid[inside])
-        moments = _Moments(segment, place, self.error(knots)[inside], self.count - 1)
-        direction = np.stack([-knots.slopes, np.ones(self.count - 1)], axis=1)
-        square = direction[:, :, None] * direction[:, None, :]
-        own, next_ = np.zeros((self.count, 2, 2)), square * moments.cross[:, None, None]
-        own[:-1] += square * moments.left2[:, None, None]
-        own[1:] += square * moments.right2[:, None, None]
-        gradient = np.zeros((self.count, 2))
-        gradient[:-1] += direction * moments.left[:, None]
-        gradient[1:] += direction * moments.right[:, None]
-        for end, tail in ((0, self.left), (-1, self.right)):
-            # the ordinate follows its knot along the asymptote, or the knot stays at the end of the range
-            follow = np.array([[0.0, 0.0], [0.0, 1.0]] if tail is None else [[1.0, tail[0]], [0.0, 0.0]])
-            own[end] = follow @ own[end] @ follow.T
-            next_[end] = follow @ next_[end] if end == 0 else next_[end] @ follow.T
-            gradient[end] = follow @ gradient[end]
-        bands = np.zeros((4, 2 * self.count))
-        bands[3, ::2], bands[3, 1::2], bands[2, 1::2] = own[:, 0, 0], own[:, 1, 1], own[:, 0, 1]
-        bands[1, 2::2], bands[0, 3::2] = next_[:, 0, 0], next_[:, 0, 1]
-        bands[2, 2::2], bands[1, 3::2] = next_[:, 1, 0], next_[:, 1, 1]
-        return bands, gradient.ravel()
+    def _line(self, tail: Tail) -> Reals:
+        line = np.zeros((1, self.pieces.degree + 1))
+        line[0, :2] = tail[1], tail[0]
+        return line

@@ -1,11 +1,11 @@
 """Softmax, layer norm and RMS norm of rows, step by step as the vector kernels compute them.
 
 Elements are FP16, sums FP32. A sum adds neighbours pairwise (:func:`lanewise.models.vector.pairwise_sum`) over what the registers
-hold at a time, and those sums one after another, from the row's start: a row of at most 8 registers is held whole, and the
-FP32 squares of as many elements as fill 8 registers; a longer row is taken in strips of 2 registers.
+hold at a time. A row of at most 8 registers is held whole. A longer row is taken in strips of 2 registers; strip i is added to sum
+i modulo 4, and the sums pairwise. Squares are added register by register, element to element, and those sums pairwise.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -66,8 +66,8 @@ def softmax_bits(
     lowest = np.full((1,), LOWEST, np.float16)
     shifted = execute("vfsub", [x, execute("vfredmax", [x, lowest], 16)], 16)
     powers = exponential(execute("vfmax", [shifted], 16, LOWEST).view(np.uint16))
-    strips = _strips(powers.view(np.float16), *_elements(x.shape[-1], vlen_bits, 16))
-    return _scaled(powers, reciprocal(_sum(strips).view(np.uint32)))
+    total = _sum(powers.view(np.float16), vlen_bits)
+    return _scaled(powers, reciprocal(total.view(np.uint32)))
 
 
 def layer_norm_bits(
@@ -102,7 +102,7 @@ def layer_norm_bits(
         raise ValueError("weight and bias must both be given or neither, not one")
     check_bits("x", x, FORMATS["fp16"])
     length = x.shape[-1]
-    total = _sum(_strips(x.view(np.float16), *_elements(length, vlen_bits, 16)))
+    total = _sum(x.view(np.float16), vlen_bits)
     mean = execute("vfncvt.f.f", [execute("vfmul", [total], 32, 1 / length)], 32)
     centred = execute("vfsub", [x, mean], 16).view(np.uint16)
     result = _normalised(centred, epsilon, rsqrt, vlen_bits)
@@ -131,8 +131,7 @@ def rms_norm_bits(
 
 def _normalised(x: Bits, epsilon: float, rsqrt: Elementwise, vlen_bits: int) -> Bits:
     """x / sqrt(mean of squares + epsilon); the squares are FP32, exact."""
-    squares = execute("vfwmul", [x, x], 16)
-    total = _sum(_strips(squares, *_elements(x.shape[-1], vlen_bits, 32)))
+    total = _sum_of_squares(x.view(np.float16), vlen_bits)
     mean = execute("vfmadd", [total, np.full(total.shape, epsilon, np.float32)], 32, 1 / x.shape[-1])
     return _scaled(x, rsqrt(mean.view(np.uint32)))
 
@@ -142,28 +141,38 @@ def _scaled(x: Bits, factor: Bits) -> Bits:
     return execute("vfmul", [x, execute("vfncvt.f.f", [factor], 32)], 16).view(np.uint16)
 
 
-def row_elements(length: int, vlen_bits: int, bits: int) -> int:
-    """Elements of ``bits`` bits that are summed at a time, of a row of FP16 elements.
-
-    >>> row_elements(384, 1024, 16), row_elements(384, 1024, 32), row_elements(768, 1024, 32)
-    (384, 256, 128)
-    """
-    if 16 * length <= 8 * vlen_bits:
-        return min(length, 8 * vlen_bits // bits)
-    return 2 * vlen_bits // 16
+def square_sums(length: int, vlen_bits: int) -> int:
+    """Sums that a row's squares are added to: as many as a register has FP16 elements, or the row."""
+    return min(length, vlen_bits // 16)
 
 
-def _elements(length: int, vlen_bits: int, bits: int) -> tuple[int, int]:
-    return length, row_elements(length, vlen_bits, bits)
+def row_sums(strips: int) -> int:
+    """Sums that the strips of a row which the registers do not hold are added to in turn: 1, 2 or 4."""
+    return min(4, 1 << (strips - 1).bit_length())
 
 
-def _strips(x: Array, length: int, strip: int) -> Iterator[Array]:
-    return (x[..., start : start + strip] for start in range(0, length, strip))
+def _sum(x: Array, vlen_bits: int) -> Array:
+    """FP32 sum of rows of FP16, shape ``(..., 1)``."""
+    length = x.shape[-1]
+    whole = 16 * length <= 8 * vlen_bits
+    step = length if whole else 2 * vlen_bits // 16
+    parts = [pairwise_sum(x[..., start : start + step])[..., None] for start in range(0, length, step)]
+    count = row_sums(len(parts))
+    sums: list[Array] = [np.zeros(1, np.float32)] * count
+    for index, part in enumerate(parts):
+        sums[index % count] = execute("vfadd", [part, sums[index % count]], 32)
+    while len(sums) > 1:
+        sums = [execute("vfadd", [left, right], 32) for left, right in zip(sums[::2], sums[1::2])]
+    return sums[0]
 
 
-def _sum(strips: Iterator[Array]) -> Array:
-    """FP32 sum of all strips, shape ``(..., 1)``."""
-    total = np.zeros(1, np.float32)
-    for strip in strips:
-        total = execute("vfadd", [pairwise_sum(strip)[..., None], total], 32)
-    return total
+def _sum_of_squares(x: Array, vlen_bits: int) -> Array:
+    """FP32 sum of the exact squares of rows of FP16, shape ``(..., 1)``."""
+    length = x.shape[-1]
+    step = square_sums(length, vlen_bits)
+    sums = np.zeros((*x.shape[:-1], step), np.float32)
+    for start in range(0, length, step):
+        part = np.ascontiguousarray(x[..., start : start + step])
+        count = part.shape[-1]
+        sums[..., :count] = execute("vfwmacc", [sums[..., :count], part, part], 32)
+    return pairwise_sum(sums)[..., None]

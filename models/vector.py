@@ -215,7 +215,7 @@ def execute(base: str, sources: list[Array], sew_bits: int, constant: float | No
             return np.where(mask, _float(value, sew_bits).dtype.type(constant), _float(value, sew_bits))
         if base == "vmerge":  # vd[i] = mask[i] ? vs1[i] : vs2[i]
             otherwise, value, mask = sources
-            return np.where(mask, value, otherwise)
+            return np.where(mask, _bits(value), _bits(otherwise))
         if base == "vfcvt.f.x":
             return (
                 np.ascontiguousarray(sources[0])
@@ -231,6 +231,9 @@ def execute(base: str, sources: list[Array], sew_bits: int, constant: float | No
         if base == "vfwmul":  # sources of 16 bits, an exact product
             a, b = (_float(s, 16).astype(np.float32) for s in sources)
             return canonical(a * b)
+        if base == "vfwmacc":
+            a, b = (_float(s, 16).astype(np.float32) for s in sources[1:])
+            return canonical(fused_multiply_add(a, b, _float(sources[0], 32)))
         if base in ("vfredmax", "vfredmin", "vfredusum", "vfwredusum"):
             return _reduce(base, sources, sew_bits)
         if base == "vfncvt.x.f":
