@@ -58,7 +58,7 @@ def reduction_table(function: str, *, segments: int = 32, degree: int = 1, forma
         UserError: There is no such table.
 
     >>> reduction_table("rsqrt", segments=8).breakpoints.view(np.float16)[[0, -1]].tolist()  # in [1, 4)
-    [1.1875, 3.3359375]
+    [1.21484375, 3.423828125]
     """
     if function not in REDUCED:
         raise UserError(f"function must be one of {', '.join(REDUCED)}, not {function!r}")
@@ -68,16 +68,16 @@ def reduction_table(function: str, *, segments: int = 32, degree: int = 1, forma
         if segments not in GRID:
             raise UserError(f"segments must be 16, 32 or 64 for {function} in fp16, not {segments!r}")
         breakpoints, coefficients = _two_factors(function, segments, degree)
-    elif function == "exp_nonpositive":
+        form = FORMATS[format]
+        return SfuTable(
+            format=format, breakpoints=encode(breakpoints, form), coefficients=encode(coefficients, form)
+        )
+    if function == "exp_nonpositive":
         raise UserError(f"format must be fp16 for exp_nonpositive, not {format!r}")
-    else:
-        name = "sin" if function == "cos" else function
-        piece, low, high = _PIECES[name]
-        breakpoints, coefficients = _fitted(name, piece, segments, degree, format, (low, high))
-    form = FORMATS[format]
-    return SfuTable(
-        format=format, breakpoints=encode(breakpoints, form), coefficients=encode(coefficients, form)
-    )
+    name = "sin" if function == "cos" else function
+    piece, low, high = _PIECES[name]
+    subject = Function(name=f"{name} reduced", torch=piece, range=(low, high))
+    return fit(subject, segments=segments, degree=degree, format=format, relative=True).table()
 
 
 def _log_quotient(m: torch.Tensor) -> torch.Tensor:
@@ -94,15 +94,6 @@ _PIECES: dict[str, tuple[Callable[[Any], Any], float, float]] = {
     "exp": (lambda r: 2 * torch.exp(r), -log(2) / 2, log(2) / 2),
 }
 """The function that the table holds, and the interval that operands are reduced to."""
-
-
-def _fitted(
-    name: str, function: Callable[[Any], Any], segments: int, degree: int, format: str, interval: tuple[float, float]
-) -> tuple[Reals, Reals]:  # fmt: skip
-    subject = Function(name=f"{name} reduced", torch=function, range=interval)
-    form = "fp16" if format == "fp16" else "real"
-    result = fit(subject, segments=segments, degree=degree, format=form, range=interval)
-    return np.array(result.breakpoints), np.array(result.coefficients)
 
 
 def _two_factors(function: str, segments: int, degree: int) -> tuple[Reals, Reals]:

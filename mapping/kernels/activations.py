@@ -3,7 +3,8 @@
 The software is the baseline of every speedup, so it is as good as we can write it: FP16 arithmetic at two elements
 a lane and clock, constants kept in registers, integer work on the other unit. exp is Cody-Waite reduction by ln 2,
 a cubic, and an addition to the exponent; sigmoid, SiLU, tanh, Mish and softplus are built on it with a 7-bit reciprocal
-estimate and one Newton step; GELU and erf are polynomials in x**2 on the interval where they bend.
+estimate and one Newton step; GELU and erf are polynomials in x**2 on the interval where they bend; log, sin and cos are those
+of :mod:`~lanewise.mapping.kernels.reduced` with a polynomial in the table's place.
 ``tests/mapping/kernels/test_activations.py`` runs these same instructions on values and holds their error.
 """
 
@@ -14,6 +15,7 @@ from math import erf, log, pi, sqrt
 import numpy as np
 
 from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.reduced import REDUCED_KERNELS, has_reduced_exp, logarithm, sine
 
 LOG2_E = 1 / log(2)
 LN2_HIGH = float(np.float16(log(2)))
@@ -31,7 +33,8 @@ Emitter = Callable[[VectorKernel, Register], Register]
 def polynomial(name: str) -> tuple[float, ...]:
     """Chebyshev-node least-squares coefficients, lowest power first, in the variable that the kernel uses.
 
-    ``exp``: e**r for |r| <= 0.35. ``log1p``: log(1 + u) for 0 <= u <= 1, divided by u. ``erf``, ``gelu`` and ``gelu_tanh``:
+    ``exp``: e**r for |r| <= 0.35. ``log1p``: log(1 + u) for 0 <= u <= 1, divided by u. ``log``:
+    log(1 + d) / d for 1 + d from sqrt(1/2) to sqrt(2). ``sin``: sin(r) / r in r**2 for |r| <= pi/2. ``erf``, ``gelu`` and ``gelu_tanh``:
     (phi(x) - c) / x, even in x, in w = 2 x**2 / L**2 - 1, with L of :data:`BEND`.
     """
     nodes = np.cos(pi * (np.arange(400) + 0.5) / 400)
@@ -39,6 +42,13 @@ def polynomial(name: str) -> tuple[float, ...]:
         domain, degree, values = (-0.35, 0.35), 3, np.exp(0.35 * nodes)
     elif name == "log1p":
         domain, degree, values = (0.0, 1.0), 5, np.log1p((nodes + 1) / 2) / ((nodes + 1) / 2)
+    elif name == "log":
+        domain, degree = (sqrt(0.5) - 1, sqrt(2.0) - 1), 6
+        d = (domain[1] - domain[0]) / 2 * nodes + (domain[1] + domain[0]) / 2
+        values = np.log1p(d) / d
+    elif name == "sin":
+        domain, degree = (0.0, (pi / 2) ** 2), 3
+        values = np.sinc(np.sqrt((nodes + 1) / 2) / 2)
     else:
         domain, degree = (-1.0, 1.0), 6
         x = np.sqrt((nodes + 1) / 2) * BEND[name]
@@ -99,25 +109,43 @@ def exp_kernel(kernel: VectorKernel, x: Register) -> Register:
     return kernel.emit("vfmerge.vfm", result, mask, into=result, constant=0.0)
 
 
-def reciprocal(kernel: VectorKernel, x: Register) -> Register:
+def reciprocal(kernel: VectorKernel, x: Register, sew_bits: int = 16) -> Register:
     """1/x by the 7-bit estimate and one Newton step: y (2 - x y)."""
-    estimate = kernel.emit("vfrec7.v", x)
-    error = kernel.emit("vmv.v.v", estimate)
-    kernel.emit("vfnmsub.vv", x, kernel.splat(1.0), into=error)
-    kernel.emit("vfmadd.vv", estimate, estimate, into=error)
+    one = kernel.splat(1.0, sew_bits)
+    estimate = kernel.emit("vfrec7.v", x, sew_bits=sew_bits)
+    error = kernel.emit("vmv.v.v", estimate, sew_bits=sew_bits)
+    kernel.emit("vfnmsub.vv", x, one, into=error, sew_bits=sew_bits)
+    kernel.emit("vfmadd.vv", estimate, estimate, into=error, sew_bits=sew_bits)
     kernel.release(estimate)
     return error
 
 
-def reciprocal_square_root(kernel: VectorKernel, x: Register) -> Register:
+def reciprocal_square_root(kernel: VectorKernel, x: Register, sew_bits: int = 16) -> Register:
     """1/sqrt(x) by the 7-bit estimate and one Newton step: y + y/2 (1 - x y y)."""
-    estimate = kernel.emit("vfrsqrt7.v", x)
-    product = kernel.emit("vfmul.vv", x, estimate)
-    kernel.emit("vfnmsub.vv", estimate, kernel.splat(1.0), into=product)
-    half = kernel.emit("vfmul.vf", estimate, constant=0.5)
-    kernel.emit("vfmadd.vv", half, estimate, into=product)
+    one = kernel.splat(1.0, sew_bits)
+    estimate = kernel.emit("vfrsqrt7.v", x, sew_bits=sew_bits)
+    product = kernel.emit("vfmul.vv", x, estimate, sew_bits=sew_bits)
+    kernel.emit("vfnmsub.vv", estimate, one, into=product, sew_bits=sew_bits)
+    half = kernel.emit("vfmul.vf", estimate, sew_bits=sew_bits, constant=0.5)
+    kernel.emit("vfmadd.vv", half, estimate, into=product, sew_bits=sew_bits)
     kernel.release(estimate, half)
     return product
+
+
+def log_quotient(kernel: VectorKernel, m: Register) -> Register:
+    """log(m) / (m - 1) by a polynomial in m - 1, in m's place."""
+    kernel.emit("vfsub.vf", m, into=m, constant=1.0)
+    result = horner(kernel, polynomial("log"), m)
+    kernel.release(m)
+    return result
+
+
+def sine_quotient(kernel: VectorKernel, r: Register) -> Register:
+    """sin(r) / r by a polynomial in r**2, in r's place."""
+    kernel.emit("vfmul.vv", r, r, into=r)
+    result = horner(kernel, polynomial("sin"), r)
+    kernel.release(r)
+    return result
 
 
 def sigmoid(kernel: VectorKernel, x: Register, scale: float = 1.0) -> Register:
@@ -241,6 +269,9 @@ SOFTWARE: dict[str, Emitter] = {
     "elu": elu,
     "reciprocal": reciprocal,
     "rsqrt": reciprocal_square_root,
+    "log": lambda kernel, x: logarithm(kernel, x, evaluate=log_quotient),
+    "sin": lambda kernel, x: sine(kernel, x, evaluate=sine_quotient),
+    "cos": lambda kernel, x: sine(kernel, x, 0.5, evaluate=sine_quotient),
     "hardsigmoid": hardsigmoid,
     "relu": lambda kernel, x: kernel.emit("vfmax.vf", x, constant=0.0),
     "relu6": lambda kernel, x: kernel.emit(
@@ -249,9 +280,13 @@ SOFTWARE: dict[str, Emitter] = {
 }
 """What the vector unit's own instructions can do; each takes the kernel and x, and gives the result's registers."""
 
-ON_FLEX_SFU = frozenset(
-    {"exp", "sigmoid", "silu", "tanh", "mish", "softplus", "erf", "gelu", "gelu_tanh", "hardswish", "elu"}
-)
+REDUCED_ON_FLEX_SFU = frozenset({"exp", "log", "sin", "cos"})
+"""Functions that Flex-SFU evaluates on a reduced interval. Reciprocal and rsqrt are faster by the estimates
+(docs/range_reduction.md)."""
+
+ON_FLEX_SFU = REDUCED_ON_FLEX_SFU | {
+    "sigmoid", "silu", "tanh", "mish", "softplus", "erf", "gelu", "gelu_tanh", "hardswish", "elu",
+}  # fmt: skip
 """Functions for which a machine with Flex-SFU uses it; the others bend at most twice and are exact in software."""
 
 
@@ -261,7 +296,10 @@ def activation(kernel: VectorKernel, function: str, x: Register) -> Register:
     Raises:
         KeyError: There is no kernel for the function.
     """
-    if kernel.config.flex_sfu.enabled and function in ON_FLEX_SFU:
-        kernel.load_table(function)
-        return kernel.flex_sfu(x)
-    return SOFTWARE[function](kernel, x)
+    if not kernel.config.flex_sfu.enabled or function not in ON_FLEX_SFU:
+        return SOFTWARE[function](kernel, x)
+    if function not in REDUCED_ON_FLEX_SFU:
+        return kernel.flex_sfu(x, table=kernel.load_table(function))
+    if function == "exp" and not has_reduced_exp(kernel):
+        return SOFTWARE[function](kernel, x)
+    return REDUCED_KERNELS[function](kernel, x)

@@ -47,9 +47,11 @@ class VectorKernel:
     used: set[int] = field(default_factory=set)
     written: set[int] = field(default_factory=set)
     """Registers that the strips have used so far: no constant can live there."""
+    touched: set[int] = field(default_factory=set)
+    """Registers allocated for strips since somebody emptied this."""
     splats: dict[tuple[float, int, int], Register] = field(default_factory=dict)
-    table: str = ""
-    """The function that Flex-SFU's tables hold."""
+    tables: list[str] = field(default_factory=list)
+    """The functions that Flex-SFU's tables hold, one a table."""
 
     def strips(self, elements: int) -> int:
         """How often ``code`` runs for so many elements."""
@@ -68,14 +70,16 @@ class VectorKernel:
             if 0 not in group and self.used.isdisjoint(group):
                 self.used.update(group)
                 self.written.update(group)
+                self.touched.update(group)
                 return Register(first=first, length=length)
         raise ValueError(
             f"vl must leave registers free, not {self.vl}: a group of {length} is wanted and none is left"
         )
 
     def _allocate_constant(self, length: int) -> Register:
-        """A free group that the strips never touch, the highest that fits."""
-        for first in range(REGISTERS - length, 0, -length):
+        """A free group that the strips never touch, the highest that fits; below the groups of 8 if those are the strips'."""
+        places = range(REGISTERS - length, 0, -length)
+        for first in sorted(places, key=lambda place: place >= 8) if self.lmul(16) == 8 else places:
             group = range(first, first + length)
             if self.used.isdisjoint(group) and self.written.isdisjoint(group):
                 self.used.update(group)
@@ -163,29 +167,43 @@ class VectorKernel:
             )
         )
 
-    def load_table(self, function: str) -> None:
-        """Fill Flex-SFU's tables for ``function``: breakpoints, slopes and offsets, one entry a clock; once before the strips.
+    def load_table(self, function: str) -> int:
+        """Fill one of Flex-SFU's tables for ``function``: breakpoints and coefficients, one entry a clock; once before the strips.
+
+        Returns:
+            Which table: 0, or 1 of a double-buffered unit.
 
         Raises:
-            ValueError: The kernel already holds another function's table.
+            ValueError: The tables already hold other functions.
         """
-        if self.table == function:
-            return
-        if self.table:
-            raise ValueError(f"function must be {self.table!r}, the one in the table, not {function!r}")
-        self.table = function
         sfu = self.config.flex_sfu
-        self.setup.append(Instruction(opcode="sfu.load", writes=("sfu.table",), vl=sfu.breakpoints))
-        self.setup.append(Instruction(opcode="sfu.load", writes=("sfu.table",), vl=sfu.segments))
+        if function in self.tables:
+            return self.tables.index(function)
+        if len(self.tables) == sfu.banks:
+            held = " or ".join(repr(name) for name in self.tables)
+            raise ValueError(f"function must be {held}, what the unit's tables hold, not {function!r}")
+        self.tables.append(function)
+        table = len(self.tables) - 1
+        for entries in (sfu.breakpoints, sfu.segments):
+            self.setup.append(Instruction(opcode="sfu.load", writes=(f"sfu.table.{table}",), vl=entries))
+        return table
 
-    def flex_sfu(self, source: Register, *, into: Register | None = None, vl: int | None = None) -> Register:
-        """Evaluate the table's function on ``source``."""
-        target = into if into is not None else self.allocate(16, vl)
+    def flex_sfu(
+        self,
+        source: Register,
+        *,
+        into: Register | None = None,
+        vl: int | None = None,
+        table: int = 0,
+        sew_bits: int = 16,
+    ) -> Register:
+        """Evaluate the function of ``table`` on ``source``."""
+        target = into if into is not None else self.allocate(sew_bits, vl)
         elements = self.vl if vl is None else vl
         self.code.append(
             Instruction(
-                opcode="sfu.execute", writes=target.names, reads=(*source.names, "sfu.table"), vl=elements,
-                operands=(source.names[0],),
+                opcode="sfu.execute", writes=target.names, reads=(*source.names, f"sfu.table.{table}"),
+                vl=elements, sew_bits=sew_bits, operands=(source.names[0],),
             )
         )  # fmt: skip
         return target

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.activations import ON_FLEX_SFU, SOFTWARE, activation
+from lanewise.config import FlexSfuConfig, MachineConfig
+from lanewise.mapping.kernels.activations import ON_FLEX_SFU, REDUCED_ON_FLEX_SFU, SOFTWARE, activation
 from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.execute import execute_kernel
 from lanewise.mapping.kernels.strips import best_kernel
@@ -29,6 +29,9 @@ CASES = {
     "elu": (F.elu, (-8, 8), 4.7e-4, 1.2e-8),
     "reciprocal": (torch.reciprocal, (0.1, 100), 4.0e-3, 4.7e-9),
     "rsqrt": (torch.rsqrt, (0.1, 100), 1.5e-3, 4.0e-9),
+    "log": (torch.log, (0.01, 100), 4.6e-3, 1.4e-6),
+    "sin": (torch.sin, (-100, 100), 1.1e-3, 7.0e-8),
+    "cos": (torch.cos, (-100, 100), 1.1e-3, 7.0e-8),
     "relu": (F.relu, (-8, 8), 0.0, 0.0),
     "relu6": (F.relu6, (-8, 8), 0.0, 0.0),
 }
@@ -91,9 +94,29 @@ def test_interleaved_and_scheduled_code_computes_the_same(name):
     assert np.array_equal(got.view(np.uint16), np.sort(expected).view(np.uint16))
 
 
-@pytest.mark.parametrize("name", sorted(ON_FLEX_SFU))
+@pytest.mark.parametrize("name", sorted(ON_FLEX_SFU - REDUCED_ON_FLEX_SFU))
 def test_flex_sfu_is_one_instruction(name):
     kernel = VectorKernel(config=MachineConfig(), vl=128)
     activation(kernel, name, kernel.allocate())
     assert [i.opcode for i in kernel.code] == ["sfu.execute"]
     assert [i.opcode for i in kernel.setup] == ["sfu.load", "sfu.load"]
+
+
+@pytest.mark.parametrize("name", ["log", "sin", "cos"])
+def test_software_is_relatively_accurate_for_every_operand(name):
+    x = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    with np.errstate(all="ignore"):
+        exact = CASES[name][0](torch.from_numpy(x.astype(float))).numpy()
+    y = run_once(name, x).astype(float)
+    assert np.array_equal(np.isnan(y), np.isnan(exact))
+    assert np.array_equal(y[np.isinf(exact)], exact[np.isinf(exact)])
+    normal = np.isfinite(exact) & (np.abs(exact) >= 2**-14)
+    assert np.abs(y[normal] / exact[normal] - 1).max() <= 1.3e-3
+
+
+@pytest.mark.parametrize(("segments", "looked_up"), [(8, 0), (16, 2)])
+def test_exp_is_looked_up_where_the_table_has_room_for_its_two_factors(segments, looked_up):
+    config = MachineConfig(flex_sfu=FlexSfuConfig(segments=segments))
+    kernel = VectorKernel(config=config, vl=64)
+    activation(kernel, "exp", kernel.allocate())
+    assert [i.opcode for i in kernel.code].count("sfu.execute") == looked_up

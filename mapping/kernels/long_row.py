@@ -1,0 +1,167 @@
+"""One row of softmax, a norm, a sum, a mean or a maximum that the registers do not hold."""
+
+from collections.abc import Callable
+from math import ceil
+from typing import TYPE_CHECKING
+
+from lanewise.config import MachineConfig
+from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.row import RowKernel, nonpositive_exponential
+from lanewise.mapping.kernels.schedule import schedule
+from lanewise.models.reduction import LOWEST
+from lanewise.models.rows import row_sums, square_sums
+from lanewise.sim.program import Instruction, Node, repeat
+
+if TYPE_CHECKING:
+    from lanewise.mapping.kernels.rows import RowsWork
+
+
+class LongRow:
+    """Emits a row that the registers do not hold: passes over the scratchpad in strips of two registers.
+
+    Strips are taken four at a time, each with a sum of its own, so that no reduction waits for another.
+    """
+
+    def __init__(self, work: "RowsWork", config: MachineConfig) -> None:
+        self.work, self.config = work, config
+        self.kernel = VectorKernel(config=config, vl=min(work.length, 2 * config.vector.vlen_bits // 16))
+        self.row = RowKernel(work, self.kernel, ())
+        self.nodes: list[Node] = []
+        self.sums: list[Register] = []
+
+    def emit(self) -> tuple[Node, ...]:
+        """The row's instructions; constants and tables are the kernel's ``setup``."""
+        kernel, row, function = self.kernel, self.row, self.work.function
+        if function in ("softmax", "max"):
+            peak = kernel.emit("vmv.v.v", kernel.splat(LOWEST))
+            self.sweep(lambda _: self.take_peak(peak))
+            single = row.reduce("vfredmax.vs", peak, 16)
+            kernel.release(peak)
+            if function == "max":
+                row.finish(single, vl=1)
+                return self.done()
+            offset: Register | None = row.spread(single)
+        elif function in ("layer_norm", "sum", "mean"):
+            self.clear()
+            self.sweep(self.add)
+            total = self.gather()
+            if function != "sum":
+                kernel.emit("vfmul.vf", total, into=total, sew_bits=32, vl=1, constant=1 / self.work.length)
+            mean = row.narrowed(total)
+            if function != "layer_norm":
+                row.finish(mean, vl=1)
+                return self.done()
+            offset = row.spread(mean)
+        else:
+            offset = None
+        if function == "softmax":
+            self.clear()
+            self.sweep(lambda index: self.shift(index, offset))
+            factor = row.inverse(self.gather())
+        else:
+            vlen_bits = self.config.vector.vlen_bits
+            elements = square_sums(self.work.length, vlen_bits)
+            zeros = kernel.splat(0.0, 32, elements)
+            sums = kernel.emit("vmv.v.v", zeros, sew_bits=32, vl=elements)
+            self.sums = [sums] * row_sums(ceil(self.work.length / kernel.vl))
+            self.sweep(lambda index: self.shift(index, offset))
+            factor = row.inverse_root(row.reduce_squares(sums))
+        if offset is not None:
+            kernel.release(offset)
+        self.sweep(lambda _: self.scale(factor))
+        kernel.release(factor)
+        return self.done()
+
+    def done(self) -> tuple[Node, ...]:
+        self.flush()
+        return tuple(self.nodes)
+
+    def flush(self) -> None:
+        self.nodes += schedule(self.kernel.code, self.config)
+        self.kernel.code = []
+
+    def clear(self) -> None:
+        """As many sums as strips are taken at a time, all 0."""
+        kernel = self.kernel
+        zero = kernel.splat(0.0, 32, 1)
+        self.sums = [
+            kernel.emit("vmv.v.v", zero, sew_bits=32, vl=1)
+            for _ in range(row_sums(ceil(self.work.length / kernel.vl)))
+        ]
+
+    def gather(self) -> Register:
+        """Neighbouring sums are added, then their sums."""
+        kernel = self.kernel
+        while len(self.sums) > 1:
+            pairs = list(zip(self.sums[::2], self.sums[1::2]))
+            for left, right in pairs:
+                kernel.emit("vfadd.vv", left, right, into=left, sew_bits=32, vl=1)
+                kernel.release(right)
+            self.sums = [left for left, _ in pairs]
+        return self.sums.pop()
+
+    def sweep(self, body: Callable[[int], None]) -> None:
+        """Run ``body`` on every strip, the strips of a round in registers of their own as far as there are enough."""
+        self.flush()
+        strips = ceil(self.work.length / self.kernel.vl)
+        together = row_sums(strips)
+        for count, times in ((together, strips // together), (strips % together, 1)):
+            if count:
+                self.nodes += repeat(times, *self.round(body, count))
+
+    def round(self, body: Callable[[int], None], strips: int) -> list[Instruction]:
+        """``body`` on so many strips, scheduled."""
+        kernel = self.kernel
+        before = (set(kernel.used), set(kernel.written), dict(kernel.splats), list(kernel.setup))
+        for apart in (4, 2, 1):
+            kernel.used, kernel.written, kernel.splats, kernel.setup = (
+                set(before[0]), set(before[1]), dict(before[2]), list(before[3]),
+            )  # fmt: skip
+            kernel.code, held = [], set[int]()
+            try:
+                for index in range(strips):
+                    if index % apart == 0:
+                        kernel.used -= held
+                        held.clear()
+                    kernel.touched.clear()
+                    body(index)
+                    held |= kernel.touched - kernel.used
+                    kernel.used |= held
+            except ValueError:
+                if apart == 1:
+                    raise
+                continue
+            kernel.used -= held
+            break
+        code, kernel.code = schedule(kernel.code, self.config), []
+        return code
+
+    def take_peak(self, peak: Register) -> None:
+        value = self.kernel.load("@in.0")
+        self.kernel.emit("vfmax.vv", peak, value, into=peak)
+        self.kernel.release(value)
+
+    def add(self, index: int) -> None:
+        value, total = self.kernel.load("@in.0"), self.sums[index]
+        self.kernel.emit("vfwredusum.vs", value, total, into=total)
+        self.kernel.release(value)
+
+    def shift(self, index: int, offset: Register | None) -> None:
+        """The shifted values, for softmax their exp, to the scratch row, and their sum or that of their squares."""
+        kernel, total = self.kernel, self.sums[index]
+        value = kernel.load("@in.0")
+        if offset is not None:
+            kernel.emit("vfsub.vv", value, offset, into=value)
+        if self.work.function == "softmax":
+            value = nonpositive_exponential(kernel, value, self.work)
+            kernel.emit("vfwredusum.vs", value, total, into=total)
+        else:
+            self.row.add_squares(value, into=total)
+        kernel.store("@scratch", value)
+        kernel.release(value)
+
+    def scale(self, factor: Register) -> None:
+        value = self.kernel.load("@scratch")
+        self.kernel.emit("vfmul.vv", value, factor, into=value)
+        self.row.weigh(value)
+        self.row.finish(value)
