@@ -14,7 +14,7 @@ from lanewise.errors import UserError
 from lanewise.formats import FORMATS as NUMBER_FORMATS
 from lanewise.models.functions import FUNCTIONS, Function, Reals
 from lanewise.models.pwl import REAL, PwlFit
-from lanewise.models.pwl_format import Scaling, fit_format, operands, scaling_of
+from lanewise.models.pwl_format import Scaling, fit_format, next_number, operands, scaling_of
 from lanewise.models.pwl_paper import fit_paper
 from lanewise.models.pwl_real import (
     CELLS,
@@ -73,7 +73,7 @@ def fit(
         relative: Errors are divided by the function's magnitude.
         weights: Distribution of the inputs: a density (a callable on numpy arrays), or samples of it.
         input_scale: Of an integer format: real operand = integer x scale. Default: the range just fits.
-        output_scale: Likewise of the results. Default: the function's values in the range just fit.
+        output_scale: Likewise of the results. Default: the function's values in the range and the offsets just fit.
 
     Raises:
         UserError: The function is unknown or leaves the format's numbers, or another argument is not allowed.
@@ -248,9 +248,9 @@ def _fit(
     else:
         scaling = _scaling(subject, fitted, format, degree, low, high, input_scale, output_scale)
         count = operands(scaling, low, high, distribution)[0].size
-        if count < min(segments, 16):
+        if count < min(segments, 8):
             raise UserError(
-                f"range must hold at least {min(segments, 16)} {format.upper()} numbers, not as few as {low} to {high} does"
+                f"range must hold at least {min(segments, 8)} {format.upper()} numbers, not as few as {low} to {high} does"
             )
         if method == "optimal":
             fitted = _in_format(subject, fitted, scaling, low, high, weight, pin, symmetry)
@@ -306,7 +306,7 @@ def _scaling(
         return scaling_of(
             format, degree, fitted,
             input_scale=input_scale or max(abs(low), abs(high)) / top,
-            output_scale=output_scale or max(largest, 1e-30) / top,
+            output_scale=output_scale or max(largest, float(np.abs(fitted.coefficients[:, 0]).max()), 1e-30) / top,
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from None
@@ -324,7 +324,10 @@ def _in_format(
     half = half_of(subject, symmetry, high)
     right = fit_format(half, right, scaling, symmetry.centre, high, weight=weight, pin=(False, pin[1]))
     both = mirrored(right, symmetry)
+    knots = scaling.operand_bits(both.breakpoints)
+    # an element at a breakpoint belongs to the right; its mirror image must belong to the left
+    knots[: middle - 1] = next_number(knots[: middle - 1], scaling.form)
     return RealFit(
-        breakpoints=scaling.operand(scaling.operand_bits(both.breakpoints)),
+        breakpoints=scaling.operand(knots),
         coefficients=scaling.coefficients(scaling.coefficient_bits(both.coefficients)),
     )

@@ -39,6 +39,8 @@ class Function:
     """Asymptote towards minus infinity."""
     right: Tail | None = None
     """Asymptote towards plus infinity."""
+    corners: tuple[float, ...] = ()
+    """Where a derivative jumps: a fit may put a breakpoint exactly there."""
     source: str = ""
     """Where the function was defined."""
 
@@ -136,6 +138,43 @@ _ALL = (
         right=_IDENTITY,
         source="Clevert, Unterthiner, Hochreiter, arXiv 1511.07289, alpha = 1",
     ),
+    Function(
+        name="selu",
+        torch=F.selu,
+        range=_WIDE,
+        left=(0.0, -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717),
+        right=(1.0507009873554804934193349852946, 0.0),
+        source="Klambauer et al., arXiv 1706.02515",
+    ),
+    Function(
+        name="quick_gelu",
+        torch=lambda x: x * torch.sigmoid(1.702 * x),
+        range=_WIDE,
+        left=_ZERO,
+        right=_IDENTITY,
+        source=f"{_GELU}: its approximation by sigmoid",
+    ),
+    Function(
+        name="logsigmoid", torch=F.logsigmoid, range=_WIDE, left=_IDENTITY, right=_ZERO, source="-softplus(-x)"
+    ),
+    Function(
+        name="tanhshrink",
+        torch=F.tanhshrink,
+        range=_WIDE,
+        left=(1.0, 1.0),
+        right=(1.0, -1.0),
+        source="x - tanh(x)",
+    ),
+    Function(
+        name="softsign", torch=F.softsign, range=_WIDE, source="x / (1 + |x|); reaches its asymptotes too late to lie on them"
+    ),
+    Function(name="atan", torch=torch.atan, range=_WIDE, source="arc tangent, likewise"),
+    Function(name="sqrt", torch=torch.sqrt, range=(1.0, 4.0), source="of a significand; the factor of 2 up to 4 takes the odd exponent"),
+    Function(name="exp2", torch=torch.exp2, range=(-0.5, 0.5), source="2**x of what rounding to an integer leaves"),
+    Function(name="log", torch=torch.log, range=(0.75, 1.5), source="of a significand brought near 1"),
+    Function(name="log2", torch=torch.log2, range=(0.75, 1.5), source="of a significand brought near 1"),
+    Function(name="sin", torch=torch.sin, range=(-1.5707963267948966, 1.5707963267948966), source="of half a turn"),
+    Function(name="cos", torch=torch.cos, range=(-1.5707963267948966, 1.5707963267948966), source="of half a turn"),
     Function(name="reciprocal", torch=torch.reciprocal, range=(1.0, 2.0), source="1 / x of a significand"),
     Function(
         name="rsqrt",

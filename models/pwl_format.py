@@ -102,16 +102,19 @@ def scaling_of(
         return Scaling(format=name, coefficient_scales=(1.0,) * (degree + 1))
     top = form.maximum
     largest = np.abs(fitted.coefficients).max(axis=0)
-    limit = max(abs(fitted.breakpoints[0]), abs(fitted.breakpoints[-1]), top * input_scale)
     shifts: list[tuple[int, int]] = []
     scales = [0.0] * (degree + 1)
     unit = output_scale  # of the result of the multiply-add below
     # from the last multiply-add to the first: y = (t x 2^-f) + c; t's own unit follows from f
-    multiplier = largest[1] if degree == 1 else largest[1] + largest[2] * limit
+    multiplier = _largest_slope(fitted, top * input_scale)
     for power in range(degree):
-        product = _bits_behind(top * unit / (input_scale * max(multiplier, 1e-300)), 2 * form.bits - 1, name)
-        addend = max(0, product - _room(top * unit / max(largest[power], 1e-300), product))
-        addend = min(addend, form.bits - 1)
+        room = _whole_bits(top * unit / max(largest[power], 1e-300))  # behind the addend's binary point
+        product = _whole_bits(top * unit / (input_scale * max(multiplier, 1e-300)))
+        product = min(product, 2 * form.bits - 1, room + form.bits - 1)
+        if min(product, room) < 0:
+            factor = 2.0 ** -min(product, room)
+            raise ValueError(f"output_scale must be at least {factor:g} times as large for {name}: a piece is too steep")
+        addend = max(0, product - room)
         scales[power] = 2.0 ** (product - addend) / unit
         shifts.insert(0, (product, addend))
         unit = unit / input_scale * 2.0**-product
@@ -123,16 +126,17 @@ def scaling_of(
     )  # fmt: skip
 
 
-def _bits_behind(ratio: float, most: int, name: str) -> int:
-    bits = floor(log2(ratio)) if ratio < 2.0**most else most
-    if bits < 0:
-        raise ValueError(f"output_scale must be at least {2.0**-bits:g} times as large for {name}: a slope is too steep")
-    return min(bits, most)
+def _whole_bits(ratio: float) -> int:
+    return min(floor(log2(ratio)), 99)
 
 
-def _room(ratio: float, product: int) -> int:
-    """Bits behind the addend's binary point, at most ``product``."""
-    return max(0, min(product, floor(log2(ratio)) if ratio < 2.0**product else product))
+def _largest_slope(fitted: RealFit, edge: float) -> float:
+    """The largest magnitude of what the element is multiplied with last, over operands up to ``edge``."""
+    if fitted.coefficients.shape[1] == 2:
+        return float(np.abs(fitted.coefficients[:, 1]).max())
+    ends = np.concatenate([[-edge], np.clip(fitted.breakpoints, -edge, edge), [edge]])
+    slopes = [fitted.coefficients[:, 1] + fitted.coefficients[:, 2] * x for x in (ends[:-1], ends[1:])]
+    return float(np.abs(slopes).max())
 
 
 def operands(scaling: Scaling, low: float, high: float, weight: Weight) -> tuple[Bits, Reals, Reals]:
@@ -194,9 +198,7 @@ def fit_format(
         bounds = _best_bounds(scaling, bounds, table, bits, target, weights)
         if np.array_equal(table, before[0]) and np.array_equal(bounds, before[1]):
             break
-    after = unrank(rank(bits[-1:], form) + rank(bits[-1:], form).dtype.type(1), form)
-    above = scaling.operand(after)
-    ends = np.append(x, above if np.isfinite(above[0]) else x[-1])
+    ends = np.append(x, scaling.operand(_steps(bits[-1:], np.ones(1, np.int64), form)))
     beyond = (knots < low) | (knots > high)
     result = np.where(beyond, knots, ends[bounds[1:-1]])
     return RealFit(breakpoints=np.maximum.accumulate(result), coefficients=scaling.coefficients(table))
@@ -224,6 +226,11 @@ def _steps(bits: Bits, steps: Index, form: NumberFormat) -> Bits:
     return unrank(ranks.astype(bits_dtype(form)), form)
 
 
+def next_number(bits: Bits, form: NumberFormat) -> Bits:
+    """The number above each; the largest stays."""
+    return _steps(bits, np.ones(1, np.int64), form)
+
+
 def _best_piece(scaling: Scaling, piece: Bits, bits: Bits, x: Reals, target: Reals, weights: Reals) -> Bits:
     """The coefficients with the least error of the bits: ``piece`` or near the least-squares polynomial.
 
@@ -242,6 +249,9 @@ def _best_piece(scaling: Scaling, piece: Bits, bits: Bits, x: Reals, target: Rea
         near = scaling.coefficient_bits(_only(best, power, degree))[..., power]
         steps = np.arange(-reach[depth], reach[depth] + 1)
         tried = _steps(near[:, None], steps, form)
+        if depth == 0 and degree == 2:  # a line: where the parabola's roundings cost more than it gains
+            steps = np.append(steps, 0)
+            tried = np.append(tried, np.zeros((1, 1), tried.dtype), axis=1)
         candidates = [
             np.concatenate([np.repeat(candidates[0], steps.size, axis=0), tried.reshape(-1, 1)], axis=1)
         ]

@@ -104,12 +104,13 @@ class _Paper:
             optimiser.zero_grad()
             loss = ((self.predicted(_State(*parameters)) - self.target) ** 2).mean()
             (loss / scale).backward()  # type: ignore[no-untyped-call]
-            if float(loss) < least:
-                least, best = float(loss), _State(*(p.detach().clone() for p in parameters))
+            value = float(loss.detach())
+            if value < least:
+                least, best = value, _State(*(p.detach().clone() for p in parameters))
             optimiser.step()
             with torch.no_grad():
                 parameters[0].copy_(torch.sort(parameters[0].clamp(self.low, self.high)).values)
-            schedule.step(float(loss))
+            schedule.step(value)
             if optimiser.param_groups[0]["lr"] < 1e-6:
                 break
         return best

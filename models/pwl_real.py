@@ -19,7 +19,7 @@ CELLS = 1 << 13
 _NODES = 16
 """Gauss-Legendre points of a segment."""
 _CANDIDATES = 384
-"""Places at which dynamic programming may put a knot."""
+"""Places at which dynamic programming may put a knot, at least."""
 _STEPS = 60
 
 Weight = Callable[[Reals], Reals]
@@ -126,7 +126,7 @@ def fit_real(
     """
     tails = (subject.left if pin[0] else None, subject.right if pin[1] else None)
     pieces = _Pieces(subject, weight, degree)
-    candidates = _candidates(subject, low, high, degree, weight)
+    candidates = _candidates(subject, low, high, degree, weight, max(_CANDIDATES, 10 * segments))
     problem = _Problem(pieces, low, high, segments, tails)
     knots = problem.refined(problem.best_of(candidates))
     return problem.result(knots)

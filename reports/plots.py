@@ -11,6 +11,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 
+from lanewise.models.functions import FUNCTIONS
+from lanewise.models.pwl import PwlFit
+
 PALETTE = (
     "#2f6690",
     "#e07a3f",
@@ -138,6 +141,29 @@ def lines(
         axes.set_ylabel(y)
         axes.set_title(title, loc="left")
         axes.legend(ncols=2, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return _svg(figure)
+
+
+def fitted_function(result: PwlFit) -> str:
+    """A fitted table: the function with its breakpoints, and the error below."""
+    low, high = result.range
+    x = np.linspace(low, high, 4001)
+    y = result.evaluate(x)
+    inner = [b for b in result.breakpoints if low <= b <= high]
+    title = f"{result.function}, {result.segments} segments of degree {result.degree}, {result.format}"
+    with plt.rc_context(_STYLE):
+        figure, (above, below) = plt.subplots(2, 1, figsize=(7.0, 4.6), sharex=True, height_ratios=(3, 2))
+        above.plot(x, y, lw=1.0, color=PALETTE[0])
+        above.plot(inner, result.evaluate(np.array(inner)), "o", ms=2.5, color=PALETTE[1])
+        above.set_title(f"{title}: MSE {result.mse:.3g}, largest error {result.max_error:.3g}", loc="left", fontsize=9)
+        subject = FUNCTIONS.get(result.function)
+        if subject is not None:
+            below.plot(x, y - subject(x), lw=0.6, color=PALETTE[0])
+            below.set_ylabel("error", fontsize=8)
+        for breakpoint in inner:
+            below.axvline(breakpoint, lw=0.3, color="#bbbbbb")
+        below.set_xlabel("x", fontsize=8)
+        figure.tight_layout()
         return _svg(figure)
 
 

@@ -102,10 +102,35 @@ def fit(
     segments: Annotated[int, typer.Option("--segments", help="4, 8, 16, 32 or 64, tails included.")] = 32,
     degree: Annotated[int, typer.Option("--degree", help="Degree of a segment's polynomial.")] = 1,
     number_format: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="fp16, or real for unrounded.")
+        str,
+        typer.Option(
+            "--format", metavar="FORMAT",
+            help="int8, int16, int32, fp8e4m3, fp8e5m2, fp16, bf16, fp32, or real for unrounded.",
+        ),
     ] = "fp16",
     interval: Annotated[
         tuple[float, float] | None, typer.Option("--range", metavar="A B", help="Interval of the fit.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option("--method", metavar="METHOD", help="optimal, or paper for the paper's optimiser.")
+    ] = "optimal",
+    pin_tails: Annotated[
+        bool, typer.Option("--pin-tails/--free-tails", help="Whether the tails lie on the asymptotes.")
+    ] = True,
+    symmetric: Annotated[
+        bool, typer.Option("--symmetric", help="One half of the table mirrors the other.")
+    ] = False,
+    relative: Annotated[bool, typer.Option("--relative", help="Relative instead of absolute error.")] = False,
+    samples: Annotated[
+        Path | None,
+        typer.Option("--samples", metavar="FILE", help="Inputs that weigh the error: a text file of numbers, or .npy."),
+    ] = None,
+    input_scale: Annotated[
+        float | None, typer.Option("--input-scale", help="Integers: real operand = integer x scale.")
+    ] = None,
+    output_scale: Annotated[float | None, typer.Option("--output-scale", help="Integers: likewise of results.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw function, segments and error, as SVG.")
     ] = None,
     config: Config = None,
     json_: Json = False,
@@ -113,10 +138,21 @@ def fit(
     """Fit a function's table and give its error."""
     from lanewise.config import load_config
     from lanewise.models.fit import fit as run
+    from lanewise.models.samples import load_samples
 
     load_config(config)
-    result = run(function, segments=segments, degree=degree, format=number_format, range=interval)
+    result = run(
+        function, segments=segments, degree=degree, format=number_format, range=interval, method=method,
+        pin_tails=pin_tails, symmetric=symmetric, relative=relative,
+        weights=None if samples is None else load_samples(samples),
+        input_scale=input_scale, output_scale=output_scale,
+    )  # fmt: skip
     values = result.as_dict()
+    if plot is not None:
+        from lanewise.files import write_text
+        from lanewise.reports.plots import fitted_function
+
+        write_text(plot, fitted_function(result))
     if json_:
         _print_json(values)
         return
@@ -130,7 +166,9 @@ def fit(
         "aae2",
         "max_error",
         "limit_mse",
+        "limit_ratio",
         "uniform_mse",
+        "rounding_mse",
         "seconds",
     ):
         print(f"{key:12} {values[key]}")
