@@ -21,8 +21,16 @@ import numpy as np
 from lanewise.formats import NumberFormat
 from lanewise.models.flex_sfu import SfuTable, flex_sfu
 from lanewise.models.numbers import Bits, check_bits
-from lanewise.models.reduction_tables import KEPT_BITS, REDUCED, exp_grid
 from lanewise.models.vector import execute
+
+REDUCED = ("exp", "exp_nonpositive", "reciprocal", "rsqrt", "log", "sin", "cos")
+"""Functions with a range reduction. ``exp_nonpositive``, of FP16 alone, is softmax's: cheaper, for x <= 0."""
+
+GRID = {16: 4, 32: 2, 64: 1}
+"""By segments: FP16's exp splits off a multiple of this."""
+
+KEPT_BITS = {16: 1, 32: 2, 64: 2}
+"""By segments: ``exp_nonpositive`` splits off the operand's first so many bits behind the leading one."""
 
 LOWEST = -65504.0
 """Smallest finite FP16 number."""
@@ -32,6 +40,16 @@ TRIGONOMETRIC_MAXIMUM = 2.0**16
 """Largest magnitude of which FP32's sin and cos are not NaN."""
 EXP32_MINIMUM = -125.5 * log(2)
 """Below it FP32's exp is 0."""
+
+
+def exp_grid(segments: int) -> tuple[float, float, float]:
+    """Spacing of the multiples that FP16's exp splits off, the smallest and the largest.
+
+    >>> exp_grid(32)
+    (2.0, -18.0, 10.0)
+    """
+    spacing = GRID[segments]
+    return float(spacing), float(-spacing * -(-18 // spacing)), float(spacing * (11 // spacing))
 
 
 def split_constant(value: float, bits: int) -> tuple[float, float]:
@@ -126,7 +144,7 @@ def reduced(function: str, x: Bits, table: SfuTable) -> Bits:
     """``function`` of every element.
 
     Args:
-        function: One of :data:`~lanewise.models.reduction_tables.REDUCED`.
+        function: One of :data:`REDUCED`.
         x: Bit patterns of the table's format, FP16 or FP32, any shape.
         table: What :func:`~lanewise.models.reduction_tables.reduction_table` makes.
 

@@ -20,28 +20,10 @@ from lanewise.models.fit import fit
 from lanewise.models.flex_sfu import SfuTable
 from lanewise.models.functions import Function
 from lanewise.models.numbers import Reals, encode
-
-REDUCED = ("exp", "exp_nonpositive", "reciprocal", "rsqrt", "log", "sin", "cos")
-"""Functions with a range reduction. ``exp_nonpositive``, of FP16 alone, is softmax's: cheaper, for x <= 0."""
-
-GRID = {16: 4, 32: 2, 64: 1}
-"""By segments: FP16's exp splits off a multiple of this."""
-
-KEPT_BITS = {16: 1, 32: 2, 64: 2}
-"""By segments: ``exp_nonpositive`` splits off the operand's first so many bits behind the leading one."""
+from lanewise.models.reduction import GRID, KEPT_BITS, REDUCED, exp_grid
 
 EXP_MAXIMUM = log(65520)
 """From here on exp is beyond FP16's numbers."""
-
-
-def exp_grid(segments: int) -> tuple[float, float, float]:
-    """Spacing of the multiples that FP16's exp splits off, the smallest and the largest.
-
-    >>> exp_grid(32)
-    (2.0, -18.0, 10.0)
-    """
-    spacing = GRID[segments]
-    return float(spacing), float(-spacing * -(-18 // spacing)), float(spacing * (11 // spacing))
 
 
 @lru_cache(maxsize=256)
@@ -49,7 +31,7 @@ def reduction_table(function: str, *, segments: int = 32, degree: int = 1, forma
     """The table with which :func:`~lanewise.models.reduction.reduced` evaluates ``function``.
 
     Args:
-        function: One of :data:`REDUCED`.
+        function: One of :data:`~lanewise.models.reduction.REDUCED`.
         segments: 4, 8, 16, 32 or 64; for FP16's two exps at least 16.
         degree: 1 or 2, as far as :func:`~lanewise.models.fit.fit` goes.
         format: ``fp16`` or ``fp32``: of the elements, too.

@@ -11,13 +11,15 @@ from lanewise.formats import FORMATS, NumberFormat
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.models.reduction import (
     EXP32_MINIMUM,
+    GRID,
+    KEPT_BITS,
     LOWEST,
     ROUND,
     TRIGONOMETRIC_MAXIMUM,
     Fields,
+    exp_grid,
     split_constant,
 )
-from lanewise.models.reduction_tables import GRID, KEPT_BITS, exp_grid
 
 Evaluate: TypeAlias = Callable[[VectorKernel, Register], Register]
 """Emits the function of an operand in the reduced interval; the operand's registers are the result's, or given back."""
@@ -239,7 +241,7 @@ REDUCED_KERNELS: dict[str, Callable[[VectorKernel, Register], Register]] = {
     "sin": sine,
     "cos": lambda kernel, x: sine(kernel, x, 0.5),
 }
-"""FP16 kernels by the names of :data:`~lanewise.models.reduction_tables.REDUCED`; each needs Flex-SFU."""
+"""FP16 kernels by the names of :data:`~lanewise.models.reduction.REDUCED`; each needs Flex-SFU."""
 
 REDUCED_KERNELS_32: dict[str, Callable[[VectorKernel, Register], Register]] = {
     "exp": exponential32,

@@ -8,12 +8,13 @@ from lanewise.formats import FORMATS
 from lanewise.models.numbers import decode, encode
 from lanewise.models.reduction import (
     EXP32_MINIMUM,
+    REDUCED,
     TRIGONOMETRIC_MAXIMUM,
     normal_reciprocal,
     normal_rsqrt,
     reduced,
 )
-from lanewise.models.reduction_tables import REDUCED, reduction_table
+from lanewise.models.reduction_tables import reduction_table
 
 SEED = 3
 EVERY = np.arange(1 << 16, dtype=np.uint16)

@@ -18,8 +18,8 @@ from lanewise.mapping.kernels.reduced import (
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.models import reduction
 from lanewise.models.numbers import decode
-from lanewise.models.reduction import reduced
-from lanewise.models.reduction_tables import REDUCED, reduction_table
+from lanewise.models.reduction import REDUCED, reduced
+from lanewise.models.reduction_tables import reduction_table
 
 SEED = 11
 EVERY = np.arange(1 << 16, dtype=np.uint16)
