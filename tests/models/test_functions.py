@@ -1,5 +1,6 @@
 """The reference functions against definitions written here, and the tails that fits are pinned to."""
 
+import math
 import re
 from math import erf, exp, log1p, sqrt, tanh
 
@@ -22,6 +23,18 @@ DEFINITIONS = {
     "hardsigmoid": lambda x: min(max(x + 3, 0), 6) / 6,
     "erf": erf,
     "elu": lambda x: x if x > 0 else exp(x) - 1,
+    "selu": lambda x: 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * (exp(x) - 1)),
+    "quick_gelu": lambda x: x / (1 + exp(-1.702 * x)),
+    "logsigmoid": lambda x: -log1p(exp(-x)),
+    "tanhshrink": lambda x: x - tanh(x),
+    "softsign": lambda x: x / (1 + abs(x)),
+    "atan": math.atan,
+    "sqrt": sqrt,
+    "exp2": lambda x: 2.0**x,
+    "log": math.log,
+    "log2": math.log2,
+    "sin": math.sin,
+    "cos": math.cos,
     "reciprocal": lambda x: 1 / x,
     "rsqrt": lambda x: 1 / sqrt(x),
 }
