@@ -1,7 +1,8 @@
 """Range reduction by vector instructions, or by a mode of Flex-SFU: clocks of both and area of the mode.
 
-Usage: python benchmarks/range_reduction.py [clocks] [rows] [mode]
+Usage: python benchmarks/range_reduction.py [errors] [clocks] [rows] [mode]
 
+``errors``: largest and root-mean-square relative error over all FP16 operands with a normal result, and over 40,000 FP32 ones.
 ``clocks``: element-wise functions, clocks for 16 FP16 elements. ``rows``: softmax and norms, likewise, whole operators with
 DMA. ``mode``: the mode's logic in Amaranth, run on all 65,536 operands with an exact table (its error: where operand and result are
 normal), then synthesised.
@@ -20,11 +21,17 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from lanewise.config import FlexSfuConfig, MachineConfig
+from lanewise.formats import FORMATS
 from lanewise.mapping.kernels import activations, row
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.reduced import REDUCED_KERNELS, normal_reciprocal, normal_rsqrt
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.strips import best_kernel, strip_program
+from lanewise.models.fit import fit
+from lanewise.models.flex_sfu import flex_sfu
+from lanewise.models.numbers import decode
+from lanewise.models.reduction import EXP32_MINIMUM, REDUCED, reduced
+from lanewise.models.reduction_tables import reduction_table
 from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.sim.engine import run
 from lanewise.synth import Synthesiser, load_liberty
@@ -34,6 +41,58 @@ BOTH = replace(  # two tables, and FP32 for a row's one reciprocal
     MACHINE, flex_sfu=replace(MACHINE.flex_sfu, double_buffered=True, formats=("fp16", "fp32"))
 )
 ELEMENTS = 4096
+
+
+EXACT = {
+    "exp": np.exp, "exp_nonpositive": np.exp, "reciprocal": lambda x: 1 / x, "rsqrt": lambda x: 1 / np.sqrt(x), "log": np.log,
+    "sin": np.sin, "cos": np.cos,
+}  # fmt: skip
+SIZES = ((16, 1), (16, 2), (32, 1), (32, 2), (64, 1), (64, 2))
+
+
+def operands(function, form):
+    """Bit patterns of a format: all of FP16; of FP32 half by their bits, half where exp is a number."""
+    if form.bits == 16:
+        bits = np.arange(1 << 16, dtype=np.uint16)
+    else:
+        rng = np.random.default_rng(0)
+        even = rng.uniform(-86, 88, 20_000).astype(np.float32).view(np.uint32)
+        bits = np.concatenate([rng.integers(0, 1 << 32, 20_000, dtype=np.uint32), even])
+    x = decode(bits, form)
+    if function == "exp_nonpositive":
+        return bits[x <= 0]
+    if form.bits == 32 and function in ("sin", "cos"):
+        return bits[np.abs(x) <= 1000]
+    return bits[x >= EXP32_MINIMUM] if form.bits == 32 and function == "exp" else bits
+
+
+def errors():
+    for name in ("fp16", "fp32"):
+        form = FORMATS[name]
+        print(f"{name}: largest (root-mean-square) relative error by segments and degree")
+        print(f"{'':16}" + "".join(f"{f'{segments}, {degree}':>20}" for segments, degree in SIZES))
+        for function in REDUCED:
+            if (function, name) == ("exp_nonpositive", "fp32"):
+                continue
+            bits = operands(function, form)
+            with np.errstate(all="ignore"):
+                exact = EXACT[function](decode(bits, form))
+            normal = (np.abs(exact) >= 2.0 ** (1 - form.bias)) & (np.abs(exact) <= form.maximum * 0.95)
+            line = f"{function:16}"
+            for segments, degree in SIZES:
+                table = reduction_table(function, segments=segments, degree=degree, format=name)
+                error = decode(reduced(function, bits, table), form)[normal] / exact[normal] - 1
+                line += f"{np.abs(error).max():11.1e} ({np.sqrt(np.mean(error**2)):.0e})"
+            print(line)
+    x = np.linspace(-9.7, 0, 100_001).astype(np.float16)
+    print(
+        "exp by a single look-up of its own table, fp16, degree 1: largest relative error where x is at least"
+    )
+    for segments in (16, 32, 64):
+        table = fit("exp", segments=segments).table()
+        error = np.abs(flex_sfu(x.view(np.uint16), table).view(np.float16) / np.exp(x.astype(np.float64)) - 1)
+        figures = (f"{low}: {error[x >= low].max():.1e}" for low in (-1, -4, -8, -9.7))
+        print(f"{segments:4} segments   " + "   ".join(figures))
 
 
 def one_instruction(
@@ -238,5 +297,5 @@ def mode():
 
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["clocks", "rows", "mode"]:
-        {"clocks": clocks, "rows": rows, "mode": mode}[part]()
+    for part in sys.argv[1:] or ["errors", "clocks", "rows", "mode"]:
+        {"errors": errors, "clocks": clocks, "rows": rows, "mode": mode}[part]()
