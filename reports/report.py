@@ -109,8 +109,26 @@ def _pictures(data: dict[str, Any], config: MachineConfig) -> dict[str, Any]:
             {name: _error_curve(name, config.flex_sfu.segments) for name in CURVES}, f"error of the returned bits, {config.flex_sfu.segments} segments"
         ),
         "area": plots.area_bars(area, f"area by block, {data['area']['library']}, {data['area']['node']}"),
+        "lane": plots.lines(
+            _lane_series(data["lanes_area"]), title=f"area of one 32-bit lane, {data['area']['library']}", x="segments", y="area, thousand um2",
+        ),
         "segments": plots.lines(series, title="area of Flex-SFU against its segments", x="segments", y="area, thousand um2"),
     }  # fmt: skip
+
+
+def _lane_series(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
+    """Lines for FP16 alone and all formats, of both degrees: what a lane costs without its multiply-adds, and with them."""
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        if row["formats"] not in ("fp16", "all") or row["double_buffered"]:
+            continue
+        own = row["decoder_lane_um2"] + row["table_lane_um2"]
+        for suffix, area in (("look-up", own), ("whole", row["lane_um2"])):
+            x, y = series.setdefault(f"{row['formats']}, degree {row['degree']}, {suffix}", ([], []))
+            if row["segments"] not in x:
+                x.append(row["segments"])
+                y.append(area / 1e3)
+    return series
 
 
 def _error_curve(name: str, segments: int) -> tuple[Any, Any]:
@@ -135,6 +153,8 @@ def _tables(data: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         "area": [{"path": path, **block} for path, block in data["area"]["blocks"].items()],
         "fits": [{**row, "range": f"{row['range'][0]} {row['range'][1]}"} for row in data["fits"]],
         "accuracy": data["accuracy"]["scores"],
+        "formats": data["formats"],
+        "lanes_area": data["lanes_area"],
         "lanes": [
             {"model": network["model"], **row} for network in data["networks"] for row in network["lanes"]
         ],

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lanewise import __version__
-from lanewise.config import SEGMENT_COUNTS, MachineConfig
+from lanewise.config import DEGREES, SEGMENT_COUNTS, MachineConfig
 from lanewise.files import cache_folder, write_json
 from lanewise.mapping.kernels.activations import SOFTWARE, activation
 from lanewise.mapping.kernels.builder import VectorKernel
@@ -20,13 +20,19 @@ from lanewise.mapping.kernels.execute import execute_kernel
 from lanewise.mapping.simulate import Simulation, simulate
 from lanewise.mapping.trace import trace_model
 from lanewise.models.accuracy import CALIBRATION_SENTENCES, MINILM_FUNCTIONS, accuracy
-from lanewise.models.fit import fit
+from lanewise.models.fit import FORMATS, fit
 from lanewise.models.functions import FUNCTIONS
 from lanewise.models.minilm import sentences as choose_sentences
 from lanewise.models.nn import Lookup
-from lanewise.synth import compare_int8, sweep_segments, synthesise
+from lanewise.synth import compare_int8, sweep_lanes, sweep_segments, synthesise
 
 Progress = Callable[[str], None]
+
+PAPER_FUNCTIONS = ("gelu", "silu", "sigmoid", "tanh", "mish", "softplus", "exp", "erf")
+"""Functions that the report fits in every format."""
+
+ACTIVATIONS = (*PAPER_FUNCTIONS, "gelu_tanh", "hardswish", "hardsigmoid", "elu", "reciprocal", "rsqrt")
+"""Functions that it fits with every number of segments."""
 
 LANES = (2, 4, 8, 16, 32, 64)
 """Vector lanes of the sensitivity study."""
@@ -83,7 +89,9 @@ def gather(
         "int8": int8.as_dict(),
         "segments_area": [dataclasses.asdict(item) | {"without_multiply_adds_um2": item.without_multiply_adds_um2}
                           for item in sweep_segments(config, cache=cache_folder(), progress=progress)],
+        "lanes_area": [item.as_dict() for item in sweep_lanes(config, cache=cache_folder(), progress=progress)],
         "fits": _fits(config, progress),
+        "formats": _formats(config, progress),
         "software": _software_errors(),
         "accuracy": _accuracy(config, sentences, seed, progress),
     }  # fmt: skip
@@ -126,7 +134,7 @@ def _network(own: Simulation, int8: Simulation, sensitivity: Sequence[Simulation
 def _fits(config: MachineConfig, progress: Progress) -> list[dict[str, Any]]:
     progress("fitting tables")
     rows = []
-    for name in FUNCTIONS:
+    for name in ACTIVATIONS:
         for segments in SEGMENT_COUNTS:
             for number_format in ("real", "fp16"):
                 values = fit(name, segments=segments, format=number_format).as_dict()
@@ -138,6 +146,19 @@ def _fits(config: MachineConfig, progress: Progress) -> list[dict[str, Any]]:
                         if key not in ("breakpoints", "coefficients", "seconds")
                     }
                 )
+    return rows
+
+
+def _formats(config: MachineConfig, progress: Progress) -> list[dict[str, Any]]:
+    """Fits in every format and both degrees, with as many segments as the machine's."""
+    progress("fitting tables in every format")
+    keys = ("function", "segments", "degree", "format", "mse", "max_error", "limit_mse", "uniform_mse", "rounding_mse")
+    rows = []
+    for name in PAPER_FUNCTIONS:
+        for degree in DEGREES:
+            for number_format in FORMATS:
+                fitted = fit(name, segments=config.flex_sfu.segments, degree=degree, format=number_format).as_dict()
+                rows.append({key: fitted[key] for key in keys})
     return rows
 
 
