@@ -191,7 +191,7 @@ def fit_format(
         before = table.copy(), bounds.copy()
         for segment in range(first, last):
             part = _spread(x, int(bounds[segment]), int(bounds[segment + 1]))
-            if len(part) > 1:
+            if len(part):
                 table[segment] = _best_piece(
                     scaling, table[segment], bits[part], x[part], target[part], _cells(x[part]) * weight(x[part])
                 )

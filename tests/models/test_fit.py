@@ -128,6 +128,15 @@ def test_every_format_nears_its_rounding(name, number_format, degree):
     ).table().breakpoints)  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["gelu", "sigmoid", "exp"])
+@pytest.mark.parametrize("number_format", ["int8", "fp8e4m3", "fp8e5m2"])
+@pytest.mark.parametrize("degree", [1, 2])
+def test_many_segments_of_an_8_bit_format_leave_only_the_rounding(name, number_format, degree):
+    """Some of the 64 segments hold one operand, whose result must be right, too."""
+    result = fit(name, segments=64, format=number_format, degree=degree)
+    assert result.mse < 1.05 * result.rounding_mse
+
+
 def test_callables_of_every_kind():
     tables = [
         fit(function, segments=8, range=(-2.0, 2.0), format="real").coefficients
