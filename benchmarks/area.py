@@ -1,7 +1,6 @@
 """Area of Flex-SFU's lanes by segments, formats, degree and tables.
 
-    python benchmarks/area.py                         prints the table
-    python benchmarks/area.py --write docs/area.md    puts it between the page's markers
+``python benchmarks/area.py`` prints the table; with ``--write docs/area.md`` it goes between the page's markers.
 """
 
 import argparse
@@ -17,7 +16,17 @@ BEGIN, END = "<!-- lanes: made by benchmarks/area.py -->", "<!-- end of lanes --
 
 def table(rows: tuple[LaneArea, ...], lanes: int) -> str:
     """The rows as a Markdown table."""
-    heads = ("formats", "segments", "degree", "tables", "decoder", "look-up", "multiply-adds", "one lane", "shared")
+    heads = (
+        "formats",
+        "segments",
+        "degree",
+        "tables",
+        "decoder",
+        "look-up",
+        "multiply-adds",
+        "one lane",
+        "shared",
+    )
     lines = [f"| {' | '.join((*heads, f'{lanes} lanes', 'slowest block, ps'))} |", "|---|" + "---:|" * 10]
     for row in rows:
         numbers = (

@@ -137,7 +137,9 @@ def _subject(function: str | Callable[[Any], Any], interval: object) -> Function
 
 
 @lru_cache(maxsize=256)
-def _on_tensors(function: Callable[[Any], Any], low: float, high: float) -> Callable[[torch.Tensor], torch.Tensor]:
+def _on_tensors(
+    function: Callable[[Any], Any], low: float, high: float
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """The callable as one on tensors, whatever it takes: tensors, arrays or floats.
 
     Raises:
@@ -160,7 +162,9 @@ def _on_tensors(function: Callable[[Any], Any], low: float, high: float) -> Call
         if isinstance(result, torch.Tensor) and result.shape == probe.shape:
             return way
     name = getattr(function, "__name__", "function")
-    raise UserError(f"function {name} must take tensors, arrays or floats in [{low}, {high}] and give as many numbers")
+    raise UserError(
+        f"function {name} must take tensors, arrays or floats in [{low}, {high}] and give as many numbers"
+    )
 
 
 def _interval(interval: Any) -> tuple[float, float]:
@@ -225,7 +229,9 @@ def _fit(
     def weight(x: Reals) -> Reals:
         if not relative:
             return distribution(x)
-        return np.asarray(distribution(x) / np.maximum(np.abs(subject(x)), _RELATIVE_FLOOR * largest + 1e-300) ** 2)
+        return np.asarray(
+            distribution(x) / np.maximum(np.abs(subject(x)), _RELATIVE_FLOOR * largest + 1e-300) ** 2
+        )
 
     pin = (pin_tails, pin_tails)
     spent = 0.0
@@ -233,7 +239,9 @@ def _fit(
     if symmetric:
         symmetry = symmetry_of(subject, low, high)
         half = half_of(subject, symmetry, high)
-        fitted = fit_real(half, segments // 2, symmetry.centre, high, degree=degree, weight=weight, pin=(False, pin_tails))
+        fitted = fit_real(
+            half, segments // 2, symmetry.centre, high, degree=degree, weight=weight, pin=(False, pin_tails)
+        )
         fitted = mirrored(fitted, symmetry)
     elif distribution is uniform_weight and not relative:
         fitted, spent = _plain_real(subject, segments, degree, low, high, method, pin_tails)
@@ -290,7 +298,13 @@ def _mean_ratio(weight: Weight, distribution: Weight, low: float, high: float) -
 
 
 def _relative_limit(
-    subject: Function, segments: int, low: float, high: float, degree: int, weight: Weight, distribution: Weight
+    subject: Function,
+    segments: int,
+    low: float,
+    high: float,
+    degree: int,
+    weight: Weight,
+    distribution: Weight,
 ) -> float:
     ratio = _mean_ratio(weight, distribution, low, high)
     return limit_mse(subject, segments, low, high, degree, weight) * ratio

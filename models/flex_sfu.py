@@ -123,7 +123,5 @@ def flex_sfu(x: Bits, table: SfuTable) -> Bits:
     result = coefficients[..., table.degree]
     for step, power in enumerate(range(table.degree - 1, -1, -1)):
         shifts = table.shifts[step] if table.shifts else (0, 0)
-        result = multiply_add(
-            result, x, coefficients[..., power], form, shifts=shifts, zero_annihilates=True
-        )
+        result = multiply_add(result, x, coefficients[..., power], form, shifts=shifts, zero_annihilates=True)
     return result

@@ -155,7 +155,12 @@ _ALL = (
         source=f"{_GELU}: its approximation by sigmoid",
     ),
     Function(
-        name="logsigmoid", torch=F.logsigmoid, range=_WIDE, left=_IDENTITY, right=_ZERO, source="-softplus(-x)"
+        name="logsigmoid",
+        torch=F.logsigmoid,
+        range=_WIDE,
+        left=_IDENTITY,
+        right=_ZERO,
+        source="-softplus(-x)",
     ),
     Function(
         name="tanhshrink",
@@ -166,15 +171,29 @@ _ALL = (
         source="x - tanh(x)",
     ),
     Function(
-        name="softsign", torch=F.softsign, range=_WIDE, source="x / (1 + |x|); reaches its asymptotes too late to lie on them"
+        name="softsign",
+        torch=F.softsign,
+        range=_WIDE,
+        source="x / (1 + |x|); reaches its asymptotes too late to lie on them",
     ),
     Function(name="atan", torch=torch.atan, range=_WIDE, source="arc tangent, likewise"),
-    Function(name="sqrt", torch=torch.sqrt, range=(1.0, 4.0), source="of a significand; the factor of 2 up to 4 takes the odd exponent"),
-    Function(name="exp2", torch=torch.exp2, range=(-0.5, 0.5), source="2**x of what rounding to an integer leaves"),
+    Function(
+        name="sqrt",
+        torch=torch.sqrt,
+        range=(1.0, 4.0),
+        source="of a significand; the factor of 2 up to 4 takes the odd exponent",
+    ),
+    Function(
+        name="exp2", torch=torch.exp2, range=(-0.5, 0.5), source="2**x of what rounding to an integer leaves"
+    ),
     Function(name="log", torch=torch.log, range=(0.75, 1.5), source="of a significand brought near 1"),
     Function(name="log2", torch=torch.log2, range=(0.75, 1.5), source="of a significand brought near 1"),
-    Function(name="sin", torch=torch.sin, range=(-1.5707963267948966, 1.5707963267948966), source="of half a turn"),
-    Function(name="cos", torch=torch.cos, range=(-1.5707963267948966, 1.5707963267948966), source="of half a turn"),
+    Function(
+        name="sin", torch=torch.sin, range=(-1.5707963267948966, 1.5707963267948966), source="of half a turn"
+    ),
+    Function(
+        name="cos", torch=torch.cos, range=(-1.5707963267948966, 1.5707963267948966), source="of half a turn"
+    ),
     Function(name="reciprocal", torch=torch.reciprocal, range=(1.0, 2.0), source="1 / x of a significand"),
     Function(
         name="rsqrt",

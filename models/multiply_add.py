@@ -107,4 +107,5 @@ def _integer(a: Bits, b: Bits, c: Bits, form: NumberFormat, shifts: tuple[int, i
         total >>= shift
         total += (rest > half) | ((rest == half) & (total & 1 == 1))
     top = 1 << (form.bits - 1)
-    return np.clip(total, -top, top - 1).astype(bits_dtype(form))
+    result: Bits = np.clip(total, -top, top - 1).astype(bits_dtype(form))
+    return result

@@ -19,7 +19,8 @@ def bits_dtype(form: NumberFormat) -> type[np.unsignedinteger[Any]]:
     >>> bits_dtype(FORMATS["bf16"]).__name__
     'uint16'
     """
-    return {8: np.uint8, 16: np.uint16, 32: np.uint32}[form.bits]
+    kinds: dict[int, type[np.unsignedinteger[Any]]] = {8: np.uint8, 16: np.uint16, 32: np.uint32}
+    return kinds[form.bits]
 
 
 def check_bits(name: str, bits: Any, form: NumberFormat) -> None:
@@ -30,7 +31,9 @@ def check_bits(name: str, bits: Any, form: NumberFormat) -> None:
     """
     if not isinstance(bits, np.ndarray) or bits.dtype != bits_dtype(form):
         wanted = bits_dtype(form).__name__
-        raise TypeError(f"{name} must be a {wanted} array ({form.name}), not {getattr(bits, 'dtype', bits)!r}")
+        raise TypeError(
+            f"{name} must be a {wanted} array ({form.name}), not {getattr(bits, 'dtype', bits)!r}"
+        )
 
 
 def decode(bits: Bits, form: NumberFormat) -> Reals:
@@ -83,7 +86,8 @@ def encode(x: npt.ArrayLike, form: NumberFormat) -> Bits:
     if not form.floating:
         top = 1 << (form.bits - 1)
         limited = np.clip(np.rint(np.nan_to_num(x, nan=0.0, posinf=top, neginf=-top)), -top, top - 1)
-        return limited.astype(np.int64).astype(bits_dtype(form))
+        wrapped: Bits = limited.astype(np.int64).astype(bits_dtype(form))
+        return wrapped
     return round_float(np.ascontiguousarray(x).view(np.int64).reshape(x.shape), form)
 
 

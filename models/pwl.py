@@ -67,7 +67,9 @@ class PwlFit:
     def table(self, format: str | None = None) -> SfuTable:
         """Bit patterns for the hardware; the numbers of a ``real`` fit are rounded one by one, to FP16 or to another
         floating-point ``format``."""
-        scaling = self.scaling or Scaling(format=format or "fp16", coefficient_scales=(1.0,) * (self.degree + 1))
+        scaling = self.scaling or Scaling(
+            format=format or "fp16", coefficient_scales=(1.0,) * (self.degree + 1)
+        )
         return scaling.table(np.array(self.breakpoints), np.array(self.coefficients))
 
     def evaluate(self, x: Reals) -> Reals:

@@ -85,7 +85,9 @@ class Scaling:
         y = coefficients[..., degree]
         for step in range(degree):
             shifts = self.shifts[step] if self.shifts else (0, 0)
-            y = multiply_add(y, x, coefficients[..., degree - 1 - step], self.form, shifts=shifts, zero_annihilates=True)
+            y = multiply_add(
+                y, x, coefficients[..., degree - 1 - step], self.form, shifts=shifts, zero_annihilates=True
+            )
         return y
 
 
@@ -113,7 +115,9 @@ def scaling_of(
         product = min(product, 2 * form.bits - 1, room + form.bits - 1)
         if min(product, room) < 0:
             factor = 2.0 ** -min(product, room)
-            raise ValueError(f"output_scale must be at least {factor:g} times as large for {name}: a piece is too steep")
+            raise ValueError(
+                f"output_scale must be at least {factor:g} times as large for {name}: a piece is too steep"
+            )
         addend = max(0, product - room)
         scales[power] = 2.0 ** (product - addend) / unit
         shifts.insert(0, (product, addend))
@@ -162,7 +166,13 @@ def operands(scaling: Scaling, low: float, high: float, weight: Weight) -> tuple
 
 
 def fit_format(
-    subject: Function, fitted: RealFit, scaling: Scaling, low: float, high: float, *, weight: Weight,
+    subject: Function,
+    fitted: RealFit,
+    scaling: Scaling,
+    low: float,
+    high: float,
+    *,
+    weight: Weight,
     pin: tuple[bool, bool],
 ) -> RealFit:
     """Round a real fit to a format.
@@ -193,7 +203,12 @@ def fit_format(
             part = _spread(x, int(bounds[segment]), int(bounds[segment + 1]))
             if len(part):
                 table[segment] = _best_piece(
-                    scaling, table[segment], bits[part], x[part], target[part], _cells(x[part]) * weight(x[part])
+                    scaling,
+                    table[segment],
+                    bits[part],
+                    x[part],
+                    target[part],
+                    _cells(x[part]) * weight(x[part]),
                 )
         bounds = _best_bounds(scaling, bounds, table, bits, target, weights)
         if np.array_equal(table, before[0]) and np.array_equal(bounds, before[1]):
@@ -244,7 +259,9 @@ def _best_piece(scaling: Scaling, piece: Bits, bits: Bits, x: Reals, target: Rea
     candidates = [np.zeros((1, 0), piece.dtype)]
     chosen: Reals = np.zeros((1, 0))  # values of the coefficients chosen so far, highest power first
     for depth, power in enumerate(range(degree, -1, -1)):
-        rest = target - sum((chosen[:, k : k + 1] * x ** (degree - k) for k in range(depth)), np.zeros((len(chosen), 1)))
+        rest = target - sum(
+            (chosen[:, k : k + 1] * x ** (degree - k) for k in range(depth)), np.zeros((len(chosen), 1))
+        )
         best = _least_squares(x, rest, weights, power)
         near = scaling.coefficient_bits(_only(best, power, degree))[..., power]
         steps = np.arange(-reach[depth], reach[depth] + 1)

@@ -39,14 +39,18 @@ def midpoints(low: float, high: float, cells: int) -> Reals:
     return low + (high - low) * (np.arange(cells) + 0.5) / cells
 
 
-def density(subject: Function, low: float, high: float, degree: int = 1, weight: Weight = uniform_weight) -> Reals:
+def density(
+    subject: Function, low: float, high: float, degree: int = 1, weight: Weight = uniform_weight
+) -> Reals:
     """(w |f^(d+1)|^2)^(1/(2d+3)) at the midpoints of :data:`CELLS` cells: the best free knots' density, up to a factor.
 
     Source: de Boor, A Practical Guide to Splines, chapter XII, for the exponent.
     """
     width = (high - low) / CELLS
     order = degree + 1
-    x = low + width * (np.arange(CELLS + 1 + order) - order / 2)  # differences of order ``order`` at the midpoints
+    x = low + width * (
+        np.arange(CELLS + 1 + order) - order / 2
+    )  # differences of order ``order`` at the midpoints
     inside = np.clip(x, low, high)  # a function may not exist outside; the few cells at the ends repeat
     differences = np.diff(subject(inside), order)[:CELLS]
     edge = order
@@ -58,7 +62,12 @@ def density(subject: Function, low: float, high: float, degree: int = 1, weight:
 
 
 def limit_mse(
-    subject: Function, segments: int, low: float, high: float, degree: int = 1, weight: Weight = uniform_weight
+    subject: Function,
+    segments: int,
+    low: float,
+    high: float,
+    degree: int = 1,
+    weight: Weight = uniform_weight,
 ) -> float:
     """Asymptotic MSE of the best n free-knot pieces of degree d: (integral of the density)^(2d+3) / (C_d n^(2d+2) (b-a)).
 
@@ -72,11 +81,18 @@ def limit_mse(
     centres = weight(midpoints(low, high, CELLS))
     integral = values.sum() * (high - low) / CELLS
     total = centres.mean() * (high - low)
-    return float(integral ** (2 * degree + 3) / (LIMIT_CONSTANTS[degree] * segments ** (2 * degree + 2) * total))
+    return float(
+        integral ** (2 * degree + 3) / (LIMIT_CONSTANTS[degree] * segments ** (2 * degree + 2) * total)
+    )
 
 
 def uniform_mse(
-    subject: Function, segments: int, low: float, high: float, degree: int = 1, weight: Weight = uniform_weight
+    subject: Function,
+    segments: int,
+    low: float,
+    high: float,
+    degree: int = 1,
+    weight: Weight = uniform_weight,
 ) -> float:
     """MSE of the best table on equal segments: for degree 1 the best continuous function, as earlier units have it;
     for degree 2 the best parabola of each segment."""
@@ -85,7 +101,9 @@ def uniform_mse(
     w = w / w.sum()
     if degree == 2:
         knots = np.linspace(low, high, segments + 1)
-        return float(_Pieces(subject, weight, degree).errors(knots[:-1], knots[1:]).sum() / _total(weight, low, high))
+        return float(
+            _Pieces(subject, weight, degree).errors(knots[:-1], knots[1:]).sum() / _total(weight, low, high)
+        )
     place = (grid - low) / (high - low) * segments
     segment = np.minimum(place.astype(np.int64), segments - 1)
     place -= segment
@@ -133,7 +151,13 @@ def fit_real(
 
 
 def best_on_grid(
-    subject: Function, segments: int, low: float, high: float, *, degree: int = 1, pin: tuple[bool, bool] = (True, True),
+    subject: Function,
+    segments: int,
+    low: float,
+    high: float,
+    *,
+    degree: int = 1,
+    pin: tuple[bool, bool] = (True, True),
     candidates: int = _CANDIDATES,
 ) -> float:
     """MSE of the best table whose knots lie on a grid of candidates, by dynamic programming: a global optimum.

@@ -16,7 +16,7 @@ def load_samples(path: Path) -> Reals:
     """
     try:
         if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False).astype(np.float64).reshape(-1)
+            return np.asarray(np.load(path, allow_pickle=False), np.float64).reshape(-1)
         words = path.read_text(encoding="utf-8").replace(",", " ").split()
         return np.array([float(word) for word in words])
     except OSError as error:

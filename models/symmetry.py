@@ -41,7 +41,9 @@ def symmetry_of(subject: Function, low: float, high: float) -> Symmetry:
         offset = rest[0] - slope * x[0]
         if np.abs(rest - offset - slope * x).max() < 1e-9 * size:
             return Symmetry(centre=centre, sign=sign, offset=_tidy(offset), slope=_tidy(slope))
-    raise UserError(f"function {subject.name} must be odd or even about {centre:g}, but for a straight line, to be symmetric")
+    raise UserError(
+        f"function {subject.name} must be odd or even about {centre:g}, but for a straight line, to be symmetric"
+    )
 
 
 def _tidy(value: float) -> float:

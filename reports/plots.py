@@ -155,7 +155,9 @@ def fitted_function(result: PwlFit) -> str:
         figure, (above, below) = plt.subplots(2, 1, figsize=(7.0, 4.6), sharex=True, height_ratios=(3, 2))
         above.plot(x, y, lw=1.0, color=PALETTE[0])
         above.plot(inner, result.evaluate(np.array(inner)), "o", ms=2.5, color=PALETTE[1])
-        above.set_title(f"{title}: MSE {result.mse:.3g}, largest error {result.max_error:.3g}", loc="left", fontsize=9)
+        above.set_title(
+            f"{title}: MSE {result.mse:.3g}, largest error {result.max_error:.3g}", loc="left", fontsize=9
+        )
         subject = FUNCTIONS.get(result.function)
         if subject is not None:
             below.plot(x, y - subject(x), lw=0.6, color=PALETTE[0])

@@ -152,12 +152,24 @@ def _fits(config: MachineConfig, progress: Progress) -> list[dict[str, Any]]:
 def _formats(config: MachineConfig, progress: Progress) -> list[dict[str, Any]]:
     """Fits in every format and both degrees, with as many segments as the machine's."""
     progress("fitting tables in every format")
-    keys = ("function", "segments", "degree", "format", "mse", "max_error", "limit_mse", "uniform_mse", "rounding_mse")
+    keys = (
+        "function",
+        "segments",
+        "degree",
+        "format",
+        "mse",
+        "max_error",
+        "limit_mse",
+        "uniform_mse",
+        "rounding_mse",
+    )
     rows = []
     for name in PAPER_FUNCTIONS:
         for degree in DEGREES:
             for number_format in FORMATS:
-                fitted = fit(name, segments=config.flex_sfu.segments, degree=degree, format=number_format).as_dict()
+                fitted = fit(
+                    name, segments=config.flex_sfu.segments, degree=degree, format=number_format
+                ).as_dict()
                 rows.append({key: fitted[key] for key in keys})
     return rows
 

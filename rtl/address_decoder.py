@@ -99,7 +99,10 @@ class AddressDecoder(wiring.Component):
         key = repeated(m, config, self.load.p, ranked(m, config, self.load.p.breakpoint, self.load.p))
         tables = []
         for k in range(config.banks):
-            table = [Signal(config.word_bits, name=f"key_{k}_{a}", reset_less=True) for a in range(config.breakpoints)]
+            table = [
+                Signal(config.word_bits, name=f"key_{k}_{a}", reset_less=True)
+                for a in range(config.breakpoints)
+            ]
             chosen = self.load.p.bank == k if config.banks == 2 else C(1, 1)
             with m.If(self.load.valid & self.load.ready & chosen), m.Switch(self.load.p.address):
                 for address, word in enumerate(table):
@@ -172,14 +175,18 @@ class _Lane(wiring.Component):
                     start = j // group * group
                     way = at_least[start]
                     for k in range(start + 1, start + group):
-                        way = self._signal(m, Mux(equal[k], way, at_least[k]), f"at_least_{level}_{start}_{k}")
+                        way = self._signal(
+                            m, Mux(equal[k], way, at_least[k]), f"at_least_{level}_{start}_{k}"
+                        )
                     ways[bits] = way
                 right.append(self._signal(m, self._by_width(m, level, ways), f"right_{level}_{j}"))
             last = level == levels - 1
             next_key = Signal(LANE_BITS, name="element" if last else f"key_{level}", reset_less=True)
             new = [Signal(level + 1, name=f"segment_{level}_{j}", reset_less=True) for j in range(count)]
             with m.If(self.move):
-                m.d.sync += next_key.eq(_rank(m, config, key, self._is(m, level), inverse=True) if last else key)
+                m.d.sync += next_key.eq(
+                    _rank(m, config, key, self._is(m, level), inverse=True) if last else key
+                )
                 m.d.sync += [s.eq(Cat(r, old)) for s, r, old in zip(new, right, segments, strict=True)]
             key, segments = next_key, list(new)
         m.d.comb += [self.x.eq(key), *(self.segment[j].eq(segment) for j, segment in enumerate(segments))]

@@ -111,7 +111,9 @@ class FlexSfu(wiring.Component):
             self.o.valid.eq(last.o.valid),
             self.o.payload.eq(last.o.p.y),
             last.o.ready.eq(self.o.ready),
-            self.busy.eq(decoder.busy.any() | table.o.valid | Value.cast(_any(u.busy for u in self._multiply_adds))),
+            self.busy.eq(
+                decoder.busy.any() | table.o.valid | Value.cast(_any(u.busy for u in self._multiply_adds))
+            ),
         ]
 
         accept = Signal()

@@ -12,6 +12,7 @@ from lanewise.rtl.multiply_add_slot import SHIFTS, MultiplyAddSlot, select_bits
 
 LANE_BITS = 32
 
+
 class MultiplyAdd(wiring.Component):
     """``o = a * b + c`` for each element, rounded once, to nearest, ties to even.
 

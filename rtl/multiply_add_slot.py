@@ -11,7 +11,6 @@ from amaranth.lib.wiring import In, Out
 from lanewise.config import MULTIPLY_ADD_LATENCY_CLK
 from lanewise.formats import NumberFormat
 
-
 SHIFTS = data.StructLayout({"product": 6, "addend": 5})
 """Of an integer multiply-add: places by which the sum moves right and the addend left."""
 
@@ -73,7 +72,9 @@ class MultiplyAddSlot(wiring.Component):
         P, N, S = self.precision, self.integer_bits, 3 * self.precision + 4
         integer = self._any(m, 0, self.integers)
         offsets = {k: P + 3 - self.formats[k].bias for k in self.floats}
-        largest = {k: (1 << self.formats[k].exponent_bits) - 1 - self.formats[k].infinities for k in self.floats}
+        largest = {
+            k: (1 << self.formats[k].exponent_bits) - 1 - self.formats[k].infinities for k in self.floats
+        }
         top = max((2 * largest[k] + offsets[k] for k in self.floats), default=0)
         scale_bits = max(top.bit_length(), (S - 1).bit_length())
         sum_bits = 1 + max(scale_bits, *((largest[k] - offsets[k]).bit_length() for k in self.floats), 0)
@@ -171,7 +172,9 @@ class MultiplyAddSlot(wiring.Component):
             top_bits = normal[S - P :] ^ negative.replicate(P)
             kept = self._choose(m, 2, {k: top_bits & self._mask(k) for k in self.floats})
             half = self._choose(m, 2, {k: normal[place - 1] for k, place in low.items()}) ^ negative
-            rest = self._choose(m, 2, {k: normal[: place - 1].any() for k, place in low.items()}) | r["sticky"]
+            rest = (
+                self._choose(m, 2, {k: normal[: place - 1].any() for k, place in low.items()}) | r["sticky"]
+            )
             values |= {
                 "kept": kept,
                 "negative": negative,

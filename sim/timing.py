@@ -130,7 +130,10 @@ def timing(instruction: Instruction, config: MachineConfig) -> Timing:
             raise ValueError(f"{instruction.opcode} needs a machine with flex_sfu.enabled = true")
         sfu, chained = config.flex_sfu, base == "sfu.execute"
         if chained:
-            latency, beats = sfu.latency_clk, ceil(instruction.vl / sfu.elements_per_clk(instruction.sew_bits))
+            latency, beats = (
+                sfu.latency_clk,
+                ceil(instruction.vl / sfu.elements_per_clk(instruction.sew_bits)),
+            )
         else:  # waits until what is in flight has left the tree, as the RTL does; charged on an idle unit, too
             latency, beats = sfu.levels + 1, instruction.vl
             unit = "flex_sfu_load" if sfu.double_buffered else unit

@@ -104,7 +104,8 @@ def fit(
     number_format: Annotated[
         str,
         typer.Option(
-            "--format", metavar="FORMAT",
+            "--format",
+            metavar="FORMAT",
             help="int8, int16, int32, fp8e4m3, fp8e5m2, fp16, bf16, fp32, or real for unrounded.",
         ),
     ] = "fp16",
@@ -123,12 +124,16 @@ def fit(
     relative: Annotated[bool, typer.Option("--relative", help="Relative instead of absolute error.")] = False,
     samples: Annotated[
         Path | None,
-        typer.Option("--samples", metavar="FILE", help="Inputs that weigh the error: a text file of numbers, or .npy."),
+        typer.Option(
+            "--samples", metavar="FILE", help="Inputs that weigh the error: a text file of numbers, or .npy."
+        ),
     ] = None,
     input_scale: Annotated[
         float | None, typer.Option("--input-scale", help="Integers: real operand = integer x scale.")
     ] = None,
-    output_scale: Annotated[float | None, typer.Option("--output-scale", help="Integers: likewise of results.")] = None,
+    output_scale: Annotated[
+        float | None, typer.Option("--output-scale", help="Integers: likewise of results.")
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw function, segments and error, as SVG.")
     ] = None,

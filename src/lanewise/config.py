@@ -52,7 +52,7 @@ class FlexSfuConfig:
     lanes: int = 8
     """32-bit lanes, each 4 x 8, 2 x 16 or 1 x 32 bits a clock. Default in a TOML file: ``vector.lanes``."""
     formats: tuple[str, ...] = ("fp16",)
-    """Number formats that the unit computes, selected at run time: any of ``int8``, ``int16``, ``int32``, ``fp8e4m3``, ``fp8e5m2``, ``fp16``, ``bf16``, ``fp32``."""
+    """Number formats, selected at run time: any of ``int8``, ``int16``, ``int32``, ``fp8e4m3``, ``fp8e5m2``, ``fp16``, ``bf16``, ``fp32``."""
     double_buffered: bool = False
     """Whether there are two tables, so that one is loaded while the other is in use."""
 

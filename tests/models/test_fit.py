@@ -106,9 +106,13 @@ def test_relative_error_serves_small_values():
 def test_weights_serve_where_inputs_are():
     rng = np.random.default_rng(3)
     samples = rng.normal(0, 0.7, 20_000)
-    plain, weighted = (fit("gelu", segments=8, format=f, weights=w) for f, w in (("real", None), ("real", samples)))
+    plain, weighted = (
+        fit("gelu", segments=8, format=f, weights=w) for f, w in (("real", None), ("real", samples))
+    )
     fresh = rng.normal(0, 0.7, 20_000)
-    errors = [np.mean((result.evaluate(fresh) - FUNCTIONS["gelu"](fresh)) ** 2) for result in (plain, weighted)]
+    errors = [
+        np.mean((result.evaluate(fresh) - FUNCTIONS["gelu"](fresh)) ** 2) for result in (plain, weighted)
+    ]
     assert errors[1] < errors[0] / 2
     density = fit("gelu", segments=8, format="real", weights=lambda x: np.exp(-0.5 * (x / 0.7) ** 2))
     assert np.mean((density.evaluate(fresh) - FUNCTIONS["gelu"](fresh)) ** 2) < errors[0] / 2
@@ -253,18 +257,36 @@ def test_function_of_ones_own():
         ({"segments": True}, "segments must be 4, 8, 16, 32 or 64, not True"),
         ({"segments": 32.0}, "segments must be 4, 8, 16, 32 or 64, not 32.0"),
         ({"degree": 3}, "degree must be 1 or 2, not 3"),
-        ({"format": "fp8"}, "format must be one of int8, int16, int32, fp8e4m3, fp8e5m2, fp16, bf16, fp32, real, not 'fp8'"),
+        (
+            {"format": "fp8"},
+            "format must be one of int8, int16, int32, fp8e4m3, fp8e5m2, fp16, bf16, fp32, real, not 'fp8'",
+        ),
         ({"method": "sgd"}, "method must be optimal or paper, not 'sgd'"),
-        ({"method": "paper", "relative": True}, "method 'paper' has pinned tails and plain errors; expected no other"),
+        (
+            {"method": "paper", "relative": True},
+            "method 'paper' has pinned tails and plain errors; expected no other",
+        ),
         ({"input_scale": 0.1}, "input_scale must be left out for fp16, not 0.1: only integers have scales"),
         ({"format": "int8", "output_scale": -1.0}, "output_scale must be a positive number, not -1.0"),
-        ({"format": "int8", "output_scale": 1e-3}, "output_scale must be at least 4 times as large for int8: a piece is too"),
-        ({"function": "exp", "symmetric": True}, "function exp must be odd or even about -4.95, but for a straight line"),
-        ({"weights": [1.0, 2.0]}, "weights must have at least 100 samples in [-8.0, 8.0], not 2"),
-        ({"weights": lambda x: x}, "weights must give finite numbers of at least 0, some above it, one for each x"),
-        ({"function": "softsign", "format": "fp8e4m3", "range": (-500, 500)}, "range must lie in FP8E4M3's [-448, 448], not"),
         (
-            {"function": lambda x, y: x, "range": (0, 1)},
+            {"format": "int8", "output_scale": 1e-3},
+            "output_scale must be at least 4 times as large for int8: a piece is too",
+        ),
+        (
+            {"function": "exp", "symmetric": True},
+            "function exp must be odd or even about -4.95, but for a straight line",
+        ),
+        ({"weights": [1.0, 2.0]}, "weights must have at least 100 samples in [-8.0, 8.0], not 2"),
+        (
+            {"weights": lambda x: x},
+            "weights must give finite numbers of at least 0, some above it, one for each x",
+        ),
+        (
+            {"function": "softsign", "format": "fp8e4m3", "range": (-500, 500)},
+            "range must lie in FP8E4M3's [-448, 448], not",
+        ),
+        (
+            {"function": lambda x, y: x + y, "range": (0, 1)},
             "function <lambda> must take tensors, arrays or floats in [0.0, 1.0] and give as many numbers",
         ),
         ({"range": (1, 1)}, "range must be two finite numbers, the smaller first, not 1.0 1.0"),

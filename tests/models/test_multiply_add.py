@@ -94,7 +94,9 @@ def test_random_triples_hit_what_they_are_meant_to(form):
     magnitude = result & bits_dtype(form)((1 << (form.bits - 1)) - 1)
     with np.errstate(all="ignore"):
         total = x * y + z
-    assert np.count_nonzero(finite & (magnitude > 0) & (magnitude < 1 << form.fraction_bits)) > 1000, "subnormals"
+    assert np.count_nonzero(finite & (magnitude > 0) & (magnitude < 1 << form.fraction_bits)) > 1000, (
+        "subnormals"
+    )
     assert np.count_nonzero(finite & (magnitude == 0)) > 50, "zeros"
     assert np.count_nonzero(finite & (np.abs(total) > form.maximum)) > 300, "overflows"
     with np.errstate(all="ignore"):
@@ -131,7 +133,9 @@ def test_operands_of_another_width_are_refused(place):
         multiply_add(*operands, FORMATS["fp16"])
 
 
-@pytest.mark.parametrize(("name", "shifts"), [("int8", (16, 0)), ("int8", (0, 8)), ("int32", (-1, 0)), ("fp16", (1, 0))])
+@pytest.mark.parametrize(
+    ("name", "shifts"), [("int8", (16, 0)), ("int8", (0, 8)), ("int32", (-1, 0)), ("fp16", (1, 0))]
+)
 def test_shifts_out_of_range_are_refused(name, shifts):
     form = FORMATS[name]
     zeros = np.zeros(1, bits_dtype(form))

@@ -57,14 +57,34 @@ def test_rounding_is_pytorch_s(form, rng):
         x = x[np.abs(x) < 464]  # beyond, PyTorch makes a NaN where we saturate
     wanted = torch.from_numpy(x).to(TORCH[form.name])
     ours = encode(x.astype(np.float64), form)
-    np.testing.assert_array_equal(ours, wanted.view({8: torch.uint8, 16: torch.int16, 32: torch.int32}[form.bits]).numpy().view(bits_dtype(form)))
+    np.testing.assert_array_equal(
+        ours,
+        wanted.view({8: torch.uint8, 16: torch.int16, 32: torch.int32}[form.bits])
+        .numpy()
+        .view(bits_dtype(form)),
+    )
 
 
 def test_what_overflows():
     big = [1e300, -1e300, np.inf, -np.inf]
-    assert decode(encode(big, FORMATS["fp8e5m2"]), FORMATS["fp8e5m2"]).tolist() == [np.inf, -np.inf, np.inf, -np.inf]
-    assert decode(encode(big, FORMATS["fp8e4m3"]), FORMATS["fp8e4m3"]).tolist() == [448.0, -448.0, 448.0, -448.0]
-    assert decode(encode(big, FORMATS["int16"]), FORMATS["int16"]).tolist() == [32767.0, -32768.0, 32767.0, -32768.0]
+    assert decode(encode(big, FORMATS["fp8e5m2"]), FORMATS["fp8e5m2"]).tolist() == [
+        np.inf,
+        -np.inf,
+        np.inf,
+        -np.inf,
+    ]
+    assert decode(encode(big, FORMATS["fp8e4m3"]), FORMATS["fp8e4m3"]).tolist() == [
+        448.0,
+        -448.0,
+        448.0,
+        -448.0,
+    ]
+    assert decode(encode(big, FORMATS["int16"]), FORMATS["int16"]).tolist() == [
+        32767.0,
+        -32768.0,
+        32767.0,
+        -32768.0,
+    ]
     for form in ALL:
         assert encode([np.nan], form)[0] == (form.nan_bits if form.floating else 0)
 

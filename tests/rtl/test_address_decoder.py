@@ -14,7 +14,9 @@ FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK
 def test_address_decoder(run_bench, case):
     results = {result.name.partition("].")[2]: result for result in run_bench("address_decoder", case)}
     forms = case.config.number_formats
-    elements = sum(2 * min(1 << form.bits, WIDE_ELEMENTS if form.bits == 32 else 1 << 16) for form in forms)  # x and segment
+    elements = sum(
+        2 * min(1 << form.bits, WIDE_ELEMENTS if form.bits == 32 else 1 << 16) for form in forms
+    )  # x and segment
     assert results["every_table"].values_compared == 8 * elements
     assert results["every_table"].clocks_compared > 8 * elements // 32
     assert results["stalls"].values_compared == elements

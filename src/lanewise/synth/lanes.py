@@ -63,7 +63,9 @@ def lane_area(config: FlexSfuConfig, name: str, run: Synthesiser) -> LaneArea:
     one = dataclasses.replace(config, lanes=1, enabled=True)
     decoder = run(AddressDecoder(one), "address_decoder")
     table = run(CoefficientTable(one), "coefficient_table")
-    multiply_add = run(MultiplyAdd(lanes=1, formats=one.number_formats, zero_annihilates=True), "multiply_add")
+    multiply_add = run(
+        MultiplyAdd(lanes=1, formats=one.number_formats, zero_annihilates=True), "multiply_add"
+    )
     lanes = decoder.block("lane").area_um2, table.block("lane").area_um2
     blocks = (*decoder.blocks, *table.blocks, *multiply_add.blocks)
     return LaneArea(

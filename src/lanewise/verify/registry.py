@@ -5,7 +5,14 @@ import importlib
 from lanewise.errors import UserError
 from lanewise.verify.bench import Bench
 
-NAMES = ("address_decoder", "coefficient_table", "multiply_add", "flex_sfu", "flex_sfu_functions", "mac_array")
+NAMES = (
+    "address_decoder",
+    "coefficient_table",
+    "multiply_add",
+    "flex_sfu",
+    "flex_sfu_functions",
+    "mac_array",
+)
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
 

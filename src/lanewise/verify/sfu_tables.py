@@ -101,7 +101,9 @@ def sort(bits: Bits, form: NumberFormat) -> Bits:
     return unrank(np.sort(rank(bits, form)), form)
 
 
-def random_table(rng: np.random.Generator, config: FlexSfuConfig, form: NumberFormat, kind: str = "random") -> SfuTable:
+def random_table(
+    rng: np.random.Generator, config: FlexSfuConfig, form: NumberFormat, kind: str = "random"
+) -> SfuTable:
     """Any numbers, infinities included, as coefficients; zeros are not rare; any shifts."""
     breakpoints = breakpoint_tables(rng, config.breakpoints, form)[kind]
     shape = (config.segments, config.degree + 1)
@@ -114,7 +116,9 @@ def random_table(rng: np.random.Generator, config: FlexSfuConfig, form: NumberFo
     return SfuTable(format=form.name, breakpoints=breakpoints, coefficients=coefficients, shifts=shifts)
 
 
-def selection_words(config: FlexSfuConfig, count: int, form: NumberFormat, bank: int) -> list[tuple[list[int], int]]:
+def selection_words(
+    config: FlexSfuConfig, count: int, form: NumberFormat, bank: int
+) -> list[tuple[list[int], int]]:
     """The fields ``format`` and ``bank`` of so many payloads, where the unit has them."""
     fields = []
     if len(config.formats) > 1:
@@ -131,7 +135,9 @@ def beat_words(config: FlexSfuConfig, x: Bits, form: NumberFormat, bank: int = 0
     return concatenate(words, *selection_words(config, len(x), form, bank))
 
 
-def breakpoint_loads(config: FlexSfuConfig, breakpoints: Bits, form: NumberFormat, bank: int = 0) -> list[int]:
+def breakpoint_loads(
+    config: FlexSfuConfig, breakpoints: Bits, form: NumberFormat, bank: int = 0
+) -> list[int]:
     """Payloads that load the breakpoints, one each."""
     count = breakpoints.size
     return concatenate(
@@ -148,7 +154,9 @@ def coefficient_loads(config: FlexSfuConfig, table: SfuTable, bank: int = 0) -> 
     if table.shifts:
         shifts = [product | addend << 6 for product, addend in table.shifts]
     fields: list[tuple[Sequence[int], int]] = [(list(range(count)), config.levels)]
-    fields += [(table.coefficients[:, power].tolist(), config.word_bits) for power in range(config.degree + 1)]
+    fields += [
+        (table.coefficients[:, power].tolist(), config.word_bits) for power in range(config.degree + 1)
+    ]
     if config.integers:
         fields += [([shift] * count, 11) for shift in shifts]
     return concatenate(*fields, *selection_words(config, count, table.form, bank))

@@ -17,9 +17,8 @@ def to_words(fields: npt.NDArray[Any], bits: int) -> list[int]:
     >>> [hex(word) for word in to_words(np.array([[1, 2, 31], [0, 0, 1]]), 5)]
     ['0x7c41', '0x400']
     """
-    whole = {8: np.uint8, 16: np.dtype("<u2"), 32: np.dtype("<u4")}.get(bits)
-    if whole is not None:
-        return [int.from_bytes(row.tobytes(), "little") for row in fields.astype(whole)]
+    if bits in (8, 16, 32):
+        return [int.from_bytes(row.tobytes(), "little") for row in fields.astype(np.dtype(f"<u{bits // 8}"))]
     digits = (fields[..., None] >> np.arange(bits)) & 1
     packed = np.packbits(digits.reshape(len(fields), -1).astype(np.uint8), axis=1, bitorder="little")
     return [int.from_bytes(row.tobytes(), "little") for row in packed]
@@ -36,7 +35,7 @@ def from_words(words: Sequence[int], bits: int, fields: int) -> npt.NDArray[Any]
     """
     mask, size = (1 << bits * fields) - 1, (bits * fields + 7) // 8
     raw = b"".join((word & mask).to_bytes(size, "little") for word in words)
-    kind = np.dtype(np.uint8 if bits <= 8 else "<u2" if bits <= 16 else "<u4")
+    kind: Any = np.dtype("<u1" if bits <= 8 else "<u2" if bits <= 16 else "<u4")
     if bits == 8 * kind.itemsize:
         return np.frombuffer(raw, kind).reshape(len(words), fields).astype(kind.newbyteorder("="))
     packed = np.frombuffer(raw, np.uint8).reshape(len(words), size)

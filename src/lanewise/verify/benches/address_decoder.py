@@ -80,7 +80,9 @@ async def _load(tb: Testbench, form: NumberFormat, breakpoints: Bits, p_stall: f
     loads = breakpoint_loads(config, breakpoints, form)
     tb.rng.shuffle(loads)
     nowhere = concatenate(
-        ([config.breakpoints], config.levels), ([0x3C], config.word_bits), *selection_words(config, 1, form, 0)
+        ([config.breakpoints], config.levels),
+        ([0x3C], config.word_bits),
+        *selection_words(config, 1, form, 0),
     )
     await tb.exchange({"load": nowhere + loads}, {}, p_stall=p_stall)
 
@@ -93,7 +95,9 @@ async def _decode(
     out = moved["o"].words
     elements = from_words(out, form.bits, config.elements_per_clk(form.bits))
     tb.check_values(elements, x, f"{what} {form.name}: elements")
-    tb.check_values(_segments(tb, form, out), address_decoder(x, breakpoints, form), f"{what} {form.name}: segments")
+    tb.check_values(
+        _segments(tb, form, out), address_decoder(x, breakpoints, form), f"{what} {form.name}: segments"
+    )
     return moved
 
 

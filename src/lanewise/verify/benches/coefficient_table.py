@@ -13,7 +13,13 @@ from lanewise.models.flex_sfu import SfuTable
 from lanewise.models.numbers import Bits
 from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.verify.bench import Bench, Case
-from lanewise.verify.sfu_tables import coefficient_loads, random_elements, random_table, selection_words, sfu_cases
+from lanewise.verify.sfu_tables import (
+    coefficient_loads,
+    random_elements,
+    random_table,
+    selection_words,
+    sfu_cases,
+)
 from lanewise.verify.testbench import Testbench
 from lanewise.verify.words import concatenate, from_words, to_words
 
@@ -41,7 +47,9 @@ async def reads(dut: Any, p_stall: float) -> None:
             moved = await tb.exchange({"load": loads}, {}, p_stall=p_stall)
             if p_stall == 0:
                 first = moved["load"].clocks[0]
-                tb.check_clocks(moved["load"].clocks, list(range(first, first + len(loads))), "accepted loads")
+                tb.check_clocks(
+                    moved["load"].clocks, list(range(first, first + len(loads))), "accepted loads"
+                )
             x, segment, words = _beats(tb, form, _BEATS)
             moved = await tb.exchange({"i": words}, {"o": _BEATS}, p_stall=p_stall)
             tb.check_values(_results(tb, form, moved["o"].words), _expected(x, segment, table), form.name)

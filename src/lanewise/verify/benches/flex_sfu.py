@@ -31,7 +31,9 @@ _TESTS = ("every_table", "stalls", "clocks", "reload_in_mid_run", "reset_in_mid_
 
 def _cases(machine: MachineConfig, full: bool) -> list[Case]:
     return [
-        Case(label=case.label, config=case.config, tests=_TESTS if case.config.double_buffered else _TESTS[:-1])
+        Case(
+            label=case.label, config=case.config, tests=_TESTS if case.config.double_buffered else _TESTS[:-1]
+        )
         for case in sfu_cases(machine, full)
     ]
 
@@ -172,7 +174,9 @@ async def two_tables(dut: Any, p_stall: float) -> None:
         if p_stall == 0:
             first = moved["i"].clocks[0]
             tb.check_clocks(moved["i"].clocks, list(range(first, first + count)), "accepted beats")
-            last = max((transfers.clocks[-1] for name, transfers in moved.items() if name in loads), default=0)
+            last = max(
+                (transfers.clocks[-1] for name, transfers in moved.items() if name in loads), default=0
+            )
             assert last < moved["i"].clocks[-1], "the load took longer than the run beside it"
     # Both tables loaded: beats of the two alternate, one a clock.
     pair = tables[-2:]
@@ -218,7 +222,9 @@ def _replace(
     return new, {"load_coefficients": coefficient_loads(config, new)[start:]}
 
 
-async def evaluate(tb: Testbench, table: SfuTable, x: Bits, p_stall: float, what: str) -> dict[str, Transfers]:
+async def evaluate(
+    tb: Testbench, table: SfuTable, x: Bits, p_stall: float, what: str
+) -> dict[str, Transfers]:
     """Run elements, shape ``(beats, elements a beat)``, and compare every result."""
     config, bits = tb.config, table.form.bits
     words = beat_words(config, x, table.form)

@@ -31,7 +31,7 @@ def _component(config: FlexSfuConfig) -> MultiplyAdd:
 def _cases(_machine: MachineConfig, full: bool) -> list[Case]:
     configs = [FlexSfuConfig(lanes=_LANES), FlexSfuConfig(lanes=_LANES, formats=ALL_FORMATS)]
     if full:
-        sets = [(name,) for name in ALL_FORMATS if name != "fp16"]
+        sets: list[tuple[str, ...]] = [(name,) for name in ALL_FORMATS if name != "fp16"]
         sets += [("fp16", "bf16"), ("fp8e4m3", "fp8e5m2"), ("int8", "int16"), ("fp32", "fp16")]
         configs += [FlexSfuConfig(lanes=_LANES, formats=names) for names in sets]
     cases = []
