@@ -71,3 +71,44 @@ def test_conversions_round_to_even_and_saturate():
 def test_an_unknown_instruction_is_refused():
     with pytest.raises(ValueError, match="base must be an instruction of the vector model, not 'vfoo'"):
         execute("vfoo", [half()], 16)
+
+
+def test_arithmetic_gives_the_canonical_nan_and_moves_keep_theirs():
+    x = np.array([0xFC01, 0x7E55], np.uint16)
+    assert execute("vfadd", [x, x], 16).view(np.uint16).tolist() == [0x7E00] * 2
+    assert execute("vfwcvt.f.f", [x], 16).view(np.uint32).tolist() == [0x7FC00000] * 2
+    assert execute("vfsgnjx", [x, x], 16).view(np.uint16).tolist() == [0x7C01, 0x7E55]
+
+
+def test_integer_instructions_shift_and_compare_signed_numbers():
+    x = np.array([0x8000, 0x7FFF, 0xFFFE], np.uint16)
+    assert execute("vsra", [x], 16, 1).tolist() == [0xC000, 0x3FFF, 0xFFFF]
+    assert execute("vmslt", [x], 16, -1).tolist() == [True, False, True]
+    assert execute("vmseq", [x], 16, 0x7FFF).tolist() == [False, True, False]
+    assert execute("vxor", [x], 16, 0xFFFF).tolist() == [0x7FFF, 0x8000, 1]
+    assert execute("vand", [x], 16, -1 << 8).tolist() == [0x8000, 0x7F00, 0xFF00]
+    assert execute("vrsub", [x], 16, 0).tolist() == [0x8000, 0x8001, 2]
+
+
+def test_reductions_take_the_start_value_and_the_stated_order():
+    ones = np.full(2049, 1, np.float16)
+    start = np.array([2.0**24], np.float32)
+    assert execute("vfwredusum", [ones, start], 16).tolist() == [2.0**24 + 2048]  # + 2049 would round to 2050
+    order = np.array([2**24, 1, 1, 1, 1], np.float32)  # (2**24 + 1) + (1 + 1), then 1; ties to even
+    assert execute("vfredusum", [order, np.zeros(1, np.float32)], 32).tolist() == [2.0**24 + 4]
+    values = np.array([-3, np.nan, 2], np.float16)
+    assert execute("vfredmax", [values, np.array([-1], np.float16)], 16).tolist() == [2]
+    assert execute("vfredmin", [values, np.array([-4], np.float16)], 16).tolist() == [-4]
+
+
+def test_widening_products_are_exact_and_sums_of_them_rounded_once():
+    a = np.array([300, 2**-14], np.float16)
+    assert execute("vfwmul", [a, a], 16).tolist() == [90000, 2.0**-28]
+    d = np.array([2.0**24, -(2.0**-28)], np.float32)
+    assert execute("vfwmacc", [d, a, a], 32).tolist() == [2.0**24 + 90000, 0]
+
+
+def test_a_merge_keeps_the_bits():
+    floats, bits = np.array([1.5, 2.5], np.float16), np.array([7, 9], np.uint16)
+    merged = execute("vmerge", [bits, floats, np.array([True, False])], 16)
+    assert merged.tolist() == [0x3E00, 9]
