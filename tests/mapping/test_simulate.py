@@ -47,7 +47,7 @@ def test_without_flex_sfu_the_machine_is_its_own_baseline(minilm):
         dataclasses.replace(CONFIG, dma=DmaConfig(bytes_per_clk=64)),
         dataclasses.replace(CONFIG, dma=DmaConfig(latency_clk=1, descriptor_clk=1)),
         dataclasses.replace(
-            CONFIG, vector=VectorConfig(lanes=16), flex_sfu=dataclasses.replace(CONFIG.flex_sfu, lanes=32)
+            CONFIG, vector=VectorConfig(lanes=16), flex_sfu=dataclasses.replace(CONFIG.flex_sfu, lanes=16)
         ),
     ],
     ids=["bandwidth", "latency", "lanes"],
