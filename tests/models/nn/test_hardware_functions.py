@@ -1,4 +1,4 @@
-"""Networks under Flex-SFU: the fast path against the golden model on every input; nothing escapes it."""
+"""FP16 look-ups in operators: the fast path against the golden model on every input; nothing escapes it."""
 
 import re
 
@@ -8,8 +8,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from lanewise.errors import UserError
-from lanewise.models.address_decoder import address_decoder
 from lanewise.models.fit import fit
 from lanewise.models.flex_sfu import flex_sfu
 from lanewise.models.functions import FUNCTIONS
@@ -17,9 +15,7 @@ from lanewise.models.nn import (
     FLEX_FUNCTIONS,
     Fp16Results,
     HardwareFunctions,
-    approximate,
     exact_lookup,
-    flex_sfu_function,
     flex_sfu_lookup,
 )
 
@@ -80,25 +76,6 @@ def test_all_inputs_give_the_golden_bits(name, call):
     assert result.dtype == torch.float32
     assert hardware.calls == {name: 1}
     assert_same_bits(bits(result), golden(name))
-
-
-@pytest.mark.parametrize("segments", [4, 32, 64])
-def test_differentiable_function(segments):
-    table = fit("gelu", segments=segments).table()
-    function = flex_sfu_function(table)
-    assert_same_bits(bits(function(every_number(torch.float64))), flex_sfu(EVERY, table))
-    x = torch.linspace(-9, 9, 1001, requires_grad=True)
-    (gradient,) = torch.autograd.grad(function(x).sum(), x)
-    segment = address_decoder(x.detach().half().numpy().view(np.uint16), table.breakpoints)
-    np.testing.assert_array_equal(gradient.numpy(), table.slopes[segment].view(np.float16).astype(np.float32))
-
-
-def test_operands_are_rounded_to_nearest_even():
-    """Halfway between two FP16 numbers."""
-    table = fit("silu", segments=8).table()
-    x = torch.tensor([1 + 2**-11, 1 + 3 * 2**-11, 1e6])
-    expected = flex_sfu(np.array([0x3C00, 0x3C02, 0x7C00], np.uint16), table)
-    assert bits(flex_sfu_function(table)(x)).tolist() == expected.tolist()
 
 
 def test_exact_lookup_is_the_function_rounded():
@@ -167,31 +144,10 @@ def encoder():
     return nn.TransformerEncoderLayer(16, 4, 32, activation="gelu", batch_first=True).eval()
 
 
-def test_approximate_reaches_everything_and_leaves_the_original():
-    """PyTorch would run this layer as one fused operator."""
-    layer, x = encoder(), torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(SEED))
-    with torch.no_grad():
-        exact = layer(x)
-        rough, fine = approximate(layer, 4)(x), approximate(layer, 64)(x)
-        torch.testing.assert_close(layer(x), exact, rtol=0, atol=0)
-    assert (fine - exact).abs().max() < 0.002
-    assert (rough - exact).abs().max() > 0.01
-    assert torch.backends.mha.get_fastpath_enabled()
-    assert approximate(layer, 4).module is not layer
-
-
 def test_counts_of_a_layer():
     with HardwareFunctions(LOOKUPS) as hardware, torch.no_grad():
         encoder()(torch.zeros(1, 3, 16))
     assert hardware.calls == {"softmax": 1, "exp": 1, "gelu": 1}
-
-
-def test_gradients_are_those_of_the_functions():
-    x = torch.linspace(-4, 4, 101, requires_grad=True)
-    (exact,) = torch.autograd.grad(F.gelu(x).sum(), x)
-    with HardwareFunctions(LOOKUPS):
-        (gradient,) = torch.autograd.grad(F.gelu(x).sum(), x)
-    torch.testing.assert_close(gradient, exact)
 
 
 @pytest.mark.parametrize(
@@ -209,11 +165,6 @@ def test_gradients_are_those_of_the_functions():
 def test_what_the_tables_do_not_have_is_refused(call, message):
     with torch.no_grad(), pytest.raises(ValueError, match=re.escape(message)), HardwareFunctions(LOOKUPS):
         call()
-
-
-def test_segments_are_checked():
-    with pytest.raises(UserError, match=r"^segments must be 4, 8, 16, 32 or 64, not 33$"):
-        approximate(nn.GELU(), 33)
 
 
 def test_fp16_results():
