@@ -11,8 +11,9 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from lanewise.errors import UserError
-from lanewise.models.minilm import MODEL_PACKAGE, TEXT_FILE, TEXT_PACKAGE, Contexts, MiniLm, sentences
+from lanewise.models.minilm import MODEL_PACKAGE, TEXT_FILE, TEXT_PACKAGE, MiniLm, sentences
 from lanewise.models.nn import Fp16Results, HardwareFunctions, Lookup, exact_lookup, flex_sfu_lookup
+from lanewise.models.pretrained.network import Contexts
 from lanewise.models.quantise import IntegerMatmuls, QuantiseConfig, calibrate_matmuls, quantise_linears
 
 CALIBRATION_SENTENCES = 64

