@@ -119,6 +119,7 @@ _ALL = (
         range=_WIDE,
         left=_ZERO,
         right=_IDENTITY,
+        corners=(-3.0, 3.0),
         source="Howard et al., arXiv 1905.02244: x relu6(x + 3) / 6",
     ),
     Function(
@@ -127,6 +128,7 @@ _ALL = (
         range=_WIDE,
         left=_ZERO,
         right=_ONE,
+        corners=(-3.0, 3.0),
         source="Howard et al., arXiv 1905.02244: relu6(x + 3) / 6",
     ),
     Function(name="erf", torch=torch.erf, range=_WIDE, left=_MINUS_ONE, right=_ONE, source="error function"),
@@ -136,6 +138,7 @@ _ALL = (
         range=_WIDE,
         left=_MINUS_ONE,
         right=_IDENTITY,
+        corners=(0.0,),
         source="Clevert, Unterthiner, Hochreiter, arXiv 1511.07289, alpha = 1",
     ),
     Function(
@@ -144,6 +147,7 @@ _ALL = (
         range=_WIDE,
         left=(0.0, -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717),
         right=(1.0507009873554804934193349852946, 0.0),
+        corners=(0.0,),
         source="Klambauer et al., arXiv 1706.02515",
     ),
     Function(
@@ -174,6 +178,7 @@ _ALL = (
         name="softsign",
         torch=F.softsign,
         range=_WIDE,
+        corners=(0.0,),
         source="x / (1 + |x|); reaches its asymptotes too late to lie on them",
     ),
     Function(name="atan", torch=torch.atan, range=_WIDE, source="arc tangent, likewise"),

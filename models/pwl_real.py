@@ -18,6 +18,8 @@ CELLS = 1 << 13
 
 _NODES = 16
 """Gauss-Legendre points of a segment."""
+_TAIL_NODES, _TAIL_WEIGHTS = np.polynomial.legendre.leggauss(64)
+"""Of a pinned tail, which may be long."""
 _CANDIDATES = 384
 """Places at which dynamic programming may put a knot, at least."""
 _STEPS = 60
@@ -48,17 +50,19 @@ def density(
     """
     width = (high - low) / CELLS
     order = degree + 1
-    x = low + width * (
-        np.arange(CELLS + 1 + order) - order / 2
-    )  # differences of order ``order`` at the midpoints
-    inside = np.clip(x, low, high)  # a function may not exist outside; the few cells at the ends repeat
-    differences = np.diff(subject(inside), order)[:CELLS]
-    edge = order
-    differences[:edge], differences[-edge:] = differences[edge], differences[-edge - 1]
-    differences[np.abs(differences) < 3e-14 * np.ptp(subject(inside))] = 0.0  # rounding, not curvature
-    derivative = np.abs(differences) / width**order
-    centres = midpoints(low, high, CELLS)
-    return np.asarray((weight(centres) * derivative**2) ** (1 / (2 * degree + 3)))
+    step = width * (1 if degree == 1 else 8)  # a third difference of close points would be rounding alone
+    reach = step * order / 2
+    grid = midpoints(low, high, CELLS)
+    centres = np.clip(grid, low + reach, high - reach)  # a function may not exist outside
+    for corner in _corners(subject, low, high):  # each side by itself: a derivative's jump is no density
+        near = np.abs(centres - corner) < reach
+        centres[near] = np.where(grid[near] < corner, corner - reach, corner + reach)
+    values = subject(centres[:, None] + step * (np.arange(order + 1) - order / 2))
+    differences = np.diff(values, order)[:, 0]
+    rounding = 2.0**-50 * 2**order * np.abs(values).max(axis=1) + 1e-15 * np.ptp(values)
+    differences[np.abs(differences) < rounding] = 0.0  # no curvature
+    derivative = np.abs(differences) / step**order
+    return np.asarray((weight(grid) * derivative**2) ** (1 / (2 * degree + 3)))
 
 
 def limit_mse(
@@ -182,7 +186,12 @@ def _candidates(
     values = values + 0.15 * values.mean() + 1e-300
     total = np.append(0, np.cumsum(values))
     share = np.linspace(0, total[-1], count + 1)
-    return np.asarray(np.interp(share, total, np.linspace(low, high, CELLS + 1)))
+    places = np.interp(share, total, np.linspace(low, high, CELLS + 1))
+    return np.union1d(places, _corners(subject, low, high))  # no density says how much a corner needs a knot
+
+
+def _corners(subject: Function, low: float, high: float) -> Reals:
+    return np.array([x for x in subject.corners if low < x < high], np.float64)
 
 
 class _Pieces:
@@ -191,22 +200,47 @@ class _Pieces:
     def __init__(self, subject: Function, weight: Weight, degree: int) -> None:
         self.subject, self.weight, self.degree = subject, weight, degree
         self.nodes, self.node_weights = np.polynomial.legendre.leggauss(_NODES)
-        self.basis = np.polynomial.legendre.legvander(self.nodes, degree)
 
     def solve(self, left: Reals, right: Reals) -> tuple[Reals, Reals]:
         """Legendre coefficients, shape ``(n, degree + 1)``, and weighted integrals of the squared error, shape ``(n,)``."""
+        cornered = np.zeros(left.size, bool)
+        for corner in self.subject.corners:
+            cornered |= (left < corner) & (corner < right)
+        if not cornered.any():
+            return self._solve(left, right, self.nodes, self.node_weights)
+        coefficients, errors = np.empty((left.size, self.degree + 1)), np.empty(left.size)
+        for rows, split in ((~cornered, False), (cornered, True)):
+            nodes = self.nodes, self.node_weights
+            if split:
+                nodes = self._split(left[rows], right[rows], *nodes)
+            coefficients[rows], errors[rows] = self._solve(left[rows], right[rows], *nodes)
+        return coefficients, errors
+
+    def _split(self, left: Reals, right: Reals, nodes: Reals, weights: Reals) -> tuple[Reals, Reals]:
+        """Nodes in [-1, 1] and their weights, repeated between corners; shapes ``(n, nodes)``."""
+        cuts = np.clip(np.array(sorted(self.subject.corners)), left[:, None], right[:, None])
+        cuts = 2 * (cuts - left[:, None]) / np.maximum(right - left, 1e-300)[:, None] - 1
+        ends = np.ones((left.size, 1))
+        cuts = np.concatenate([-ends, cuts, ends], axis=1)
+        middle, half = (cuts[:, 1:] + cuts[:, :-1]) / 2, np.diff(cuts) / 2
+        places = middle[:, :, None] + half[:, :, None] * nodes
+        return places.reshape(left.size, -1), (half[:, :, None] * weights).reshape(left.size, -1)
+
+    def _solve(self, left: Reals, right: Reals, nodes: Reals, node_weights: Reals) -> tuple[Reals, Reals]:
         half = (right - left) / 2
-        x = left[:, None] + half[:, None] * (self.nodes + 1)
+        basis = np.polynomial.legendre.legvander(nodes, self.degree)
+        x = left[:, None] + half[:, None] * (nodes + 1)
         values = self.subject(x)
-        w = self.weight(x) * self.node_weights
-        gram = np.einsum("nq,qi,qj->nij", w, self.basis, self.basis)
+        w = self.weight(x) * node_weights
+        rows = "nq" if nodes.ndim == 2 else "q"
+        gram = np.einsum(f"nq,{rows}i,{rows}j->nij", w, basis, basis)
         gram += 1e-300 * np.eye(self.degree + 1)
-        right_side = np.einsum("nq,qi,nq->ni", w, self.basis, values)
+        right_side = np.einsum(f"nq,{rows}i,nq->ni", w, basis, values)
         try:
             coefficients = np.linalg.solve(gram, right_side[..., None])[..., 0]
         except np.linalg.LinAlgError:  # a segment that nothing weighs
             coefficients = np.einsum("nij,nj->ni", np.linalg.pinv(gram), right_side)
-        error = values - coefficients @ self.basis.T
+        error = values - np.einsum(f"ni,{rows}i->nq", coefficients, basis)
         return coefficients, half * (w * error**2).sum(1)
 
     def errors(self, left: Reals, right: Reals) -> Reals:
@@ -230,12 +264,12 @@ class _Pieces:
         ], axis=1)  # fmt: skip
 
     def tail_errors(self, tail: Tail, left: Reals, right: Reals) -> Reals:
-        """Weighted integrals of the squared distance to an asymptote, over each interval; many cells of each."""
-        nodes, weights = np.polynomial.legendre.leggauss(64)
+        """Weighted integrals of the squared distance to an asymptote, over each interval."""
         half = (right - left) / 2
+        nodes, weights = self._split(left, right, _TAIL_NODES, _TAIL_WEIGHTS)
         x = left[:, None] + half[:, None] * (nodes + 1)
         error = self.subject(x) - tail[0] * x - tail[1]
-        return np.asarray(half * ((self.weight(x) * error**2) @ weights))
+        return np.asarray(half * (self.weight(x) * weights * error**2).sum(1))
 
 
 class _Problem:
@@ -306,12 +340,18 @@ class _Problem:
         return 0.0 if tail is None else (tail[0] * x + tail[1] - value) ** 2
 
     def refined(self, knots: Reals) -> Reals:
-        """Newton's method on the knots, damped so that the error falls; the Jacobian is tridiagonal."""
+        """Newton's method on the knots, damped so that the error falls; the Jacobian is tridiagonal.
+
+        Knots on corners stay there: the error has no second derivative to follow.
+        """
         smallest = (self.high - self.low) * 1e-6
         error, damping = self.error(knots), 1e-3
         size = knots.size
+        fixed = np.isin(knots, _corners(self.pieces.subject, self.low, self.high))
+        fixed[0] |= self.tails[0] is None
+        fixed[-1] |= self.tails[1] is None
         for _ in range(_STEPS):
-            gradient = self.gradient(knots)
+            gradient = np.where(fixed, 0.0, self.gradient(knots))
             width = np.minimum(np.append(np.diff(knots), np.inf), np.insert(np.diff(knots), 0, np.inf))
             step = 1e-4 * width
             jacobian = np.zeros((size, size))
@@ -324,12 +364,13 @@ class _Problem:
                 for column in moved:
                     rows = slice(max(column - 1, 0), column + 2)
                     jacobian[rows, column] = change[rows] / (2 * step[column])
-            jacobian = (jacobian + jacobian.T) / 2
-            scale = np.abs(np.diag(jacobian)) + 1e-12 * np.abs(jacobian).max() + 1e-300
+            jacobian = np.where(fixed | fixed[:, None], 0.0, (jacobian + jacobian.T) / 2)
+            jacobian[fixed, fixed] = 1.0
+            free = jacobian[~fixed, ~fixed]
+            scale = np.abs(np.diag(jacobian)) + 1e-12 * np.abs(free).max(initial=0.0) + 1e-300
             before = error
             while damping < 1e8:
                 move = np.linalg.solve(jacobian + damping * np.diag(scale), -gradient)
-                move[np.array([tail is None for tail in self.tails]).nonzero()[0] * (size - 1)] = 0.0
                 closing = -np.diff(move)
                 room = np.maximum(0.7 * np.diff(knots), 0)
                 part = float(np.min(np.where(closing > room, room / np.maximum(closing, 1e-300), 1.0)))

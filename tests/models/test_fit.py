@@ -63,9 +63,33 @@ def test_degree_and_segments(name, degree):
     assert degree == 1 or errors[0] < lines / 20
 
 
+@pytest.mark.parametrize(("name", "degree"), [("hardsigmoid", 1), ("hardsigmoid", 2), ("hardswish", 2)])
+@pytest.mark.parametrize("segments", SEGMENT_COUNTS)
+@pytest.mark.parametrize("pin_tails", [False, True])
+def test_piecewise_polynomials_are_exact(name, degree, segments, pin_tails):
+    result = fit(name, segments=segments, format="real", degree=degree, pin_tails=pin_tails)
+    assert result.mse < 1e-28
+    assert result.limit_mse == 0
+    assert result.limit_ratio is None
+
+
+@pytest.mark.parametrize("name", ["elu", "selu", "softsign"])
+def test_a_corner_costs_no_more_than_a_knot(name):
+    """Against each side by itself, with half of the segments."""
+    function = FUNCTIONS[name]
+    sides = [
+        fit(name, segments=32, format="real", range=part, pin_tails=False).mse / 2 for part in ((-8.0, 0.0), (0.0, 8.0))
+    ]
+    assert function.corners == (0.0,)
+    assert fit(name, segments=64, format="real", pin_tails=False).mse < 1.001 * sum(sides)
+
+
 def test_limit_of_degree_2_is_the_error_of_many_segments():
     result = fit("sin", segments=64, format="real", degree=2)
     assert result.limit_ratio == pytest.approx(1, abs=0.02)
+    # integral of exp(2 x / 7) to the seventh power, over 100800 n^6 (b - a)
+    exact = (3.5 * (math.exp(0.1 * 2 / 7) - math.exp(-20 / 7))) ** 7 / (100_800 * 64**6 * 10.1)
+    assert fit("exp", segments=64, format="real", degree=2).limit_mse == pytest.approx(exact, rel=1e-3)
 
 
 def test_paper_s_optimiser_works_and_is_beaten():
