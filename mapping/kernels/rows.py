@@ -35,7 +35,7 @@ class RowsWork:
     """Whether a scale (and for layer norm an offset) of ``length`` elements follows."""
     steps: tuple[Step, ...] = ()
     outputs: tuple[str, ...] = ("fp16",)
-    exponential: str = "reduced"
+    exponential: str = "direct"
     """Softmax's exp on Flex-SFU: ``reduced``, two look-ups and accurate relative to each weight, or ``direct``, one look-up
     and accurate relative to the largest; a unit of less than 16 segments has the direct one alone."""
 

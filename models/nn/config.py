@@ -45,7 +45,7 @@ class ApproximateConfig:
     """Whether softmax is replaced, attention's included."""
     norms: bool = True
     """Whether layer, group, instance and RMS normalisation are replaced. Batch normalisation is never."""
-    exponential: str = "reduced"
+    exponential: str = "direct"
     """Softmax's exp: ``reduced``, two look-ups and accurate relative to each weight, or ``direct``, one look-up. A table of
     less than 16 segments has the direct one alone."""
     gradient: str = "exact"
