@@ -61,8 +61,8 @@ class FunctionMode(TorchFunctionMode):
 @lru_cache(maxsize=1024)
 def _entered(func: FunctionType) -> Callable[..., Any] | None:
     """A function of :mod:`torch.nn.functional` without its question whether somebody else wants to run it, which would never
-    end; ``None`` of any other, which calls nothing that is replaced."""
-    if func.__module__ != F.__name__:
+    end; ``None`` of any other, and of pooling (a closure over two functions that ask), which call nothing that is replaced."""
+    if func.__module__ != F.__name__ or func.__closure__ is not None:
         return None
     inner = FunctionType(func.__code__, _NAMES, func.__name__, func.__defaults__, func.__closure__)
     inner.__kwdefaults__ = func.__kwdefaults__
