@@ -78,7 +78,8 @@ def test_a_corner_costs_no_more_than_a_knot(name):
     """Against each side by itself, with half of the segments."""
     function = FUNCTIONS[name]
     sides = [
-        fit(name, segments=32, format="real", range=part, pin_tails=False).mse / 2 for part in ((-8.0, 0.0), (0.0, 8.0))
+        fit(name, segments=32, format="real", range=part, pin_tails=False).mse / 2
+        for part in ((-8.0, 0.0), (0.0, 8.0))
     ]
     assert function.corners == (0.0,)
     assert fit(name, segments=64, format="real", pin_tails=False).mse < 1.001 * sum(sides)
