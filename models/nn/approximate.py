@@ -117,7 +117,7 @@ def calibrate(
         low, high = seen.get(kind, (float("inf"), float("-inf")))
         seen[kind] = (min(low, float(operand.min())), max(high, float(operand.max())))
 
-    probe = approximate(module, replace(chosen, format="fp16", ranges=()))
+    probe = approximate(module, replace(chosen, format="fp16", ranges=())).eval()
     with observed(widen), torch.no_grad():
         for given in inputs:
             run(probe, given)

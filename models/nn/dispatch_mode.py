@@ -6,7 +6,7 @@ from typing import Any
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lanewise.errors import UserError
-from lanewise.models.nn.operators import ACTIVATIONS, OTHERS
+from lanewise.models.nn.operators import ACTIVATIONS, OTHERS, lstm_layer
 from lanewise.models.nn.session import Session, current
 
 
@@ -16,7 +16,7 @@ class DispatchMode(TorchDispatchMode):
     It lies below autograd: derivatives are PyTorch's formulas of the exact functions.
 
     Raises:
-        UserError: An operator holds activations that cannot be reached.
+        UserError: An operator holds functions that are to be replaced and cannot be reached.
     """
 
     def __init__(self, session: Session) -> None:
@@ -28,10 +28,10 @@ class DispatchMode(TorchDispatchMode):
         if current() is not self.session:
             return func(*args, **kwargs)
         operator = func._schema.name.removeprefix("aten::")
-        if operator in _OPAQUE:
+        if operator in _OPAQUE and self.wants(_OPAQUE[operator]):
             raise UserError(
-                f"activations must be operators of their own, not inside {operator}; "
-                f"expected layer {self.session.layer!r} under exclude"
+                f"layer {self.session.layer!r} must call activations as operators of their own, not inside {operator}; "
+                "expected it under exclude"
             )
         name = operator.removesuffix("_")
         if operator in _SEVERAL:
@@ -49,11 +49,24 @@ class DispatchMode(TorchDispatchMode):
         target = args[0] if operator.endswith("_") else kwargs.get("out")
         return result if target is None else target.copy_(result)
 
+    def wants(self, functions: frozenset[str]) -> bool:
+        """Whether one of ``functions`` is replaced."""
+        config = self.session.config
+        replaced = {
+            *config.functions,
+            *(["softmax"] if config.softmax else []),
+            *(["norms"] if config.norms else []),
+        }
+        return bool(functions & replaced)
+
     def several(self, func: Any, *args: Any, **kwargs: Any) -> Any:
-        """An operator that gives, after its result, what its derivative needs: that stays exact."""
-        _, *statistics = func(*args, **kwargs)
+        """An operator that gives, after its results, what its derivative needs: that stays exact."""
         result = _SEVERAL[func._schema.name.removeprefix("aten::")](self.session, *args, **kwargs)
-        return func(*args, **kwargs) if result is NotImplemented else (result, *statistics)
+        given = func(*args, **kwargs)
+        if result is NotImplemented:
+            return given
+        results = result if isinstance(result, tuple) else (result,)
+        return *results, *given[len(results) :]
 
 
 def _group_norm(session: Session, x: Any, weight: Any, bias: Any, *sizes: Any) -> Any:
@@ -65,10 +78,12 @@ _SEVERAL: dict[str, Callable[..., Any]] = {
     "native_layer_norm": OTHERS["layer_norm"], "_fused_rms_norm": OTHERS["rms_norm"], "native_group_norm": _group_norm,
     "log_sigmoid_forward": ACTIVATIONS["log_sigmoid"],
     "_scaled_dot_product_flash_attention_for_cpu": OTHERS["scaled_dot_product_attention"],
+    "mkldnn_rnn_layer": lstm_layer,
 }  # fmt: skip
 
-_OPAQUE = frozenset({
-    "lstm", "gru", "rnn_tanh", "mkldnn_rnn_layer", "_thnn_fused_lstm_cell", "_thnn_fused_gru_cell",
-    "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
-})  # fmt: skip
-"""Operators that hold activations which cannot be reached."""
+_GATES, _LAYER = frozenset({"sigmoid", "tanh"}), frozenset({"softmax", "norms", "gelu"})
+_OPAQUE = {
+    "lstm": _GATES, "gru": _GATES, "rnn_tanh": frozenset({"tanh"}), "_thnn_fused_lstm_cell": _GATES,
+    "_thnn_fused_gru_cell": _GATES, "_native_multi_head_attention": frozenset({"softmax"}), "_transformer_encoder_layer_fwd": _LAYER,
+}  # fmt: skip
+"""Operators that hold functions which cannot be reached."""

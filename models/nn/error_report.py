@@ -1,6 +1,7 @@
 """How far an approximated network is from the exact one, function by function."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import inf, sqrt
 from typing import Any
@@ -81,7 +82,7 @@ def _cells(row: ErrorRow) -> tuple[str, ...]:
 
 
 def error_report(module: nn.Module, approximated: nn.Module, inputs: Any) -> ErrorReport:
-    """Run both networks on ``inputs`` and compare.
+    """Run both networks on ``inputs``, in evaluation mode, and compare.
 
     Each row's reference is the exact function, in float64, of the operands that the function had in the approximated network: what
     the layers before it have done wrong does not count twice. Only ``output`` compares with the exact network.
@@ -109,8 +110,9 @@ def error_report(module: nn.Module, approximated: nn.Module, inputs: Any) -> Err
         )
 
     with torch.no_grad():
-        wanted = _tensors(run(module, inputs))
-        with observed(note):
+        with _evaluating(module):
+            wanted = _tensors(run(module, inputs))
+        with _evaluating(approximated), observed(note):
             results = _tensors(run(approximated, inputs))
     if not sums:
         raise UserError(
@@ -170,6 +172,18 @@ class _Sums:
             outside=self.outside / max(1, self.elements), mse=mse, max_error=self.largest,
             relative_error=sqrt(self.squared / self.energy) if self.energy else (inf if self.squared else 0.0),
         )  # fmt: skip
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Context in which ``module`` is in evaluation mode."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from lanewise.models.nn import rows
 from lanewise.models.nn.activation import DEFAULTS, Parameters, activation, nonpositive_exponential
-from lanewise.models.nn.recurrent import CELLS, recurrent
+from lanewise.models.nn.recurrent import CELLS, one_layer, recurrent
 from lanewise.models.nn.session import Session, observe
 from lanewise.models.nn.straight_through import activated, straight_through
 
@@ -69,12 +69,14 @@ def _softmax(session: Session, input: torch.Tensor, dim: int, dtype: torch.dtype
     x = input if dtype is None else input.to(dtype)
     if not x.is_floating_point():
         return NotImplemented
+    return _weights(session, x, dim, lambda v: torch.softmax(v, dim))
+
+
+def _weights(
+    session: Session, x: torch.Tensor, dim: int, exact: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
     exponential, vlen_bits = nonpositive_exponential(session.config), session.config.vlen_bits
-
-    def exact(x: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(x, dim)
-
-    result = straight_through(lambda x: rows.softmax(x, dim, exponential, vlen_bits), exact, x)
+    result = straight_through(lambda v: rows.softmax(v, dim, exponential, vlen_bits), exact, x)
     observe(session, "softmax", x, result, exact)
     return result
 
@@ -95,7 +97,8 @@ def _attention(
     if attn_mask is not None:
         masked = attn_mask.dtype == torch.bool
         scores = scores.masked_fill(~attn_mask, -torch.inf) if masked else scores + attn_mask
-    weights = _softmax(session, scores, -1)
+    # the derivative must not be NaN where all is masked
+    weights = _weights(session, scores, -1, lambda v: torch._safe_softmax(v, -1))
     if dropout_p:
         weights = F.dropout(weights, dropout_p)
     return weights @ value
@@ -197,6 +200,25 @@ def _cell(kind: str) -> Handler:
         return CELLS[kind](_gates(session), input, hx, *weights)
 
     return handler
+
+
+def lstm_layer(
+    session: Session, x: torch.Tensor, weight: torch.Tensor, recurrent_weight: torch.Tensor, bias: torch.Tensor,
+    recurrent_bias: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, reverse: bool, *rest: Any,
+) -> Any:  # fmt: skip
+    """One layer in one direction as oneDNN's operator takes it; ``rest[4]``: whether there are biases.
+
+    Returns:
+        Results, last hidden state and last cell.
+    """
+    if not {"sigmoid", "tanh"} & set(session.config.functions):
+        return NotImplemented
+    weights = [weight, recurrent_weight, *([bias, recurrent_bias] if rest[4] else [])]
+    order = -1 if reverse else 1
+    outputs, state = one_layer(
+        "lstm", _gates(session), x.unbind(0)[::order], (hidden, cell), weights, len(weights)
+    )
+    return torch.stack(outputs[::order]), *state
 
 
 def _gates(session: Session) -> Callable[[str, torch.Tensor], torch.Tensor]:

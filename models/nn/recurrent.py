@@ -76,7 +76,9 @@ def recurrent(kind: str, gate: Gate, data: torch.Tensor, *rest: Any) -> tuple[to
             index = layer * directions + direction
             weights = flat[index * count : (index + 1) * count]
             start = tuple(part[index] for part in states)
-            outputs, final = _run(kind, gate, steps[:: 1 - 2 * direction], start, weights, 4 if biases else 2)
+            outputs, final = one_layer(
+                kind, gate, steps[:: 1 - 2 * direction], start, weights, 4 if biases else 2
+            )
             results.append(outputs[:: 1 - 2 * direction])
             last.append(final)
         steps = [torch.cat(parts, -1) for parts in zip(*results, strict=True)]
@@ -84,7 +86,7 @@ def recurrent(kind: str, gate: Gate, data: torch.Tensor, *rest: Any) -> tuple[to
     return output, *(torch.stack(parts) for parts in zip(*last, strict=True))
 
 
-def _run(
+def one_layer(
     kind: str,
     gate: Gate,
     steps: Sequence[torch.Tensor],

@@ -1,0 +1,74 @@
+"""Approximated networks learn, with either derivative."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+from torch.utils.checkpoint import checkpoint
+
+from lanewise.models.nn import approximate
+
+SEED = 3
+
+
+def randn(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(SEED))
+
+
+def same(result, expected):
+    torch.testing.assert_close(result, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def network():
+    torch.manual_seed(SEED)
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.GELU(), nn.Sequential(nn.LayerNorm(8), nn.Tanh()), nn.Linear(8, 2), nn.Softmax(-1)
+    )
+
+
+def test_gradient_checkpoints():
+    module, x = approximate(network(), segments=8), randn(5, 4)
+    plain = torch.autograd.grad(module(x).square().sum(), list(module.parameters()))
+    kept = checkpoint(module, x, use_reentrant=False)
+    same(torch.autograd.grad(kept.square().sum(), list(module.parameters())), plain)
+
+
+@pytest.mark.parametrize("gradient", ["exact", "table"])
+@pytest.mark.parametrize(
+    ("format", "degree"), [("fp16", 1), ("fp16", 2), ("bf16", 1), ("fp8e4m3", 1), ("int8", 1), ("fp32", 1)]
+)
+def test_a_network_learns(format, degree, gradient):
+    """Two spirals; without non-linear layers no more than two thirds of the points would be right."""
+    torch.manual_seed(SEED)
+    turns = torch.linspace(0.2, 1, 60)[:, None]
+    arm = turns * torch.cat([torch.cos(5 * turns), torch.sin(5 * turns)], 1)
+    x, labels = torch.cat([arm, -arm]), torch.arange(2).repeat_interleave(60)
+    module = nn.Sequential(
+        nn.Linear(2, 24), nn.LayerNorm(24), nn.SiLU(), nn.Linear(24, 24), nn.Tanh(), nn.Linear(24, 2)
+    )
+    module = approximate(module, segments=16, degree=degree, format=format, gradient=gradient)
+    optimiser = torch.optim.Adam(module.parameters(), 0.02)
+    first = None
+    for _ in range(120):
+        loss = F.cross_entropy(module(x), labels)
+        first = first or loss.item()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < first / 5
+    assert (module(x).argmax(1) == labels).float().mean() > 0.95
+
+
+def test_gradients_agree_with_the_exact_network():
+    x = randn(64, 4)
+    gradients = {}
+    for name, module in (
+        ("none", network()),
+        ("exact", approximate(network(), segments=32)),
+        ("table", approximate(network(), segments=32, gradient="table")),
+    ):
+        module(x)[:, 0].square().mean().backward()
+        gradients[name] = torch.cat([p.grad.reshape(-1) for p in module.parameters()])
+    scale = gradients["none"].norm()
+    assert 0 < (gradients["exact"] - gradients["none"]).norm() / scale < 0.003
+    assert 0 < (gradients["table"] - gradients["none"]).norm() / scale < 0.03
