@@ -50,7 +50,7 @@ the search goes on in the number format, on the bits that the hardware returns.
 
 The **limit** is the error of the best n free knots for many segments,
 `(integral |f''|^(2/5))^5 / (720 n^4 (b-a))` for degree 1 and `(integral |f'''|^(2/7))^7 / (100800 n^6 (b-a))` for
-degree 2; `lanewise.models.pwl_real.limit_mse` derives both. **n counts all the segments of the hardware, tails included.**
+degree 2; `lanewise.models.pwl_limit.limit_mse` derives both. **n counts all the segments of the hardware, tails included.**
 A pinned tail lies on the function's asymptote, so that the result is right far outside the range; inside it serves
 only where the function has reached the asymptote. Free tails serve the range alone. A formula for many segments is no bound for
 few: a fit may lie a little below it.

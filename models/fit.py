@@ -15,17 +15,10 @@ from lanewise.formats import FORMATS as NUMBER_FORMATS
 from lanewise.models.functions import FUNCTIONS, Function, Reals
 from lanewise.models.pwl import REAL, PwlFit
 from lanewise.models.pwl_format import Scaling, fit_format, next_number, operands, scaling_of
+from lanewise.models.pwl_limit import limit_mse, uniform_mse
 from lanewise.models.pwl_paper import fit_paper
-from lanewise.models.pwl_real import (
-    CELLS,
-    RealFit,
-    Weight,
-    fit_real,
-    limit_mse,
-    midpoints,
-    uniform_mse,
-    uniform_weight,
-)
+from lanewise.models.pwl_pieces import CELLS, Weight, midpoints, uniform_weight
+from lanewise.models.pwl_real import RealFit, fit_real
 from lanewise.models.symmetry import Symmetry, half_of, mirrored, symmetry_of
 
 __all__ = ["FORMATS", "METHODS", "PwlFit", "fit"]

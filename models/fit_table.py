@@ -10,7 +10,7 @@ import numpy as np
 
 from lanewise.models.fit import fit
 from lanewise.models.functions import FUNCTIONS, Reals
-from lanewise.models.pwl_real import CELLS, midpoints
+from lanewise.models.pwl_pieces import CELLS, midpoints
 
 PAPER_FUNCTIONS = ("gelu", "silu", "sigmoid", "tanh", "mish", "softplus", "exp")
 """Over which the gain is averaged."""

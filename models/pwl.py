@@ -51,9 +51,9 @@ class PwlFit:
     max_error: float
     """Largest |f - fhat|."""
     limit_mse: float
-    """Of the best free knots in real numbers, for many segments: :func:`lanewise.models.pwl_real.limit_mse`."""
+    """Of the best free knots in real numbers, for many segments: :func:`lanewise.models.pwl_limit.limit_mse`."""
     uniform_mse: float
-    """Of the best table with as many equal segments, in real numbers: :func:`lanewise.models.pwl_real.uniform_mse`."""
+    """Of the best table with as many equal segments, in real numbers: :func:`lanewise.models.pwl_limit.uniform_mse`."""
     rounding_mse: float
     """Of f rounded to ``format``: no table returns less. 0 for ``real``."""
     seconds: float

@@ -17,7 +17,8 @@ from lanewise.models.flex_sfu import SfuTable
 from lanewise.models.functions import Function, Reals
 from lanewise.models.multiply_add import multiply_add
 from lanewise.models.numbers import Bits, bits_dtype, decode, encode, rank, unrank
-from lanewise.models.pwl_real import RealFit, Weight
+from lanewise.models.pwl_pieces import Weight
+from lanewise.models.pwl_real import RealFit
 
 Index = npt.NDArray[np.int64]
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from lanewise.models.functions import Function, Reals
-from lanewise.models.pwl_real import RealFit, midpoints
+from lanewise.models.pwl_pieces import midpoints
+from lanewise.models.pwl_real import RealFit
 
 _GRID = 4096
 _STEPS, _RETRAIN_STEPS = 3000, 800

@@ -6,120 +6,17 @@ them, whatever the shape of the function; Newton's method then moves the knots o
 pieces beside a knot err equally there.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from lanewise.models.functions import Function, Reals, Tail
+from lanewise.models.pwl_limit import density
+from lanewise.models.pwl_pieces import CELLS, Pieces, Weight, corners_within, uniform_weight
 
-CELLS = 1 << 13
-"""Cells on which a function's derivatives are taken and its error is integrated."""
-
-_NODES = 16
-"""Gauss-Legendre points of a segment."""
-_TAIL_NODES, _TAIL_WEIGHTS = np.polynomial.legendre.leggauss(64)
-"""Of a pinned tail, which may be long."""
 _CANDIDATES = 384
 """Places at which dynamic programming may put a knot, at least."""
 _STEPS = 60
-
-Weight = Callable[[Reals], Reals]
-"""How much the squared error counts at x: not negative, shape of x."""
-
-LIMIT_CONSTANTS = {1: 720, 2: 100_800}
-"""Of :func:`limit_mse`, by degree."""
-
-
-def uniform_weight(x: Reals) -> Reals:
-    """Every x counts the same."""
-    return np.ones_like(x)
-
-
-def midpoints(low: float, high: float, cells: int) -> Reals:
-    """Middles of ``cells`` equal cells of [low, high]."""
-    return low + (high - low) * (np.arange(cells) + 0.5) / cells
-
-
-def density(
-    subject: Function, low: float, high: float, degree: int = 1, weight: Weight = uniform_weight
-) -> Reals:
-    """(w |f^(d+1)|^2)^(1/(2d+3)) at the midpoints of :data:`CELLS` cells: the best free knots' density, up to a factor.
-
-    Source: de Boor, A Practical Guide to Splines, chapter XII, for the exponent.
-    """
-    width = (high - low) / CELLS
-    order = degree + 1
-    step = width * (1 if degree == 1 else 8)  # a third difference of close points would be rounding alone
-    reach = step * order / 2
-    grid = midpoints(low, high, CELLS)
-    centres = np.clip(grid, low + reach, high - reach)  # a function may not exist outside
-    for corner in _corners(subject, low, high):  # each side by itself: a derivative's jump is no density
-        near = np.abs(centres - corner) < reach
-        centres[near] = np.where(grid[near] < corner, corner - reach, corner + reach)
-    values = subject(centres[:, None] + step * (np.arange(order + 1) - order / 2))
-    differences = np.diff(values, order)[:, 0]
-    rounding = 2.0**-50 * 2**order * np.abs(values).max(axis=1) + 1e-15 * np.ptp(values)
-    differences[np.abs(differences) < rounding] = 0.0  # no curvature
-    derivative = np.abs(differences) / step**order
-    return np.asarray((weight(grid) * derivative**2) ** (1 / (2 * degree + 3)))
-
-
-def limit_mse(
-    subject: Function,
-    segments: int,
-    low: float,
-    high: float,
-    degree: int = 1,
-    weight: Weight = uniform_weight,
-) -> float:
-    """Asymptotic MSE of the best n free-knot pieces of degree d: (integral of the density)^(2d+3) / (C_d n^(2d+2) (b-a)).
-
-    The best polynomial of degree d on a segment of width h errs by f^(d+1)/(d+1)! times the monic Legendre
-    polynomial, whose square integrates to (h/2)^(2k+1) 2/(2k+1) (2^k k!^2 / (2k)!)^2, k = d+1: f''^2 h^5/720 and
-    f'''^2 h^7/100800. Hoelder's inequality gives the best widths. n counts both tails, as the hardware does,
-    although a pinned tail helps only as far as the function has reached its asymptote inside the range; so for a
-    few segments the best pinned table lies above the limit.
-    """
-    values = density(subject, low, high, degree, weight)
-    centres = weight(midpoints(low, high, CELLS))
-    integral = values.sum() * (high - low) / CELLS
-    total = centres.mean() * (high - low)
-    return float(
-        integral ** (2 * degree + 3) / (LIMIT_CONSTANTS[degree] * segments ** (2 * degree + 2) * total)
-    )
-
-
-def uniform_mse(
-    subject: Function,
-    segments: int,
-    low: float,
-    high: float,
-    degree: int = 1,
-    weight: Weight = uniform_weight,
-) -> float:
-    """MSE of the best table on equal segments: for degree 1 the best continuous function, as earlier units have it;
-    for degree 2 the best parabola of each segment."""
-    grid = midpoints(low, high, CELLS)
-    values, w = subject(grid), weight(grid)
-    w = w / w.sum()
-    if degree == 2:
-        knots = np.linspace(low, high, segments + 1)
-        return float(
-            _Pieces(subject, weight, degree).errors(knots[:-1], knots[1:]).sum() / _total(weight, low, high)
-        )
-    place = (grid - low) / (high - low) * segments
-    segment = np.minimum(place.astype(np.int64), segments - 1)
-    place -= segment
-
-    def total(weight_: Reals) -> Reals:
-        return np.bincount(segment, weight_ * w, segments).astype(np.float64)
-
-    rest = 1 - place
-    gram = np.diag(np.append(total(rest * rest), 0) + np.append(0, total(place * place)))
-    gram += np.diag(total(rest * place), 1) + np.diag(total(rest * place), -1)
-    y = np.linalg.solve(gram, np.append(total(rest * values), 0) + np.append(0, total(place * values)))
-    return float(w @ (y[segment] * rest + y[segment + 1] * place - values) ** 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +44,7 @@ def fit_real(
             does not continues the outermost piece.
     """
     tails = (subject.left if pin[0] else None, subject.right if pin[1] else None)
-    pieces = _Pieces(subject, weight, degree)
+    pieces = Pieces(subject, weight, degree)
     candidates = _candidates(subject, low, high, degree, weight, max(_CANDIDATES, 10 * segments))
     problem = _Problem(pieces, low, high, segments, tails)
     knots = problem.refined(problem.best_of(candidates))
@@ -169,13 +66,9 @@ def best_on_grid(
     No table with knots anywhere is much better than this if the grid is fine: how a fit is held to be the best.
     """
     tails = (subject.left if pin[0] else None, subject.right if pin[1] else None)
-    problem = _Problem(_Pieces(subject, uniform_weight, degree), low, high, segments, tails)
+    problem = _Problem(Pieces(subject, uniform_weight, degree), low, high, segments, tails)
     grid = _candidates(subject, low, high, degree, uniform_weight, candidates)
     return problem.error(problem.best_of(grid)) / (high - low)
-
-
-def _total(weight: Weight, low: float, high: float) -> float:
-    return float(weight(midpoints(low, high, CELLS)).mean() * (high - low))
 
 
 def _candidates(
@@ -187,89 +80,9 @@ def _candidates(
     total = np.append(0, np.cumsum(values))
     share = np.linspace(0, total[-1], count + 1)
     places = np.interp(share, total, np.linspace(low, high, CELLS + 1))
-    return np.union1d(places, _corners(subject, low, high))  # no density says how much a corner needs a knot
-
-
-def _corners(subject: Function, low: float, high: float) -> Reals:
-    return np.array([x for x in subject.corners if low < x < high], np.float64)
-
-
-class _Pieces:
-    """Least-squares polynomials of many segments at once, in Legendre's basis of each."""
-
-    def __init__(self, subject: Function, weight: Weight, degree: int) -> None:
-        self.subject, self.weight, self.degree = subject, weight, degree
-        self.nodes, self.node_weights = np.polynomial.legendre.leggauss(_NODES)
-
-    def solve(self, left: Reals, right: Reals) -> tuple[Reals, Reals]:
-        """Legendre coefficients, shape ``(n, degree + 1)``, and weighted integrals of the squared error, shape ``(n,)``."""
-        cornered = np.zeros(left.size, bool)
-        for corner in self.subject.corners:
-            cornered |= (left < corner) & (corner < right)
-        if not cornered.any():
-            return self._solve(left, right, self.nodes, self.node_weights)
-        coefficients, errors = np.empty((left.size, self.degree + 1)), np.empty(left.size)
-        for rows, split in ((~cornered, False), (cornered, True)):
-            nodes = self.nodes, self.node_weights
-            if split:
-                nodes = self._split(left[rows], right[rows], *nodes)
-            coefficients[rows], errors[rows] = self._solve(left[rows], right[rows], *nodes)
-        return coefficients, errors
-
-    def _split(self, left: Reals, right: Reals, nodes: Reals, weights: Reals) -> tuple[Reals, Reals]:
-        """Nodes in [-1, 1] and their weights, repeated between corners; shapes ``(n, nodes)``."""
-        cuts = np.clip(np.array(sorted(self.subject.corners)), left[:, None], right[:, None])
-        cuts = 2 * (cuts - left[:, None]) / np.maximum(right - left, 1e-300)[:, None] - 1
-        ends = np.ones((left.size, 1))
-        cuts = np.concatenate([-ends, cuts, ends], axis=1)
-        middle, half = (cuts[:, 1:] + cuts[:, :-1]) / 2, np.diff(cuts) / 2
-        places = middle[:, :, None] + half[:, :, None] * nodes
-        return places.reshape(left.size, -1), (half[:, :, None] * weights).reshape(left.size, -1)
-
-    def _solve(self, left: Reals, right: Reals, nodes: Reals, node_weights: Reals) -> tuple[Reals, Reals]:
-        half = (right - left) / 2
-        basis = np.polynomial.legendre.legvander(nodes, self.degree)
-        x = left[:, None] + half[:, None] * (nodes + 1)
-        values = self.subject(x)
-        w = self.weight(x) * node_weights
-        rows = "nq" if nodes.ndim == 2 else "q"
-        gram = np.einsum(f"nq,{rows}i,{rows}j->nij", w, basis, basis)
-        gram += 1e-300 * np.eye(self.degree + 1)
-        right_side = np.einsum(f"nq,{rows}i,nq->ni", w, basis, values)
-        try:
-            coefficients = np.linalg.solve(gram, right_side[..., None])[..., 0]
-        except np.linalg.LinAlgError:  # a segment that nothing weighs
-            coefficients = np.einsum("nij,nj->ni", np.linalg.pinv(gram), right_side)
-        error = values - np.einsum(f"ni,{rows}i->nq", coefficients, basis)
-        return coefficients, half * (w * error**2).sum(1)
-
-    def errors(self, left: Reals, right: Reals) -> Reals:
-        """Weighted integrals of the squared error, shape ``(n,)``."""
-        result = np.empty(left.size)
-        for start in range(0, left.size, 1 << 14):
-            part = slice(start, start + (1 << 14))
-            result[part] = self.solve(left[part], right[part])[1]
-        return result
-
-    def powers(self, left: Reals, right: Reals) -> Reals:
-        """The polynomials' coefficients in powers of x, shape ``(n, degree + 1)``, lowest first."""
-        c = self.solve(left, right)[0]
-        middle, half = (left + right) / 2, (right - left) / 2
-        slope = c[:, 1] / half
-        if self.degree == 1:
-            return np.stack([c[:, 0] - slope * middle, slope], axis=1)
-        curve = 1.5 * c[:, 2] / half**2  # (3 t^2 - 1) / 2
-        return np.stack([
-            c[:, 0] - c[:, 2] / 2 - slope * middle + curve * middle**2, slope - 2 * curve * middle, curve,
-        ], axis=1)  # fmt: skip
-
-    def tail_errors(self, tail: Tail, left: Reals, right: Reals) -> Reals:
-        """Weighted integrals of the squared distance to an asymptote, over each interval."""
-        half = (right - left) / 2
-        nodes, weights = self._split(left, right, _TAIL_NODES, _TAIL_WEIGHTS)
-        x = left[:, None] + half[:, None] * (nodes + 1)
-        error = self.subject(x) - tail[0] * x - tail[1]
-        return np.asarray(half * (self.weight(x) * weights * error**2).sum(1))
+    return np.union1d(
+        places, corners_within(subject, low, high)
+    )  # no density says how much a corner needs a knot
 
 
 class _Problem:
@@ -280,7 +93,7 @@ class _Problem:
     """
 
     def __init__(
-        self, pieces: _Pieces, low: float, high: float, segments: int, tails: tuple[Tail | None, Tail | None]
+        self, pieces: Pieces, low: float, high: float, segments: int, tails: tuple[Tail | None, Tail | None]
     ) -> None:
         self.pieces, self.low, self.high, self.tails = pieces, low, high, tails
         self.count = segments - sum(tail is not None for tail in tails)
@@ -347,7 +160,7 @@ class _Problem:
         smallest = (self.high - self.low) * 1e-6
         error, damping = self.error(knots), 1e-3
         size = knots.size
-        fixed = np.isin(knots, _corners(self.pieces.subject, self.low, self.high))
+        fixed = np.isin(knots, corners_within(self.pieces.subject, self.low, self.high))
         fixed[0] |= self.tails[0] is None
         fixed[-1] |= self.tails[1] is None
         for _ in range(_STEPS):
