@@ -36,7 +36,7 @@ def approximate(
     An approximated module that is approximated again takes the new configuration.
 
     Args:
-        module: Any network; parameters on the CPU or elsewhere (the hardware's functions run on the CPU).
+        module: Any network; the hardware's functions are computed on the CPU.
         config: What to replace and how; of a machine its Flex-SFU, with its first format; or a number of segments.
         inplace: Change ``module`` itself and return it.
         options: Fields of :class:`ApproximateConfig`, which override ``config``'s.
