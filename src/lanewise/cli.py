@@ -66,14 +66,15 @@ def generate(
 @app.command()
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME...]", help="Testbenches; all if none is named.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME...]", help="Testbenches, or proofs; all if none is named."),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="All configurations and the long runs.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random stimuli.")] = 1,
     config: Config = None,
     json_: Json = False,
 ) -> None:
-    """Run the cocotb testbenches on Verilator."""
+    """Run the cocotb testbenches on Verilator, and the formal proofs."""
     from lanewise.config import load_config
     from lanewise.verify import verify as run
 
@@ -91,6 +92,11 @@ def verify(
         print(
             f"{result.values_compared:,} values and {result.clocks_compared:,} clocks compared, seed {seed}"
         )
+        if result.properties_proved:
+            print(f"{result.properties_proved:,} properties proved")
+        for test in result.tests:
+            if not test.passed:
+                print(f"{test.name}: {test.message}")
         print(f"{result.passed} passed, {result.failed} failed")
     if result.failed:
         raise typer.Exit(1)

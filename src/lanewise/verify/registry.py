@@ -5,7 +5,7 @@ import importlib
 from lanewise.errors import UserError
 from lanewise.verify.bench import Bench
 
-NAMES = (
+BENCHES = (
     "address_decoder",
     "coefficient_table",
     "multiply_add",
@@ -15,6 +15,12 @@ NAMES = (
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
+PROOFS = "proofs"
+"""The name of the formal proofs among the benches."""
+
+NAMES = (*BENCHES, PROOFS)
+"""What can be run."""
+
 
 def find_bench(name: str) -> Bench:
     """The bench of a block.
@@ -22,7 +28,7 @@ def find_bench(name: str) -> Bench:
     Raises:
         UserError: There is none of this name.
     """
-    if name not in NAMES:
+    if name not in BENCHES:
         raise UserError(f"{name}: unknown bench; expected one of {', '.join(NAMES)}")
     bench: Bench = importlib.import_module(f"lanewise.verify.benches.{name}").BENCH
     return bench

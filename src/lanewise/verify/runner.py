@@ -37,18 +37,20 @@ _LOG_TAIL = 12
 
 @dataclass(frozen=True, kw_only=True)
 class TestResult:
-    """One cocotb test of one case."""
+    """One cocotb test of one case, or one formal proof."""
 
     __test__ = False  # not a class of pytest tests
 
     name: str
-    """``<bench>[<case>].<test>``."""
+    """``<bench>[<case>].<test>``, or ``proofs[<case>.<what>]``."""
     passed: bool
     seconds: float
     values_compared: int
     clocks_compared: int
     message: str
     """Empty, or why it failed."""
+    properties_proved: int = 0
+    """Of a formal proof."""
 
 
 def run_case(

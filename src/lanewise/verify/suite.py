@@ -1,4 +1,4 @@
-"""Run benches by name and add up what they compared."""
+"""Run benches and proofs by name and add up what they compared and proved."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -8,7 +8,8 @@ from typing import Any
 
 from lanewise.config import MachineConfig
 from lanewise.rtl.toolchain import require_tools
-from lanewise.verify.registry import NAMES, find_bench
+from lanewise.verify.formal.proofs import proofs, run_proofs
+from lanewise.verify.registry import NAMES, PROOFS, find_bench
 from lanewise.verify.runner import TestResult, run_case
 
 
@@ -39,11 +40,16 @@ class VerifyResult:
         """Clock counts of the RTL held against the simulator."""
         return sum(test.clocks_compared for test in self.tests)
 
+    @property
+    def properties_proved(self) -> int:
+        """Properties of the RTL that were proved for every input."""
+        return sum(test.properties_proved for test in self.tests)
+
     def as_dict(self) -> dict[str, Any]:
         """The keys of ``lanewise verify --json``."""
         return {
             "passed": self.passed, "failed": self.failed, "values_compared": self.values_compared,
-            "clocks_compared": self.clocks_compared, "seed": self.seed,
+            "clocks_compared": self.clocks_compared, "properties_proved": self.properties_proved, "seed": self.seed,
             "tests": [dataclasses.asdict(test) for test in self.tests],
         }  # fmt: skip
 
@@ -52,10 +58,10 @@ def verify(
     names: Sequence[str], config: MachineConfig, *, full: bool = False, seed: int = 1, waves: bool = False,
     folder: Path = Path("build/verify"), progress: Callable[[str], object] = str,
 ) -> VerifyResult:  # fmt: skip
-    """Run the benches of some blocks, or of all, on designs made for a machine.
+    """Run the benches of some blocks, or of all, on designs made for a machine; and the proofs.
 
     Args:
-        names: Names of benches; none means all.
+        names: Names of benches, or ``proofs``; none means all.
         full: The slower, wider set of configurations and stimuli.
         seed: Seeds every random choice; the same seed gives the same run.
         folder: Builds and logs; a build is used again while its Verilog is the same.
@@ -65,11 +71,15 @@ def verify(
     Raises:
         UserError: A name is unknown, or a system tool is missing.
     """
-    benches = {name: find_bench(name) for name in names or NAMES}
-    require_tools()
+    names = list(dict.fromkeys(names or NAMES))
+    benches = {name: find_bench(name) for name in names if name != PROOFS}
+    if benches:
+        require_tools()
     tests: list[TestResult] = []
     for name, bench in benches.items():
         for case in bench.cases(config, full):
             progress(f"{name}[{case.label}]")
             tests += run_case(name, case, seed=seed, folder=folder, waves=waves)
+    if PROOFS in names:
+        tests += run_proofs(proofs(config, full), folder=folder, progress=progress)
     return VerifyResult(tests=tuple(tests), seed=seed)
