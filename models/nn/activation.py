@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import log
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from lanewise.models.fit import fit
 from lanewise.models.flex_sfu import SfuTable, flex_sfu
 from lanewise.models.functions import FUNCTIONS, Function
 from lanewise.models.nn.config import ApproximateConfig
+from lanewise.models.nn.fast_fp32 import FastFp32
 from lanewise.models.nn.lookup import operand_bits, patterns
 from lanewise.models.nn.session import paused
 from lanewise.models.numbers import Bits, Reals, decode
@@ -58,7 +59,11 @@ class Activation:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Results, shape and type of ``x``."""
         operands = operand_bits(x, self.form, self.input_scale)
-        values = self._results(operands) if self.form.bits == 32 else self._lookup.take(operands)
+        values: npt.NDArray[np.floating[Any]]
+        if self.format == "fp32":
+            values = self.bits(operands).view(np.float32)
+        else:
+            values = self._results(operands) if self.form.bits == 32 else self._lookup.take(operands)
         return torch.from_numpy(np.asarray(values)).to(dtype=x.dtype, device=x.device)
 
     def slope(self, x: torch.Tensor) -> torch.Tensor:
@@ -144,9 +149,13 @@ def _activation(subject: Function, config: ApproximateConfig, name: str) -> Acti
     assert result.scaling is not None  # only unrounded fits have none
     table = result.table()
     return Activation(
-        name=subject.name, format=config.format, exact=subject.torch, bits=lambda x: flex_sfu(x, table), range=interval,
+        name=subject.name, format=config.format, exact=subject.torch, bits=_bits(table), range=interval,
         table=table, input_scale=result.scaling.input_scale, output_scale=result.scaling.output_scale,
     )  # fmt: skip
+
+
+def _bits(table: SfuTable) -> Callable[[Bits], Bits]:
+    return FastFp32(table) if table.format == "fp32" else lambda x: flex_sfu(x, table)
 
 
 def _range_reduced(subject: Function, config: ApproximateConfig) -> Activation | None:

@@ -1,5 +1,7 @@
 """Approximated networks learn, with either derivative."""
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -72,3 +74,32 @@ def test_gradients_agree_with_the_exact_network():
     scale = gradients["none"].norm()
     assert 0 < (gradients["exact"] - gradients["none"]).norm() / scale < 0.003
     assert 0 < (gradients["table"] - gradients["none"]).norm() / scale < 0.03
+
+
+@pytest.mark.parametrize("gradient", ["exact", "table"])
+def test_derivatives_of_derivatives_are_refused(gradient):
+    x = randn(3).requires_grad_()
+    (slope,) = torch.autograd.grad(approximate(nn.SiLU(), gradient=gradient)(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
+def test_threads_have_sessions_of_their_own():
+    module, x = approximate(network(), segments=4), randn(5, 4)
+    wanted, results = module(x), {}
+    inside, done = threading.Event(), threading.Event()
+
+    def linger(*_):
+        inside.set()
+        done.wait(10)
+
+    handle = module[3].register_forward_hook(linger)
+    thread = threading.Thread(target=lambda: results.update(hardware=module(x)))
+    thread.start()
+    assert inside.wait(10)
+    exact = torch.tanh(x)  # while the other thread's session runs
+    done.set()
+    thread.join()
+    handle.remove()
+    torch.testing.assert_close(exact, x.double().tanh().float(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(results["hardware"], wanted, rtol=0, atol=0)
