@@ -33,7 +33,7 @@ def run(capsys, *arguments):
         ),
         (["fit", "gelo"], "expected one of gelu"),
         (["fit", "gelu", "--segments", "33"], "segments must be 4, 8, 16, 32 or 64, not 33"),
-        (["fit", "gelu", "--degree", "2"], "degree must be 1 in this version, not 2"),
+        (["fit", "gelu", "--degree", "3"], "degree must be 1 or 2, not 3"),
         (
             ["fit", "gelu", "--range", "3", "1"],
             "range must be two finite numbers, the smaller first, not 3.0 1.0",

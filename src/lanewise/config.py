@@ -300,7 +300,9 @@ class MachineConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Tables and keys as in the TOML file."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        values["flex_sfu"]["formats"] = list(self.flex_sfu.formats)
+        return values
 
     @property
     def hash(self) -> str:
