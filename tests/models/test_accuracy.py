@@ -80,26 +80,24 @@ def test_result_tells_how_to_repeat_it(study):
 
 
 def shifted(table):
+    coefficients = table.coefficients
     return SfuTable(
-        breakpoints=table.breakpoints,
-        slopes=np.append(table.slopes[1:], table.slopes[-1]),
-        offsets=np.append(table.offsets[1:], table.offsets[-1]),
+        breakpoints=table.breakpoints, coefficients=np.concatenate([coefficients[1:], coefficients[-1:]])
     )
 
 
 def without_last_bits(table):
     return SfuTable(
         breakpoints=table.breakpoints & np.uint16(0xFFC0),
-        slopes=table.slopes & np.uint16(0xFFC0),
-        offsets=table.offsets & np.uint16(0xFFC0),
+        coefficients=table.coefficients & np.uint16(0xFFC0),
     )
 
 
 def one_segment_wrong(table):
     """The one that -0.5 falls in has its offset's sign wrong."""
-    offsets = table.offsets.copy()
-    offsets[np.sum(table.breakpoints.view(np.float16) <= -0.5)] ^= 0x8000
-    return SfuTable(breakpoints=table.breakpoints, slopes=table.slopes, offsets=offsets)
+    coefficients = table.coefficients.copy()
+    coefficients[np.sum(table.breakpoints.view(np.float16) <= -0.5), 0] ^= 0x8000
+    return SfuTable(breakpoints=table.breakpoints, coefficients=coefficients)
 
 
 @pytest.mark.parametrize("function", ["gelu", "exp"])
