@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lanewise.verify.formal.circuit import Circuit, circuit_of
+from lanewise.verify.formal.circuit import Circuit, FormalError, circuit_of
 from lanewise.verify.formal.harness import Harness, Step
 from lanewise.verify.formal.unrolling import Unrolling
 
@@ -34,11 +34,14 @@ class Verdict:
 
 
 def prove(harness: Harness, *, search_clk: int = 16, progress: Callable[[str], object] = str) -> Verdict:
-    """Prove all properties, step by step; if that fails, look for a failure from reset on.
+    """Prove all properties, step by step; if that fails, look for a failure from reset on: of a claim, else of any.
 
     Args:
         search_clk: Clocks after reset among which a failure is looked for, if a proof fails.
         progress: Called with one line for each property.
+
+    Raises:
+        FormalError: Yosys failed, or nothing satisfies the assumptions.
     """
     circuit = circuit_of(harness.rtlil())
     return prove_circuit(
@@ -57,8 +60,10 @@ def prove_circuit(
         failed = _consequences(circuit, assumptions, properties, progress)
     if not failed:
         return Verdict(proved=sum(len(names) for names in properties.values()), failed=())
-    claims = [name for step in reversed(Step) for name in properties[step]]
-    trace, refuted = _search(circuit, assumptions, claims, search_clk)
+    for names in (properties[Step.CLAIM], [name for step in Step for name in properties[step]]):
+        trace, refuted = _search(circuit, assumptions, names, search_clk)
+        if refuted:
+            break
     return Verdict(proved=0, failed=tuple(failed), trace=tuple(trace), refuted=tuple(refuted))
 
 
@@ -83,6 +88,7 @@ def _induction(
             pair.require(pair.output(name, clk))
     for name in invariants:
         pair.require(pair.output(name, 0))
+    _check_satisfiable(pair)
     failed = []
     for name in invariants:
         progress(name)
@@ -102,6 +108,7 @@ def _consequences(
     now = Unrolling(circuit, reset=False)
     for name in (*assumptions, *properties[Step.INVARIANT]):
         now.require(now.output(name, 0))
+    _check_satisfiable(now)
     failed: list[str] = []
     for step in (Step.BOUND, Step.ORDER, Step.CLAIM):
         for name in properties[step]:
@@ -114,6 +121,12 @@ def _consequences(
             now.require(now.output(name, 0))
     now.close()
     return failed
+
+
+def _check_satisfiable(clocks: Unrolling) -> None:
+    """From what cannot be, everything would follow."""
+    if not clocks.can_be(clocks.TRUE):
+        raise FormalError("assumptions must be satisfiable together with the invariants")
 
 
 def _search(
