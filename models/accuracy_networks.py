@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -135,7 +136,7 @@ def _study(
     facts = network.facts
     count = facts.count if count is None else min(count, facts.count)
     versions = {name: _version(name) for name in (*facts.packages, *LIBRARIES)}
-    key = repr((facts.name, count, seed, sorted(versions.items()), torch.__version__, _sources()))
+    key = repr((facts.name, count, seed, sorted(versions.items()), torch.__version__, _sources(network)))
     lazy = _Lazy(network, count, seed, folder, key, progress)
     results = []
     for variant in (FP32, *(variant for variant in variants if variant != FP32)):
@@ -263,12 +264,23 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
-def _sources() -> str:
-    """Of what loads, runs and scores the networks."""
-    folder = Path(__file__).parent
-    paths = [*sorted((folder / "pretrained").glob("*.py")), folder / "minilm.py", Path(__file__)]
-    code = b"".join(path.read_bytes() for path in paths if path.stem not in ("hardware", "__init__"))
-    return hashlib.sha256(code).hexdigest()
+def _sources(network: PretrainedNetwork) -> str:
+    """Hash of the code that loads, runs and scores a network: its module, and what that imports of its like."""
+    names, code = [type(network).__module__, __name__], {}
+    while names:
+        name = names.pop()
+        path = (
+            Path(__file__)
+            .parent.joinpath(*name.removeprefix("lanewise.models.").split("."))
+            .with_suffix(".py")
+        )
+        if name not in code:
+            code[name] = path.read_text(encoding="utf-8")
+            names += _IMPORTED.findall(code[name]) if name != __name__ else []
+    return _digest(*(code[name] for name in sorted(code)))
+
+
+_IMPORTED = re.compile(r"^from (lanewise\.models\.(?:pretrained\.\w+|minilm)) import", re.MULTILINE)
 
 
 @contextmanager

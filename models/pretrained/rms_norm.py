@@ -40,6 +40,8 @@ def with_whole_rms_norms(module: nn.Module) -> nn.Module:
     found = {name for name, part in module.named_modules() if _whole(part) is not None}
     if not found:
         return module
+    if "" in found:  # it is one itself
+        return _whole(module) or module
     module = deepcopy(module)
     for name in found:
         parent, _, last = name.rpartition(".")

@@ -5,6 +5,7 @@ Lee background corpus (Lee, Pincombe, Welsh, 2005) from gensim (LGPL-2.1). Both 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,7 @@ class SmolLm2:
         Raises:
             UserError: The text is not so long.
         """
-        text = packaged_file(TEXT_PACKAGE, TEXT_FILE).read_text(encoding="utf-8")
-        ids = _tokenizer(packaged_file(PACKAGE, FILE)).encode(text).ids
+        ids = _text_ids()
         pieces = len(ids) // TOKENS
         if not 0 < count <= pieces:
             raise UserError(f"samples must be 1 to {pieces}, as {TEXT_FILE} has, not {count}")
@@ -111,6 +111,7 @@ class SmolLm2:
         return float(outputs.details.double().mean().exp())
 
 
+@lru_cache(maxsize=1)  # its vocabulary takes seconds
 def _read(path: Path) -> Any:
     from gguf import GGUFReader
 
@@ -160,6 +161,7 @@ _INSIDE = {
 }
 
 
+@lru_cache(maxsize=1)
 def _tokenizer(path: Path) -> Any:
     """The byte-level BPE that the GGUF file describes; digits stand alone."""
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -177,3 +179,9 @@ def _tokenizer(path: Path) -> Any:
     ]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(parts)
     return tokenizer
+
+
+@lru_cache(maxsize=1)
+def _text_ids() -> tuple[int, ...]:
+    text = packaged_file(TEXT_PACKAGE, TEXT_FILE).read_text(encoding="utf-8")
+    return tuple(_tokenizer(packaged_file(PACKAGE, FILE)).encode(text).ids)
