@@ -1,0 +1,130 @@
+"""What Flex-SFU's bits cost pretrained networks: scores and agreement with FP32, by segments and degree.
+
+``python benchmarks/accuracy.py`` prints the tables and writes all numbers to build/accuracy.json; with ``--write docs/accuracy.md`` the
+tables go between the page's markers. An interrupted run goes on where it stopped.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lanewise.errors import UserError
+from lanewise.files import write_json, write_text
+from lanewise.models.accuracy_networks import NetworkAccuracy, VariantScore, accuracy_networks, accuracy_rows
+from lanewise.models.pretrained import NETWORKS
+
+PARTS = ("networks", "summary", "scores", "calls", "versions")
+
+
+def networks(studies: Sequence[NetworkAccuracy]) -> str:
+    """What is scored, and by what."""
+    lines = ["| network | numbers | licence | task | data | samples | decisions | score |"]
+    lines.append("|---|---:|---|---|---|---:|---:|---|")
+    for study in studies:
+        sense = "more is better" if study.larger_is_better else "less is better"
+        cells = (
+            study.title, f"{study.parameters / 1e6:.1f} M", study.licence, study.task, study.data,
+            f"{study.samples:,}", f"{study.rows:,}: {study.decision}", f"{study.score_name}; {sense}",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def summary(studies: Sequence[NetworkAccuracy]) -> str:
+    """Loss of each variant in one table, and the worst of each in a sentence."""
+    names = [score.variant for score in studies[0].scores[1:]]
+    lines = [f"| loss of score | {' | '.join(study.title for study in studies)} |"]
+    lines.append("|---|" + "---:|" * len(studies))
+    by_variant: dict[str, list[VariantScore]] = {name: [] for name in names}
+    for name in names:
+        by_variant[name] = [next(s for s in study.scores if s.variant == name) for study in studies]
+        lines.append(f"| {name} | {' | '.join(f'{score.loss:+.2%}' for score in by_variant[name])} |")
+    lines.append("")
+    for name in names:
+        worst = max(range(len(studies)), key=lambda place: by_variant[name][place].loss)
+        unlike = min(range(len(studies)), key=lambda place: by_variant[name][place].top1_agreement)
+        lines.append(
+            f"- {name}: loses at most {max(by_variant[name][worst].loss, 0):.2%} of a score "
+            f"({studies[worst].title}) and decides at least {by_variant[name][unlike].top1_agreement:.2%} "
+            f"as FP32 does ({studies[unlike].title})."
+        )
+    return "\n".join(lines)
+
+
+def scores(studies: Sequence[NetworkAccuracy]) -> str:
+    """All scores and agreements, a table a network."""
+    lines = []
+    for study in studies:
+        lines += [f"### {study.title}: {study.score_name}", ""]
+        lines.append("| arithmetic | score | loss | decisions as FP32 | angle to FP32: mean | worst |")
+        lines.append("|---|---:|---:|---:|---:|---:|")
+        for score in study.scores:
+            cells = (
+                score.variant, f"{score.score:.4f}", f"{score.loss:+.2%}", f"{score.top1_agreement:.2%}",
+                f"{score.cosine_distance:.1e}", f"{score.worst_cosine_distance:.1e}",
+            )  # fmt: skip
+            lines.append(f"| {' | '.join(cells)} |")
+        lines += ["", f"Angle: 1 - cosine of the {study.feature}.", ""]
+    return "\n".join(lines).rstrip()
+
+
+def calls(studies: Sequence[NetworkAccuracy]) -> str:
+    """What ran on the hardware's bits."""
+    lines = ["| network | tensors computed by the hardware's bits, each Flex-SFU variant |", "|---|---|"]
+    for study in studies:
+        counts = {tuple(sorted(score.calls.items())) for score in study.scores if score.segments is not None}
+        texts = [", ".join(f"{name} {count:,}" for name, count in each) or "none" for each in sorted(counts)]
+        lines.append(f"| {study.title} | {' or '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def versions(studies: Sequence[NetworkAccuracy]) -> str:
+    """Of packages, and the seed."""
+    every: dict[str, str] = {}
+    for study in studies:
+        every |= study.versions
+    text = ", ".join(f"{name} {number}" for name, number in sorted(every.items()))
+    return f"Seed {studies[0].seed}. {text}."
+
+
+def main() -> None:
+    """Print or write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "networks", nargs="*", default=list(NETWORKS), metavar="NETWORK", help=", ".join(NETWORKS)
+    )
+    parser.add_argument(
+        "--count", type=int, help="samples of each network, at most (each network's own number)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=Path("build/accuracy.json"), metavar="FILE")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="a page with markers")
+    arguments = parser.parse_args()
+    try:
+        studies = accuracy_networks(
+            arguments.networks,
+            count=arguments.count,
+            seed=arguments.seed,
+            progress=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+        write_json(
+            arguments.json,
+            {"networks": [study.as_dict() for study in studies], "rows": accuracy_rows(studies)},
+        )
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    texts = {part: globals()[part](studies) for part in PARTS}
+    if arguments.write is None:
+        print("\n\n".join(texts.values()))
+        return
+    page = arguments.write.read_text(encoding="utf-8")
+    for part, text in texts.items():
+        begin, end = f"<!-- {part}: made by benchmarks/accuracy.py -->", f"<!-- end of {part} -->"
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
+    write_text(arguments.write, page)
+
+
+if __name__ == "__main__":
+    main()
