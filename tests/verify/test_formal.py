@@ -1,6 +1,8 @@
 """The proofs succeed on the RTL and fail on every fault put into it; the prover itself is not easily convinced."""
 
 import inspect
+import subprocess
+import sys
 import textwrap
 
 import numpy as np
@@ -19,11 +21,13 @@ from lanewise.rtl import flex_sfu as sfu_module
 from lanewise.rtl import multiply_add as multiply_add_module
 from lanewise.rtl import multiply_add_slot as slot_module
 from lanewise.verify import verify
+from lanewise.verify.formal import yosys_process
 from lanewise.verify.formal.address_decoder import segments_harness
 from lanewise.verify.formal.circuit import FormalError, circuit_of
 from lanewise.verify.formal.harness import Harness, Step
 from lanewise.verify.formal.proofs import proofs, proofs_of, run_proofs
 from lanewise.verify.formal.prover import prove
+from lanewise.verify.formal.streams import decoder_stream, table_stream
 
 SMALLEST = FlexSfuConfig(segments=4, lanes=1)
 MIXED = FlexSfuConfig(
@@ -293,3 +297,32 @@ def test_proofs_run_beside_the_benches(monkeypatch, tmp_path):
 def test_more_than_one_lane_is_refused():
     with pytest.raises(ValueError, match=r"^lanes must be 1, not 8$"):
         proofs_of(FlexSfuConfig(lanes=8))
+
+
+def yosys_agrees(harness, folder):
+    """Whether yosys' own SAT prover, which shares nothing with ours but the circuit, proves the same."""
+    given = " ".join(f"-set {name} 1" for name in harness.assumptions)
+    invariants, claims = harness.properties[Step.INVARIANT], harness.properties[Step.CLAIM]
+    induction = " ".join(f"-prove {name} 1" for name in invariants)
+    known = " ".join(f"-set {name} 1" for name in invariants)
+    commands = [
+        "read_rtlil design.il", "hierarchy -top top", "setattr -unset init w:* w:* a:known=1 %i %d",
+        "proc", "flatten", "opt_clean", "dffunmap",
+        f"sat -verify -tempinduct -maxsteps 1 {given} {induction}",
+        "setattr -unset init w:*",
+        f"sat -verify -seq 1 {given} {known} " + " ".join(f"-prove {name} 1" for name in claims),
+    ]  # fmt: skip
+    (folder / "design.il").write_text(harness.rtlil())
+    (folder / "script.ys").write_text("\n".join(commands) + "\n")
+    done = subprocess.run(
+        [sys.executable, yosys_process.__file__, "script.ys"], cwd=folder, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert "Solving problem with" in done.stdout, done.stdout + done.stderr
+    return done.returncode == 0
+
+
+def test_another_prover_agrees(monkeypatch, tmp_path):
+    for make in (decoder_stream, table_stream):
+        assert yosys_agrees(make(SMALLEST), tmp_path)
+    put(monkeypatch, decoder_module.AddressDecoder, "~bank_of(config, self.busy, self.load.p)", "1")
+    assert not yosys_agrees(decoder_stream(SMALLEST), tmp_path)

@@ -81,7 +81,7 @@ def parse_aiger(text: str) -> Circuit:
 
     Source: Biere, Heljanko, Wieringa, "AIGER 1.9 and beyond", FMV report 11/2, JKU Linz 2011.
 
-    >>> circuit = parse_aiger("aag 3 1 1 1 1\\\\n2\\\\n4 6 4\\\\n6\\\\n6 2 5\\\\ni0 a\\\\nl0 r\\\\no0 y\\\\n")
+    >>> circuit = parse_aiger("aag 3 1 1 1 1\\n2\\n4 6 4\\n6\\n6 2 5\\ni0 a\\nl0 r\\no0 y\\n")
     >>> circuit.registers, circuit.gates, circuit.outputs
     ((('r', 6, None),), ((2, 5),), {'y': 6})
     """
