@@ -181,6 +181,16 @@ def test_unbalanced_pipeline_is_found(monkeypatch, tmp_path, where, method, old,
     assert any(part in result.message for part in reason.split("|")), result.message
 
 
+def test_stale_shifts_are_found(monkeypatch):
+    put(
+        monkeypatch,
+        table_module.CoefficientTable,
+        "table[-1].eq(self.load.p.shifts)",
+        "table[-1].eq(table[-1])",
+    )
+    assert prove(table_stream(BYTES)).refuted == ("claim_watched",)
+
+
 @pytest.mark.parametrize("form", ["fp16", "int16"])
 def test_wrong_order_of_negative_numbers_is_found(monkeypatch, form):
     """Floating-point numbers ordered as integers, integers as floating point."""

@@ -51,15 +51,14 @@ def table_stream(config: FlexSfuConfig) -> Harness:
     passed = [Value.cast(i.p[name]) for name in ("x", "format") if name in i.payload.shape().members]
     arriving = [Value.cast(o.p[name]) for name in ("x", "format") if name in o.payload.shape().members]
     coefficients = [Value.cast(o.p.coefficients[power][0]) for power in range(config.degree + 1)]
-    sound, wanted, mask = _coefficients_of(harness, component)
-    expected = Cat(*passed, *(word & mask for word in wanted), sound)
-    watch = Watch(harness, i, o, Cat(expected, mask), component.latency_clk)
-    remembered = watch.payload[: len(expected) - 1]
-    remembered_sound, remembered_mask = watch.payload[len(expected) - 1], watch.payload[len(expected) :]
-    got = Cat(*arriving, *(word & remembered_mask for word in coefficients))
-    count_passed = len(Cat(passed))
-    right = (got[:count_passed] == remembered[:count_passed]) & (
-        ~remembered_sound | (got[count_passed:] == remembered[count_passed:])
+    if config.integers:
+        coefficients.append(Value.cast(o.p.shifts))
+    sound, wanted = _coefficients_of(harness, component)
+    watch = Watch(harness, i, o, Cat(*passed, *wanted, sound), component.latency_clk)
+    kept = len(Cat(*passed))
+    remembered, remembered_sound = watch.payload[:-1], watch.payload[-1]
+    right = (Cat(*arriving) == remembered[:kept]) & (
+        ~remembered_sound | (Cat(*coefficients) == remembered[kept:])
     )
     stage = Stage(valid=o.valid, contents=right, expected=C(1, 1))
     watch.check([stage], right, C(1, 1), Value.cast(o.payload))
@@ -71,8 +70,8 @@ def table_stream(config: FlexSfuConfig) -> Harness:
     return harness
 
 
-def _coefficients_of(harness: Harness, component: CoefficientTable) -> tuple[Value, list[Value], Value]:
-    """What the beat at the input is to get, from the loads alone: whether that is defined, the words, and 1 where they count.
+def _coefficients_of(harness: Harness, component: CoefficientTable) -> tuple[Value, list[Value]]:
+    """What the beat at the input is to get, from the loads alone: whether that is defined, the words, and the shifts.
 
     It is defined if the segments' coefficients were loaded in the beat's format and slots that share an element agree.
     """
@@ -120,7 +119,25 @@ def _coefficients_of(harness: Harness, component: CoefficientTable) -> tuple[Val
             word | (Cat(pieces) & chosen.replicate(LANE_BITS))
             for word, pieces in zip(words, own, strict=True)
         ]
-    return sound, words, C((1 << LANE_BITS) - 1, LANE_BITS)
+    return sound, words + _shifts_of(harness, component, bank, loaded)
+
+
+def _shifts_of(
+    harness: Harness, component: CoefficientTable, bank: Value, loaded: list[list[Signal]]
+) -> list[Value]:
+    """The shifts of the last load, with an integer format."""
+    m, config, load = harness.m, component.config, component.load
+    if not config.integers:
+        return []
+    offered = Value.cast(load.p.shifts)
+    raw = []
+    for k in range(config.banks):
+        raw.append(Signal(len(offered), name=f"raw_shifts_{k}", reset_less=True))
+        with m.If(load.valid & (load.p.bank == k if config.banks == 2 else C(1, 1))):
+            m.d.sync += raw[k].eq(offered)
+        held = harness.signal(f"shifts_{k}")
+        harness.hold(Step.INVARIANT, f"shifts_{k}", ~Cat(loaded[k]).any() | (held == raw[k]))
+    return [Mux(bank, raw[1], raw[0]) if config.banks == 2 else raw[0]]
 
 
 def _piece(raw: Value, config: FlexSfuConfig, power: int, form: NumberFormat) -> Value:
