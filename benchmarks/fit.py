@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lanewise.errors import UserError
 from lanewise.formats import FORMATS
 from lanewise.models.fit_table import PAPER_AAE2, PAPER_FUNCTIONS, PAPER_GAIN, fit_rows, geometric_mean
 from lanewise.models.functions import FUNCTIONS
@@ -207,10 +208,12 @@ def formats_table(rows: list[Row], degree: int) -> str:
     for name in (*TARGETS, *REDUCED):
         line = [name]
         for form in FORMATS:
-            row = one(
+            found = by(
                 rows, function=name, segments=32, degree=degree, format=form, method="optimal", pin_tails=True
             )
-            line.append(f"{row['mse']:.1e} ({row['mse'] / row['rounding_mse']:.3g})")
+            line.append(
+                f"{found[0]['mse']:.1e} ({found[0]['mse'] / found[0]['rounding_mse']:.3g})" if found else "-"
+            )
         lines.append(line)
     return f"### Degree {degree}\n\n" + table(["function", *FORMATS], lines)
 
@@ -305,7 +308,7 @@ def page(rows: list[Row], best: dict[tuple[str, int], float], quick: bool) -> st
     """docs/fits.md."""
     every = "" if quick else "\n".join([
         "## Every format, 32 segments, pinned tails\n\nMSE, and in brackets how many times the rounding's. Integers have the scales "
-        "with which range and values just fit.\n", formats_table(rows, 1), formats_table(rows, 2),
+        "with which range and values just fit; a dash: the range holds fewer than 8 numbers of the format.\n", formats_table(rows, 1), formats_table(rows, 2),
     ])  # fmt: skip
     parts: list[str | Callable[[], str]] = [
         HEAD, limits(rows, best), gains(rows), papers_points(rows), *([] if quick else [methods(rows)]), halves(rows), every,
@@ -323,8 +326,13 @@ def collect(quick: bool) -> tuple[list[Row], dict[tuple[str, int], float]]:
     rows += fit_rows(TARGETS, (32,), (1,), ("fp16",), pin_tails=(False,))
     if quick:
         return rows, {}
-    others = tuple(form for form in FORMATS if form != "fp16")
-    rows += fit_rows((*TARGETS, *REDUCED), SEGMENTS, formats=others)
+    for name in (*TARGETS, *REDUCED):
+        for form in FORMATS:
+            if form != "fp16":
+                try:
+                    rows += fit_rows([name], SEGMENTS, formats=[form])
+                except UserError as error:  # the range holds too few numbers of the format
+                    print(f"{name}, {form}: {error}")
     best = {
         (name, n): best_on_grid(FUNCTIONS[name], n, *FUNCTIONS[name].range, candidates=GRID)
         for name in TARGETS
