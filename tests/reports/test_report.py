@@ -29,7 +29,7 @@ def report(tmp_path_factory):
 def test_the_page_needs_nothing_else(report):
     page = (report[0] / "index.html").read_text()
     assert not re.search(r"(src|href)=[\"']?https?:", page)
-    assert page.count("<svg") == 9  # two a network, five for all
+    assert page.count("<svg") == 10  # two a network, six for all
     assert "<script" not in page
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.S).lower().replace("nangate", "").replace(
         "finance", ""

@@ -117,11 +117,12 @@ def test_rows_touch_every_element(function, rows, length, outputs, config):
     assert used_bytes(program, config) <= config.scratchpad.bytes
 
 
+@pytest.mark.parametrize(("exponential", "factors"), [("direct", 1), ("reduced", 2)])
 @pytest.mark.parametrize("length", [128, 197, 512, 4096])
-def test_softmax_looks_two_factors_of_exp_up_for_each_element(length):
-    work = RowsWork(function="softmax", rows=64, length=length)
+def test_softmax_looks_exp_up_for_each_element_and_each_factor(length, exponential, factors):
+    work = RowsWork(function="softmax", rows=64, length=length, exponential=exponential)
     result = run(work.program(MACHINE), MACHINE)
-    evaluations = 2 * 64 * length / MACHINE.flex_sfu.elements_per_clk()
+    evaluations = factors * 64 * length / MACHINE.flex_sfu.elements_per_clk()
     assert evaluations <= result.busy_clk["flex_sfu"] <= 1.1 * evaluations + 256
     baseline = run(work.program(MACHINE.baseline()), MACHINE.baseline())
     assert baseline.busy_clk["flex_sfu"] == 0
