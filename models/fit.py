@@ -309,14 +309,29 @@ def _scaling(
 ) -> Scaling:  # fmt: skip
     top = NUMBER_FORMATS[format].maximum
     largest = float(np.abs(subject(np.linspace(low, high, 2 * CELLS + 1))).max())
-    try:
-        return scaling_of(
-            format, degree, fitted,
-            input_scale=input_scale or max(abs(low), abs(high)) / top,
-            output_scale=output_scale or max(largest, float(np.abs(fitted.coefficients[:, 0]).max()), 1e-30) / top,
-        )  # fmt: skip
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    reach = max(abs(low), abs(high))
+    for name, scale, what, value in (
+        ("input_scale", input_scale, "range", reach),
+        ("output_scale", output_scale, f"function {subject.name}", largest),
+    ):
+        if scale and value > (top + 1) * scale:
+            raise UserError(
+                f"{name} must be at least {value / top:.6g} for {format}, whose numbers end at {top:g}, "
+                f"not {scale!r}: the {what} reaches {value:.6g}"
+            )
+    least = max(largest, float(np.abs(fitted.coefficients[:, 0]).max()), 1e-30) / top
+    problem = ""
+    # steep pieces need a coarser result; by default as coarse as they need, but never so coarse that nothing is left
+    for doubling in np.arange(1 if output_scale else NUMBER_FORMATS[format].bits).tolist():
+        try:
+            return scaling_of(
+                format, degree, fitted,
+                input_scale=input_scale or reach / top,
+                output_scale=output_scale or least * 2.0**doubling,
+            )  # fmt: skip
+        except ValueError as error:
+            problem = str(error)
+    raise UserError(problem)
 
 
 def _in_format(

@@ -23,10 +23,10 @@ from lanewise.models.pwl_real import RealFit
 Index = npt.NDArray[np.int64]
 
 _ROUNDS = 4
-_SAMPLES = 160
+_SAMPLES = 400
 """Operands of a segment on which candidates are compared, evenly spaced in x."""
-WIDE_OPERANDS = 1 << 15
-"""Operands that stand for all of a 32-bit format, evenly spaced in x."""
+WIDE_OPERANDS = 65_537
+"""Operands that stand for all of a 32-bit format, evenly spaced in x; a prime, lest their last bits repeat."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +114,8 @@ def scaling_of(
         room = _whole_bits(top * unit / max(largest[power], 1e-300))  # behind the addend's binary point
         product = _whole_bits(top * unit / (input_scale * max(multiplier, 1e-300)))
         product = min(product, 2 * form.bits - 1, room + form.bits - 1)
-        if min(product, room) < 0:
-            factor = 2.0 ** -min(product, room)
+        if product < 0:
+            factor = 2.0**-product
             raise ValueError(
                 f"output_scale must be at least {factor:g} times as large for {name}: a piece is too steep"
             )

@@ -31,6 +31,11 @@ def test_limit_is_the_known_one(name):
     assert fit(name, segments=32, format="real").limit_mse == pytest.approx(LIMITS[name], rel=0.01)
 
 
+def steep(x):
+    """A step, almost: slopes that integers can hardly hold."""
+    return torch.tanh(200 * x)
+
+
 TARGETS = ["gelu", "silu", "sigmoid", "tanh", "mish", "softplus", "exp", "erf"]
 
 
@@ -274,6 +279,13 @@ def test_function_of_ones_own():
     np.testing.assert_allclose(result.evaluate(outside), expected, rtol=1e-6)
 
 
+def test_by_default_a_steep_function_gets_results_as_coarse_as_its_pieces_need():
+    result = fit(steep, segments=32, format="int8", range=(-8, 8))
+    scale = result.as_dict()["output_scale"]
+    assert scale == pytest.approx(16 / 127)
+    assert result.max_error <= scale
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -295,7 +307,15 @@ def test_function_of_ones_own():
         ({"format": "int8", "output_scale": -1.0}, "output_scale must be a positive number, not -1.0"),
         (
             {"format": "int8", "output_scale": 1e-3},
-            "output_scale must be at least 4 times as large for int8: a piece is too",
+            "output_scale must be at least 0.0629921 for int8, whose numbers end at 127, not 0.001: the function gelu reaches 8",
+        ),
+        (
+            {"format": "int8", "input_scale": 1e-3},
+            "input_scale must be at least 0.0629921 for int8, whose numbers end at 127, not 0.001: the range reaches 8",
+        ),
+        (
+            {"function": steep, "format": "int8", "range": (-8, 8), "output_scale": 1 / 127},
+            "output_scale must be at least 16 times as large for int8: a piece is too steep",
         ),
         (
             {"function": "exp", "symmetric": True},
