@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from lanewise.config import MULTIPLY_ADD_LATENCY_CLK
+from lanewise.config import multiply_add_latency_clk
 from lanewise.formats import NumberFormat
 from lanewise.rtl.multiply_add_slot import SHIFTS, MultiplyAddSlot, select_bits
 
@@ -23,7 +23,7 @@ class MultiplyAdd(wiring.Component):
     Floating point: subnormals, infinities and signed zeros as IEEE 754 has them; every NaN result is the
     format's one NaN; no flags. Integers: ``(a * b + (c << shifts.addend)) >> shifts.product``, saturating.
 
-    Latency 4 clocks, throughput 1 beat/clock; all stages stand still while ``o`` is valid and not taken.
+    Latency 4 clocks, 6 with a format of 32 bits, throughput 1 beat/clock; all stages stand still while ``o`` is valid and not taken.
     Golden model: :func:`lanewise.models.multiply_add.multiply_add`.
 
     Members
@@ -76,7 +76,7 @@ class MultiplyAdd(wiring.Component):
     @property
     def latency_clk(self) -> int:
         """Clocks from an accepted beat to its result."""
-        return MULTIPLY_ADD_LATENCY_CLK
+        return multiply_add_latency_clk(self.formats)
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
@@ -102,7 +102,9 @@ class MultiplyAdd(wiring.Component):
 
         fields = self.i.payload.shape().members
         select = delayed(self.i.p.format, "format", self.latency_clk) if "format" in fields else []
-        shifts = delayed(Value.cast(self.i.p.shifts), "shifts", 3) if "shifts" in fields else []
+        shifts = (
+            delayed(Value.cast(self.i.p.shifts), "shifts", self.latency_clk - 1) if "shifts" in fields else []
+        )
         if self.beside is not None:
             beside = delayed(Value.cast(self.i.p.beside), "beside", self.latency_clk + 1)
             m.d.comb += self.o.p.beside.eq(beside[-1])
@@ -118,7 +120,7 @@ class MultiplyAdd(wiring.Component):
             if "format" in fields:
                 m.d.comb += lane.format.eq(Cat(select))
             if "shifts" in fields:
-                m.d.comb += lane.shifts.eq(Cat(shifts[1:3]))
+                m.d.comb += lane.shifts.eq(Cat(shifts[self.latency_clk // 2 - 1], shifts[-1]))
         return m
 
 
@@ -130,7 +132,9 @@ class _Lane(wiring.Component):
         self.zero_annihilates = zero_annihilates
         ports = {"move": In(1), **{name: In(LANE_BITS) for name in "abc"}, "y": Out(LANE_BITS)}
         if len(self.formats) > 1:
-            ports["format"] = In(data.ArrayLayout(select_bits(formats), MULTIPLY_ADD_LATENCY_CLK))
+            ports["format"] = In(
+                data.ArrayLayout(select_bits(formats), multiply_add_latency_clk(self.formats))
+            )
         if not all(form.floating for form in formats):
             ports["shifts"] = In(data.ArrayLayout(SHIFTS, 2))
         super().__init__(ports)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from itertools import pairwise
 from operator import or_
 
 from amaranth.hdl import C, Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from lanewise.config import MULTIPLY_ADD_LATENCY_CLK
+from lanewise.config import multiply_add_latency_clk
 from lanewise.formats import NumberFormat
 
 SHIFTS = data.StructLayout({"product": 6, "addend": 5})
@@ -23,6 +24,9 @@ def select_bits(formats: Sequence[NumberFormat]) -> int:
 class MultiplyAddSlot(wiring.Component):
     """One element: multiply; align and add; normalise; round. The stages advance where ``move`` is 1.
 
+    The pipeline is deep where a format has 32 bits: take apart; multiply; align; add; normalise; round. It then multiplies
+    by two halves, whose products are added while the addend is aligned, and selects the upper half of the sum by the carry.
+
     Significands of all floating-point formats lie against the upper end of P bits, P the largest precision;
     exponents keep their own format's bias. The sum is 3 P + 4 bits wide: product at bits 2 to 2 P + 1, the
     addend's last bit at most at bit 2 P + 4, addend bits that fall below bit 0 collected in ``sticky``. A
@@ -36,10 +40,10 @@ class MultiplyAddSlot(wiring.Component):
     Members
     -------
     move : ``In(1)``
-    format : ``In(ArrayLayout(select_bits(formats), 4))``
+    format : ``In(ArrayLayout(select_bits(formats), latency))``
         Index of the element's format as it stands at the input of each stage.
     shifts : ``In(ArrayLayout(StructLayout(product, addend), 2))``
-        With an integer format: the shifts at the second and the third stage.
+        With an integer format: the shifts where the addend is aligned, and where the sum is normalised.
     a, b, c : ``In(bits)``
     y : ``Out(bits)``
         Zero for a format that is not the slot's.
@@ -52,6 +56,8 @@ class MultiplyAddSlot(wiring.Component):
         self.formats = tuple(formats)
         self.indices = tuple(indices)
         self.zero_annihilates = zero_annihilates
+        self.latency_clk = multiply_add_latency_clk(self.formats)
+        self.deep = self.latency_clk > multiply_add_latency_clk([])
         own = [self.formats[k] for k in self.indices]
         self.bits = max(form.bits for form in own)
         self.floats = [k for k in self.indices if self.formats[k].floating]
@@ -60,7 +66,7 @@ class MultiplyAddSlot(wiring.Component):
         self.integer_bits = max((self.formats[k].bits for k in self.integers), default=0)
         ports = {"move": In(1), **{name: In(self.bits) for name in "abc"}, "y": Out(self.bits)}
         if len(self.formats) > 1:
-            ports["format"] = In(data.ArrayLayout(select_bits(formats), MULTIPLY_ADD_LATENCY_CLK))
+            ports["format"] = In(data.ArrayLayout(select_bits(formats), self.latency_clk))
         if self.integers:
             ports["shifts"] = In(data.ArrayLayout(SHIFTS, 2))
         super().__init__(ports)
@@ -79,7 +85,7 @@ class MultiplyAddSlot(wiring.Component):
         scale_bits = max(top.bit_length(), (S - 1).bit_length())
         sum_bits = 1 + max(scale_bits, *((largest[k] - offsets[k]).bit_length() for k in self.floats), 0)
 
-        # Multiply.
+        # Take apart.
         values: dict[str, Value] = {}
         if P:
             a, b, c = (self._operand(m, name) for name in "abc")
@@ -123,22 +129,32 @@ class MultiplyAddSlot(wiring.Component):
             factors, values["addend"] = [a.significand, b.significand], c.significand
         else:
             factors, values["addend"], values["sign"] = magnitudes, words[2], negative
-        values["product"] = factors[0] * factors[1]
-        r = self._register(m, **values)
+        r = self._cut(m, multiplicand=factors[0], multiplier=factors[1], **values)
 
-        # Align and add.
+        # Multiply.
+        one, other = r.pop("multiplicand"), r.pop("multiplier")
+        if self.deep:
+            half = len(other) // 2
+            r = self._register(m, low=one * other[:half], high=one * other[half:], **r)
+            product: Value = (r["low"] + Cat(C(0, half), r["high"]))[: len(one) + len(other)]
+        else:
+            r = self._register(m, product=one * other, **r)
+            product = r["product"]
+
+        # Align: total = (terms[0] + terms[1] + carry).
         values = {"sign": r["sign"]}
-        integer = self._any(m, 1, self.integers)
+        integer = self._any(m, self._stage, self.integers)
         if P:
             aligned, sticky = Signal(S), Signal()
             addend, subtract = r["addend"][:P], r["subtract"]
             m.d.comb += aligned.eq(Cat(C(0, 2 * P + 4), addend) >> r["distance"])
             m.d.comb += sticky.eq(Cat(addend[k] & (r["distance"] > 2 * P + 4 + k) for k in range(P)).any())
-            term = Cat(aligned ^ subtract.replicate(S), subtract)
-            product = r["product"][: 2 * P]
-            total = (Cat(C(1, 1), C(0, 2), product, C(0, P + 2)) + Cat(subtract & ~sticky, term))[1 : S + 2]
+            terms = [
+                Cat(C(0, 2), product[: 2 * P], C(0, P + 3)),
+                Cat(aligned ^ subtract.replicate(S), subtract),
+            ]
+            carry = subtract & ~sticky
             values |= {
-                "total": total,
                 "sticky": sticky,
                 "scale": (r["distance"] + r["exponent"] - 1)[:scale_bits],
                 "subtract": subtract,
@@ -150,14 +166,21 @@ class MultiplyAddSlot(wiring.Component):
             word = r["addend"][:N]
             left = Signal(2 * N)
             m.d.comb += left.eq(Cat(word, word[-1].replicate(N)) << shift)
-            signed = r["product"][: 2 * N] ^ r["sign"].replicate(2 * N)
-            exact = (Cat(C(1, 1), signed) + Cat(r["sign"], left))[1 : 2 * N + 1]
-            values["total"] = Mux(integer, exact, values["total"]) if P else exact
-        r = self._register(m, **values)
+            exact = [product[: 2 * N] ^ r["sign"].replicate(2 * N), left]
+            if P:
+                terms = [Mux(integer, mine, theirs) for mine, theirs in zip(exact, terms, strict=True)]
+                carry = Mux(integer, r["sign"], carry)
+            else:
+                terms, carry = exact, r["sign"]
+        r = self._cut(m, **values, left_term=terms[0], right_term=terms[1], carry=carry)
+
+        # Add.
+        terms, carry = [r.pop("left_term"), r.pop("right_term")], r.pop("carry")
+        r = self._register(m, total=self._sum(m, *terms, carry), **r)
 
         # Normalise, or shift to the right.
         values = {}
-        integer = self._any(m, 2, self.integers)
+        integer = self._any(m, self._stage, self.integers)
         half, rest = C(0, 1), C(0, 1)
         if P:
             negative, total = r["total"][S], r["total"][:S]
@@ -170,10 +193,11 @@ class MultiplyAddSlot(wiring.Component):
             m.d.comb += normal.eq(total << shift[: (S - 1).bit_length()])
             low = {k: S - self.formats[k].precision for k in self.floats}  # the significand's last bit
             top_bits = normal[S - P :] ^ negative.replicate(P)
-            kept = self._choose(m, 2, {k: top_bits & self._mask(k) for k in self.floats})
-            half = self._choose(m, 2, {k: normal[place - 1] for k, place in low.items()}) ^ negative
+            kept = self._choose(m, self._stage, {k: top_bits & self._mask(k) for k in self.floats})
+            half = self._choose(m, self._stage, {k: normal[place - 1] for k, place in low.items()}) ^ negative
             rest = (
-                self._choose(m, 2, {k: normal[: place - 1].any() for k, place in low.items()}) | r["sticky"]
+                self._choose(m, self._stage, {k: normal[: place - 1].any() for k, place in low.items()})
+                | r["sticky"]
             )
             values |= {
                 "kept": kept,
@@ -212,10 +236,10 @@ class MultiplyAddSlot(wiring.Component):
                 over = r["wide"] | (upper.any() & ~upper.all())
                 limit = Cat((~r["sign"]).replicate(n - 1), r["sign"])
                 results[k] = Mux(over, limit, total[:n])
-        chosen = self._choose(m, MULTIPLY_ADD_LATENCY_CLK - 1, results, whole=True)
+        chosen = self._choose(m, self._stage, results, whole=True)
         r = self._register(m, y=chosen)
         m.d.comb += self.y.eq(r["y"])
-        assert self._stage == MULTIPLY_ADD_LATENCY_CLK
+        assert self._stage == self.latency_clk
         return m
 
     def _rounded(self, m: Module, r: dict[str, Signal], scale_bits: int) -> dict[int, Value]:
@@ -223,10 +247,12 @@ class MultiplyAddSlot(wiring.Component):
         P = self.precision
         kept, half, rest, negative = r["kept"][:P], r["half"], r["rest"], r["negative"]
         last = {k: P - self.formats[k].precision for k in self.floats}
-        odd = self._choose(m, 3, {k: kept[place] for k, place in last.items()})
+        odd = self._choose(m, self._stage, {k: kept[place] for k, place in last.items()})
         up = Signal()
         m.d.comb += up.eq(Mux(negative, half | (odd & ~rest), half & (odd | rest)))
-        step = self._choose(m, 3, {k: Cat(C(0, place), up, C(0, P - 1 - place)) for k, place in last.items()})
+        step = self._choose(
+            m, self._stage, {k: Cat(C(0, place), up, C(0, P - 1 - place)) for k, place in last.items()}
+        )
         hidden = kept[P - 1]
         exponent = r["exponent"] & hidden.replicate(scale_bits)
         rounded = Signal(P + scale_bits)  # no sign; a carry out of the significand belongs to the exponent
@@ -296,6 +322,26 @@ class MultiplyAddSlot(wiring.Component):
             m, name, [_Fields(word, self.formats[k], self.precision) for k in self.floats],
             lambda values: self._choose(m, 0, dict(zip(self.floats, values, strict=True))),
         )  # fmt: skip
+
+    def _sum(self, m: Module, left: Value, right: Value, carry: Value) -> Value:
+        """``left + right + carry``, as wide as the wider. In a deep pipeline, the upper half for either carry."""
+        width = max(len(left), len(right))
+        ends = [0, width // 2, width] if self.deep else [0, width]
+        parts: list[Value] = []
+        for start, end in pairwise(ends):
+            sums = []
+            for bit in (carry,) if start == 0 else (C(0, 1), C(1, 1)):
+                total = Signal(end - start + 2, name=f"sum_{start}_{len(sums)}")
+                m.d.comb += total.eq(Cat(C(1, 1), left[start:end]) + Cat(bit, right[start:end]))
+                sums.append(total[1:])
+            chosen = sums[0] if start == 0 else Mux(carry, sums[1], sums[0])
+            parts.append(chosen[: end - start])
+            carry = chosen[end - start]
+        return Cat(*parts)
+
+    def _cut(self, m: Module, **values: Value) -> dict[str, Value]:
+        """Registers in a deep pipeline, wires in one that is not."""
+        return dict(self._register(m, **values)) if self.deep else values
 
     def _register(self, m: Module, **values: Value) -> dict[str, Signal]:
         """The values one clock later; no reset, for what is not valid does not matter."""

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,17 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from lanewise.errors import UserError
 from lanewise.formats import FORMATS, NumberFormat
 
-MULTIPLY_ADD_LATENCY_CLK = 4
-"""Pipeline stages of a multiply-add of any format: multiply; align and add; normalise; round."""
+
+def multiply_add_latency_clk(formats: Iterable[NumberFormat]) -> int:
+    """Pipeline stages of a multiply-add of these formats: multiply; align and add; normalise; round.
+
+    With a format of 32 bits two more: the operands are taken apart before, and the addend is aligned before it is added.
+
+    >>> multiply_add_latency_clk([FORMATS["fp16"]]), multiply_add_latency_clk(FORMATS.values())
+    (4, 6)
+    """
+    return 6 if any(form.bits == 32 for form in formats) else 4
+
 
 COEFFICIENT_TABLE_LATENCY_CLK = 1
 """Registered read of a segment's coefficients."""
@@ -113,10 +123,13 @@ class FlexSfuConfig:
     def latency_clk(self) -> int:
         """Clocks from an accepted element to its result: log2(segments) + 5, and 4 more for degree 2.
 
+        With a format of 32 bits each multiply-add takes two clocks more.
+
         >>> FlexSfuConfig(segments=64).latency_clk
         11
         """
-        return self.levels + COEFFICIENT_TABLE_LATENCY_CLK + self.degree * MULTIPLY_ADD_LATENCY_CLK
+        multiply_adds = self.degree * multiply_add_latency_clk(self.number_formats)
+        return self.levels + COEFFICIENT_TABLE_LATENCY_CLK + multiply_adds
 
 
 @dataclass(frozen=True, kw_only=True)

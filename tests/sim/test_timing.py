@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from lanewise.config import MULTIPLY_ADD_LATENCY_CLK, FlexSfuConfig, MachineConfig, MatrixConfig
+from lanewise.config import FlexSfuConfig, MachineConfig, MatrixConfig, multiply_add_latency_clk
+from lanewise.formats import FORMATS
 from lanewise.sim.engine import run
 from lanewise.sim.flex_sfu import flex_sfu_clk, flex_sfu_load_clk
 from lanewise.sim.mac_array import mac_array_clk
@@ -59,7 +60,7 @@ def test_mac_array_takes_the_rtl_s_clocks():
 
 def test_the_vector_multiply_add_is_the_rtl_s():
     add = Instruction(opcode="vfmadd.vv", writes=("v1",), reads=("v0",), vl=64)
-    assert timing(add, MachineConfig()).latency_clk == MULTIPLY_ADD_LATENCY_CLK
+    assert timing(add, MachineConfig()).latency_clk == multiply_add_latency_clk([FORMATS["fp16"]])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import cocotb
 import numpy as np
 
-from lanewise.config import MULTIPLY_ADD_LATENCY_CLK, FlexSfuConfig, MachineConfig
+from lanewise.config import FlexSfuConfig, MachineConfig, multiply_add_latency_clk
 from lanewise.formats import NumberFormat
 from lanewise.models.multiply_add import multiply_add
 from lanewise.models.numbers import Bits
@@ -128,4 +128,6 @@ async def _compare(tb: Testbench, form: NumberFormat, triples: Sequence[Bits], p
 
 def _check_pace(tb: Testbench, i: Transfers, o: Transfers) -> None:
     tb.check_clocks(i.clocks, list(range(i.clocks[0], i.clocks[0] + len(i.clocks))), "accepted beats")
-    tb.check_clocks(o.clocks, [clk + MULTIPLY_ADD_LATENCY_CLK for clk in i.clocks], "results")
+    tb.check_clocks(
+        o.clocks, [clk + multiply_add_latency_clk(tb.config.number_formats) for clk in i.clocks], "results"
+    )
