@@ -25,7 +25,7 @@ hierarchy -check -top {top}
 proc -latches error
 check -assert
 setattr -unset init w:*
-synth -top {top} -noabc -booth
+synth -top {top} -noabc -booth -extra-map +/choices/sklansky.v
 log lanewise: flip-flops
 dfflibmap -liberty library.lib
 log lanewise: mapping
