@@ -31,7 +31,7 @@ _BUILD_ARGS = (
     "-Wno-fatal", "-Wno-lint", "-Wno-WIDTHEXPAND", "--no-public-flat-rw", "--output-split", "0",
 )  # fmt: skip
 _INSTANCE = re.compile(r"^  (\w+) \S+ ?\($", re.MULTILINE)
-_MANY = 64
+_MANY = 8
 _LOG_TAIL = 12
 
 
