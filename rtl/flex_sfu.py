@@ -16,7 +16,7 @@ class FlexSfu(wiring.Component):
     A lane of 32 bits takes 4 elements of 8 bits, 2 of 16 or 1 of 32 a clock. Each multiply-add rounds once;
     zero coefficients times infinity are zero.
 
-    Latency log2(segments) + 5 clocks, 4 more for degree 2; throughput 1 beat of ``lanes`` words a clock. While
+    Latency log2(segments) + 5 clocks, 4 more for degree 2 (with a format of 32 bits + 7, and 6 more); throughput 1 beat of ``lanes`` words a clock. While
     ``o`` is valid and not taken, the parts whose own outputs are valid stand still; no beat is lost, doubled or
     overtaken. A load waits until the accepted beats of its table have left the breakpoint tree, and no beat of
     that table is accepted while the load is valid: beats accepted before a load see the old table, later ones

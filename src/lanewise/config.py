@@ -185,7 +185,7 @@ class VectorConfig:
     alu_latency_clk: int = 1
     """Integer add, logic, shift, compare, min/max, sign injection, move, merge."""
     fma_latency_clk: int = 4
-    """Floating-point add, multiply, fused multiply-add and conversion; equals the RTL's FP16 FMA."""
+    """Floating-point add, multiply, fused multiply-add and conversion; equals the RTL's of FP16."""
     estimate_latency_clk: int = 1
     """The 7-bit reciprocal and reciprocal-square-root estimates (``vfrec7``, ``vfrsqrt7``): a table."""
     divide_beats: int = 16
