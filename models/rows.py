@@ -15,6 +15,9 @@ from lanewise.models.numbers import Bits, check_bits
 from lanewise.models.reduction import LOWEST
 from lanewise.models.vector import Array, execute, pairwise_sum
 
+HIGHEST = 65504.0
+"""Largest finite FP16 number: a row's factor is at most that, so that zeros times it are zeros."""
+
 Elementwise: TypeAlias = Callable[[Bits], Bits]
 """Bit patterns to bit patterns of the same format and shape."""
 
@@ -46,7 +49,7 @@ def softmax_bits(
 
     Args:
         x: FP16 bit patterns, shape ``(..., n)``. A score of -infinity, or NaN, gets the weight of what lies 65504
-            below the maximum.
+            below the maximum. A row of nothing else has the weights 0.
         exponential: exp for operands of at most 0, FP16:
             ``lambda d: reduced("exp_nonpositive", d, reduction_table("exp_nonpositive"))``, or Flex-SFU's own table's.
         reciprocal: 1/x, FP32.
@@ -67,7 +70,8 @@ def softmax_bits(
     shifted = execute("vfsub", [x, execute("vfredmax", [x, lowest], 16)], 16)
     powers = exponential(execute("vfmax", [shifted], 16, LOWEST).view(np.uint16))
     total = _sum(powers.view(np.float16), vlen_bits)
-    return _scaled(powers, reciprocal(total.view(np.uint32)))
+    factor = execute("vfmin", [reciprocal(total.view(np.uint32))], 32, HIGHEST)
+    return _scaled(powers, factor.view(np.uint32))
 
 
 def layer_norm_bits(
@@ -130,10 +134,13 @@ def rms_norm_bits(
 
 
 def _normalised(x: Bits, epsilon: float, rsqrt: Elementwise, vlen_bits: int) -> Bits:
-    """x / sqrt(mean of squares + epsilon); the squares are FP32, exact."""
+    """x / sqrt(mean of squares + epsilon), or x HIGHEST if that is less; the squares are FP32, exact."""
     total = _sum_of_squares(x.view(np.float16), vlen_bits)
     mean = execute("vfmadd", [total, np.full(total.shape, epsilon, np.float32)], 32, 1 / x.shape[-1])
-    return _scaled(x, rsqrt(mean.view(np.uint32)))
+    factor = rsqrt(mean.view(np.uint32))
+    too_large = execute("vmfgt", [factor], 32, HIGHEST)
+    factor = execute("vfmerge", [factor, too_large], 32, HIGHEST)
+    return _scaled(x, factor.view(np.uint32))
 
 
 def _scaled(x: Bits, factor: Bits) -> Bits:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from lanewise.mapping.kernels.activations import SOFTWARE, reciprocal, reciprocal_square_root
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import emit_steps, store_outputs
-from lanewise.mapping.kernels.reduced import exponential_nonpositive, has_reduced_exp
+from lanewise.mapping.kernels.reduced import MASK, exponential_nonpositive, has_reduced_exp
 from lanewise.models.reduction import LOWEST
-from lanewise.models.rows import square_sums
+from lanewise.models.rows import HIGHEST, square_sums
 
 if TYPE_CHECKING:
     from lanewise.mapping.kernels.rows import RowsWork
@@ -132,19 +132,24 @@ class RowKernel:
         return result
 
     def inverse(self, total: Register) -> Register:
-        """1/total on one FP32 element, rounded to FP16 and spread."""
-        return self.spread(self.narrowed(_single(self.kernel, reciprocal, total)))
+        """1/total on one FP32 element, rounded to FP16 and spread; finite where the total is 0, as of a masked row."""
+        factor = _single(self.kernel, reciprocal, total)
+        self.kernel.emit("vfmin.vf", factor, into=factor, sew_bits=32, vl=1, constant=HIGHEST)
+        return self.spread(self.narrowed(factor))
 
     def deviation(self, value: Register) -> Register:
         """1/sqrt(mean square + epsilon), spread."""
         return self.inverse_root(self.reduce_squares(self.add_squares(value)))
 
     def inverse_root(self, total: Register) -> Register:
-        """1/sqrt(total / length + epsilon) of one FP32 element, rounded to FP16 and spread."""
+        """1/sqrt(total / length + epsilon) of one FP32 element, rounded to FP16 and spread; a NaN stays one."""
         kernel = self.kernel
         epsilon, mean = kernel.splat(EPSILON, 32, 1), 1 / self.work.length
         kernel.emit("vfmadd.vf", epsilon, into=total, sew_bits=32, vl=1, constant=mean)
-        return self.spread(self.narrowed(_single(kernel, reciprocal_square_root, total)))
+        factor = _single(kernel, reciprocal_square_root, total)
+        kernel.emit("vmfgt.vf", factor, into=MASK, sew_bits=32, vl=1, constant=HIGHEST)
+        kernel.emit("vfmerge.vfm", factor, MASK, into=factor, sew_bits=32, vl=1, constant=HIGHEST)
+        return self.spread(self.narrowed(factor))
 
     def scale(self, value: Register, factor: Register) -> None:
         self.kernel.emit("vfmul.vv", value, factor, into=value)

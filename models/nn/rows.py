@@ -16,7 +16,7 @@ from lanewise.formats import FORMATS
 from lanewise.models.nn.lookup import operand_bits
 from lanewise.models.numbers import Bits
 from lanewise.models.reduction import LOWEST
-from lanewise.models.rows import newton_reciprocal, newton_rsqrt, row_sums, square_sums
+from lanewise.models.rows import HIGHEST, newton_reciprocal, newton_rsqrt, row_sums, square_sums
 from lanewise.models.vector import execute
 
 Exponential: TypeAlias = Callable[[Bits], Bits]
@@ -32,7 +32,8 @@ def softmax(x: torch.Tensor, dim: int, exponential: Exponential, vlen_bits: int 
     shifted = torch.fmax(half - peak, torch.tensor(LOWEST, dtype=torch.float16))
     powers = torch.from_numpy(exponential(shifted.numpy().view(np.uint16)).view(np.float16))
     total = _sum(powers.float(), vlen_bits)
-    return _result(powers * _single(newton_reciprocal, total), x).movedim(-1, dim)
+    factor = torch.fmin(_single(newton_reciprocal, total), torch.tensor(HIGHEST))
+    return _result(powers * factor.half(), x).movedim(-1, dim)
 
 
 def layer_norm(
@@ -112,8 +113,8 @@ def _result(half: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def _single(function: Callable[[Bits], Bits], x: torch.Tensor) -> torch.Tensor:
-    """A scalar kernel on one FP32 number a row; the result is rounded to FP16."""
-    return torch.from_numpy(function(x.numpy().view(np.uint32)).view(np.float32)).half()
+    """A scalar kernel on one FP32 number a row."""
+    return torch.from_numpy(function(x.numpy().view(np.uint32)).view(np.float32))
 
 
 def _normalised(half: torch.Tensor, epsilon: float, vlen_bits: int) -> torch.Tensor:
@@ -126,7 +127,8 @@ def _normalised(half: torch.Tensor, epsilon: float, vlen_bits: int) -> torch.Ten
         sums[..., : part.shape[-1]] += part * part
     total = _pairwise(sums)
     mean = execute("vfmadd", [total.numpy(), np.full(total.shape, epsilon, np.float32)], 32, 1 / length)
-    return half * _single(newton_rsqrt, torch.from_numpy(mean))
+    factor = _single(newton_rsqrt, torch.from_numpy(mean))
+    return half * factor.clamp_max(HIGHEST).half()  # a NaN stays one
 
 
 def _pairwise(x: torch.Tensor) -> torch.Tensor:

@@ -48,6 +48,30 @@ def test_masked_scores_get_no_weight():
     )
 
 
+@pytest.mark.parametrize("length", [1, 40, 3000])
+def test_a_row_that_is_all_masked_has_no_weights(length):
+    x = rows(2, length)
+    x[0] = -np.inf
+    got = softmax_bits(x.view(np.uint16), exponential(32)).view(np.float16)
+    assert not got[0].any()
+    assert np.isfinite(got).all()
+
+
+def test_a_constant_row_is_normalised_to_zero_however_small_epsilon_is():
+    x = np.full((1, 96), 0.1, np.float16).view(np.uint16)
+    assert not layer_norm_bits(x, epsilon=1e-12).view(np.float16).any()
+    assert not rms_norm_bits(np.zeros_like(x), epsilon=1e-12).view(np.float16).any()
+
+
+def test_a_nan_spoils_its_row():
+    x = rows(2, 96)
+    x[0, 3] = np.nan
+    for norm in (layer_norm_bits, rms_norm_bits):
+        got = norm(x.view(np.uint16)).view(np.float16)
+        assert np.isnan(got[0]).all()
+        assert np.isfinite(got[1]).all()
+
+
 @pytest.mark.parametrize("length", [4, 384, 2000])
 @pytest.mark.parametrize("scale", [1e-2, 1.0, 1000.0])
 def test_norms_of_small_and_large_numbers(length, scale):

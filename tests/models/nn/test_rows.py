@@ -18,6 +18,7 @@ def halves(*shape, scale=10.0, special=True):
     if special and shape[-1] > 2:
         x[0, 1], x[1, 2], x[2, 0] = -np.inf, np.nan, np.inf
         x[3], x[4] = 0, 60000  # of which the squares' mean leaves FP16's range
+        x[5] = -np.inf  # a row that is all masked
     return x
 
 
@@ -44,12 +45,12 @@ def test_softmax(length, vlen_bits):
 
 @pytest.mark.parametrize("vlen_bits", [256, 1024])
 @pytest.mark.parametrize("length", LENGTHS)
-def test_norms(length, vlen_bits):
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-12])
+def test_norms(length, vlen_bits, epsilon):
     x = halves(7, length)
     weight, bias = halves(2, length, scale=1.0, special=False)
     tensor, w, b = (torch.from_numpy(v).float() for v in (x, weight, bias))
     bits = {"weight": weight.view(np.uint16), "bias": bias.view(np.uint16)}
-    epsilon = 1e-3
     assert_same_bits(
         rows.layer_norm(tensor, w, b, epsilon, vlen_bits),
         golden.layer_norm_bits(x.view(np.uint16), **bits, epsilon=epsilon, vlen_bits=vlen_bits),
