@@ -86,7 +86,9 @@ def encode(x: npt.ArrayLike, form: NumberFormat) -> Bits:
     if not form.floating:
         top = 1 << (form.bits - 1)
         limited = np.clip(np.rint(np.nan_to_num(x, nan=0.0, posinf=top, neginf=-top)), -top, top - 1)
-        wrapped: Bits = limited.astype(np.int64).astype(bits_dtype(form))
+        wrapped: Bits = np.asarray(limited, np.int64).astype(
+            bits_dtype(form)
+        )  # of one number a scalar otherwise
         return wrapped
     return round_float(np.ascontiguousarray(x).view(np.int64).reshape(x.shape), form)
 

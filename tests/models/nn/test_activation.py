@@ -170,3 +170,13 @@ def test_ranges_may_be_a_mapping():
     config = ApproximateConfig(ranges={"tanh": (-1, 2)})
     assert config.ranges == (("tanh", -1.0, 2.0),)
     assert hash(config) == hash(ApproximateConfig(ranges=(("tanh", -1.0, 2.0),)))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_one_number_without_an_axis(format):
+    hardware = activation("gelu", (), ApproximateConfig(format=format, segments=8))
+    for kind in (torch.float32, torch.float64):
+        x = torch.tensor(0.5, dtype=kind)
+        assert hardware(x).shape == ()
+        assert torch.equal(hardware(x), hardware(x[None])[0])
+        assert torch.equal(hardware.slope(x), hardware.slope(x[None])[0])
