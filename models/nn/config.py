@@ -1,7 +1,8 @@
 """What :func:`lanewise.models.nn.approximate` puts in place of exact functions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any
 
 from lanewise.config import DEGREES, SEGMENT_COUNTS, FlexSfuConfig, MachineConfig
@@ -55,7 +56,8 @@ class ApproximateConfig:
     """Function, lowest and highest operand: the interval that its table is fitted on instead of the function's own. An
     integer format's operands are scaled so that the interval just fits. :func:`~lanewise.models.nn.calibrate` fills it in."""
     exclude: tuple[str, ...] = ()
-    """Layers that stay exact with all that they call: shell patterns of their names, such as ``encoder.*.attention``."""
+    """Layers that stay exact with all that they call: shell patterns of their names, such as ``encoder.*.attention``. A layer
+    that has several names needs one of them here."""
     vlen_bits: int = 1024
     """Bits of a vector register: decides on the order of the sums in softmax and the norms."""
 
@@ -73,7 +75,12 @@ class ApproximateConfig:
             self.segments,
         )
         _require(_whole(self.degree) and self.degree in DEGREES, "degree", "1 or 2", self.degree)
-        _require(self.format in FORMATS, "format", f"one of {', '.join(FORMATS)}", self.format)
+        _require(
+            isinstance(self.format, str) and self.format in FORMATS,
+            "format",
+            f"one of {', '.join(FORMATS)}",
+            self.format,
+        )
         _require(self.exponential in EXPONENTIALS, "exponential", " or ".join(EXPONENTIALS), self.exponential)
         _require(self.gradient in GRADIENTS, "gradient", " or ".join(GRADIENTS), self.gradient)
         for name in ("softmax", "norms"):
@@ -126,17 +133,22 @@ def _whole(value: object) -> bool:
 
 
 def _strings(name: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+    names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (None,)
+    if not all(isinstance(item, str) for item in names):
         raise UserError(f"{name} must be several names, not {value!r}")
-    return tuple(value)
+    return names
 
 
 def _ranges(value: Any) -> tuple[tuple[str, float, float], ...]:
     try:
         entries = [(name, *ends) for name, ends in value.items()] if isinstance(value, Mapping) else value
-        return tuple((str(name), float(low), float(high)) for name, low, high in entries)
+        ranges = tuple((str(name), float(low), float(high)) for name, low, high in entries)
     except (TypeError, ValueError):
         raise UserError(f"ranges must be functions with two numbers each, not {value!r}") from None
+    for name, low, high in ranges:
+        sound = isfinite(low) and isfinite(high) and low < high
+        _require(sound, f"range of {name}", "two finite numbers, the smaller first", (low, high))
+    return ranges
 
 
 def _require(holds: bool, name: str, expected: str, value: object) -> None:

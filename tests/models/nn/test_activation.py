@@ -159,6 +159,15 @@ def test_a_table_of_ones_own():
         ({"softmax": 1}, "softmax must be true or false, not 1"),
         ({"vlen_bits": 1000}, "vlen_bits must be a power of two, 128 to 65536, not 1000"),
         ({"ranges": {"tanh": 3}}, "ranges must be functions with two numbers each, not {'tanh': 3}"),
+        (
+            {"ranges": {"gelu": (3, 1)}},
+            "range of gelu must be two finite numbers, the smaller first, not (3.0, 1.0)",
+        ),
+        ({"ranges": {"gelu": (float("nan"), 1)}}, "range of gelu must be two finite numbers"),
+        ({"ranges": {"gelu": (0, float("inf"))}}, "range of gelu must be two finite numbers"),
+        ({"functions": None}, "functions must be several names, not None"),
+        ({"exclude": None}, "exclude must be several names, not None"),
+        ({"format": ["fp16"]}, "format must be one of int8, int16, int32, fp8e4m3"),
     ],
 )
 def test_configurations_are_checked(options, message):
