@@ -42,6 +42,8 @@ class DispatchMode(TorchDispatchMode):
             result = ACTIVATIONS[name](self.session, *args, **options)
         elif operator == "_softmax":
             result = OTHERS["softmax"](self.session, args[0], args[1])
+        elif operator == "_safe_softmax":
+            result = OTHERS[operator](self.session, *args, **kwargs)
         elif operator == "glu":
             result = OTHERS["glu"](self.session, *args)
         if result is NotImplemented:

@@ -39,8 +39,12 @@ class FunctionMode(TorchFunctionMode):
         name = name.removesuffix("_") if in_place else name
         if name in ACTIVATIONS:
             result = self.activate(ACTIVATIONS[name], in_place, args, dict(kwargs))
-        elif name in OTHERS and not in_place and kwargs.get("out") is None:
-            result = OTHERS[name](self.session, *args, **kwargs)
+        elif name in OTHERS and not in_place:
+            given = dict(kwargs)
+            out = given.pop("out", None)
+            result = OTHERS[name](self.session, *args, **given)
+            if out is not None and result is not NotImplemented:
+                return _into(out, result)
         else:
             return func(*args, **kwargs)
         return func(*args, **kwargs) if result is NotImplemented else result
@@ -55,7 +59,12 @@ class FunctionMode(TorchFunctionMode):
         result = handler(self.session, operand, *args[1:], **kwargs)
         if result is NotImplemented or not (in_place or out is not None):
             return result
-        return (x if in_place else out).copy_(result)
+        return x.copy_(result) if in_place else _into(out, result)
+
+
+def _into(out: Any, result: torch.Tensor) -> Any:
+    """``out``, made as large as PyTorch makes it, with ``result`` in it."""
+    return out.resize_(result.shape).copy_(result)
 
 
 @lru_cache(maxsize=1024)

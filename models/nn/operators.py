@@ -72,6 +72,14 @@ def _softmax(session: Session, input: torch.Tensor, dim: int, dtype: torch.dtype
     return _weights(session, x, dim, lambda v: torch.softmax(v, dim))
 
 
+def _safe_softmax(session: Session, input: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> Any:
+    """That of scaled dot-product attention: a row that is all masked gives 0, and no NaN in its derivative."""
+    x = input if dtype is None else input.to(dtype)
+    if not session.config.softmax or not x.is_floating_point():
+        return NotImplemented
+    return _weights(session, x, dim, lambda v: torch._safe_softmax(v, dim))
+
+
 def _weights(
     session: Session, x: torch.Tensor, dim: int, exact: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
@@ -99,8 +107,7 @@ def _attention(
     if attn_mask is not None:
         masked = attn_mask.dtype == torch.bool
         scores = scores.masked_fill(~attn_mask, -torch.inf) if masked else scores + attn_mask
-    # the derivative must not be NaN where all is masked
-    weights = _weights(session, scores, -1, lambda v: torch._safe_softmax(v, -1))
+    weights = _safe_softmax(session, scores, -1)
     if dropout_p:
         weights = F.dropout(weights, dropout_p)
     return weights @ value
@@ -249,7 +256,8 @@ ACTIVATIONS: Mapping[str, Handler] = MappingProxyType(
 """Element by element, by the name of PyTorch's function without the underscore of its in-place form."""
 
 OTHERS: Mapping[str, Handler] = MappingProxyType({
-    "glu": _glu, "softmax": _softmax, "special_softmax": _softmax, "scaled_dot_product_attention": _attention,
+    "glu": _glu, "softmax": _softmax, "special_softmax": _softmax, "_safe_softmax": _safe_softmax,
+    "scaled_dot_product_attention": _attention,
     "layer_norm": _layer_norm, "rms_norm": _rms_norm, "group_norm": _group_norm, "instance_norm": _instance_norm,
     **{kind: _recurrent(kind) for kind in ("lstm", "gru", "rnn_tanh")},
     **{f"{kind}_cell": _cell(kind) for kind in ("lstm", "gru", "rnn_tanh")},

@@ -126,6 +126,20 @@ def test_softmax(exponential):
     assert (expected - x.softmax(1)).abs().max() < 0.01
 
 
+def test_softmax_into_a_tensor_and_of_rows_that_are_all_masked():
+    x, config = randn(3, 5), ApproximateConfig()
+    x[1] = -torch.inf
+    expected = rows.softmax(x, -1, nonpositive_exponential(config))
+    for out in (torch.empty(3, 5), torch.empty(0)):
+        assert approximate(Call(lambda x, out: torch.softmax(x, -1, out=out)))(x, out) is out
+        same(out, expected)
+    safe = Call(lambda x: torch._safe_softmax(x, -1))
+    same(approximate(safe)(x), expected)
+    same(approximate(safe, softmax=False)(x), safe(x))
+    slope = torch.autograd.grad(approximate(safe)(x.requires_grad_()).square().sum(), x)[0]
+    assert slope.isfinite().all()
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"is_causal": True}, {"scale": 0.3}, {"attn_mask": "boolean"}, {"attn_mask": "added"}]
 )
