@@ -51,6 +51,15 @@ def test_bad_input_is_one_line_and_status_2(capsys, arguments, line):
     assert line in last
 
 
+def test_verify_says_in_one_line_that_it_cannot_write(capsys, tmp_path, monkeypatch):
+    (tmp_path / "build").touch()
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, "verify", "mac_array")
+    assert (status, out) == (2, "")
+    assert "build/verify: cannot be written" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_an_operator_without_a_kernel_stops_the_run_by_name(capsys):
     status, out, err = run(capsys, "simulate", "hf:roberta", "--sequence", "16")
     assert (status, out) == (2, "")

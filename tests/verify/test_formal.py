@@ -21,6 +21,7 @@ from lanewise.rtl import flex_sfu as sfu_module
 from lanewise.rtl import multiply_add as multiply_add_module
 from lanewise.rtl import multiply_add_slot as slot_module
 from lanewise.verify import verify
+from lanewise.verify.formal import proofs as proofs_module
 from lanewise.verify.formal import yosys_process
 from lanewise.verify.formal.address_decoder import segments_harness
 from lanewise.verify.formal.circuit import FormalError, circuit_of
@@ -34,6 +35,7 @@ MIXED = FlexSfuConfig(
     segments=4, lanes=1, formats=("fp8e5m2", "int16", "fp16"), degree=2, double_buffered=True
 )
 BYTES = FlexSfuConfig(segments=4, lanes=1, formats=("int8", "fp8e5m2"))
+DEEP = FlexSfuConfig(segments=4, lanes=1, formats=("int32", "fp8e5m2"))
 MACHINE = MachineConfig()
 
 
@@ -166,19 +168,32 @@ def test_fault_is_found(monkeypatch, tmp_path, fault):
     ("where", "method", "old", "new", "reason"),
     [
         (slot_module.MultiplyAddSlot, "_register", "with m.If(self.move)", "with m.If(1)", "changes while"),
-        (multiply_add_module.MultiplyAdd, "elaborate", "Cat(shifts[1:3])", "Cat(shifts[0:2])", "distance|no operand"),
+        (multiply_add_module.MultiplyAdd, "elaborate", "shifts[self.latency_clk // 2 - 1]", "shifts[0]", "distance|no operand"),
+        (multiply_add_module.MultiplyAdd, "elaborate", "shifts[-1]", "shifts[-2]", "distance|no operand"),
         (multiply_add_module.MultiplyAdd, "elaborate", "Cat(select)", "Cat(select[:-1], select[-2])", "distance"),
     ],
-    ids=["does not wait", "shifts of the next beat", "format of the next beat"],
+    ids=["does not wait", "addend's shift of the next beat", "product's shift of the next beat", "format of the next beat"],
 )  # fmt: skip
-def test_unbalanced_pipeline_is_found(monkeypatch, tmp_path, where, method, old, new, reason):
+@pytest.mark.parametrize("config", [BYTES, DEEP], ids=["four stages", "six stages"])
+def test_unbalanced_pipeline_is_found(monkeypatch, tmp_path, config, where, method, old, new, reason):
     if not hasattr(where, method):
         method = next(name for name, f in vars(where).items() if callable(f) and old in inspect.getsource(f))
     put(monkeypatch, where, old, new, method)
-    (proof,) = (proof for proof in proofs_of(BYTES) if proof.name.endswith(".results"))
+    (proof,) = (proof for proof in proofs_of(config) if proof.name.endswith(".results"))
     (result,) = run_proofs([proof], folder=tmp_path)
     assert not result.passed
     assert any(part in result.message for part in reason.split("|")), result.message
+
+
+def test_a_tool_that_fails_fails_its_proof_and_no_other(monkeypatch, tmp_path):
+    def out_of_memory(_):
+        raise FormalError("yosys ended with status 1: MemoryError")
+
+    monkeypatch.setattr(proofs_module, "decoder_stream", out_of_memory)
+    chosen = [p for p in proofs_of(SMALLEST) if p.name.endswith((".address_decoder", ".results"))]
+    results = run_proofs(chosen, folder=tmp_path)
+    assert [result.passed for result in results] == [False, True]
+    assert "MemoryError" in results[0].message
 
 
 def test_stale_shifts_are_found(monkeypatch):

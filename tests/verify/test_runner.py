@@ -8,7 +8,7 @@ import pytest
 from lanewise.config import MachineConfig, MatrixConfig
 from lanewise.errors import UserError
 from lanewise.rtl.verilog import emit_verilog
-from lanewise.verify import NAMES, Case, run_case, verify
+from lanewise.verify import NAMES, Case, TestResult, run_case, verify
 
 BENCH_MODULE = textwrap.dedent('''
     """A register that adds one; word 0xF0 comes out wrong, 0xF1 is withdrawn, 0xF2 comes out twice.
@@ -212,3 +212,17 @@ def test_failed_compilation_ends_with_its_log(run, monkeypatch):
     monkeypatch.setattr("lanewise.verify.runner.emit_verilog", broken)
     with pytest.raises(RuntimeError, match=r"(?s)Verilator build failed.*syntax error"):
         run("right")
+
+
+def test_a_design_that_does_not_build_fails_and_the_rest_goes_on(tmp_path, monkeypatch):
+    def run_case(name, case, **_):
+        if name == "address_decoder":
+            raise RuntimeError("Verilator build failed (1):\nsyntax error")
+        return [TestResult(name=f"{name}[{case.label}].bits", passed=True, seconds=0, values_compared=1, clocks_compared=0, message="")]  # fmt: skip
+
+    monkeypatch.setattr("lanewise.verify.suite.run_case", run_case)
+    result = verify(["address_decoder", "mac_array"], MachineConfig(), folder=tmp_path)
+    assert {test.passed for test in result.tests if "mac_array" in test.name} == {True}
+    broken = [test for test in result.tests if "address_decoder" in test.name]
+    assert broken
+    assert all(not test.passed and "syntax error" in test.message for test in broken)

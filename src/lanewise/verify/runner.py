@@ -187,7 +187,7 @@ def _collect(run_folder: Path, label: str, seconds: float) -> list[TestResult]:
         cases = []
     if not cases:
         message = f"the simulation ended without results:\n{_tail(run_folder / 'run.log')}"
-        return [_failure(label, seconds, message)]
+        return [failure(label, seconds, message)]
     results = []
     for case in cases:
         test = case.attrib["name"]
@@ -204,7 +204,8 @@ def _collect(run_folder: Path, label: str, seconds: float) -> list[TestResult]:
     return results
 
 
-def _failure(name: str, seconds: float, message: str) -> TestResult:
+def failure(name: str, seconds: float, message: str) -> TestResult:
+    """A case that came to nothing."""
     return TestResult(
         name=name, passed=False, seconds=seconds, values_compared=0, clocks_compared=0, message=message
     )

@@ -1,16 +1,18 @@
 """Run benches and proofs by name and add up what they compared and proved."""
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lanewise.config import MachineConfig
+from lanewise.errors import UserError
 from lanewise.rtl.toolchain import require_tools
 from lanewise.verify.formal.proofs import proofs, run_proofs
 from lanewise.verify.registry import NAMES, PROOFS, find_bench
-from lanewise.verify.runner import TestResult, run_case
+from lanewise.verify.runner import TestResult, failure, run_case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +71,26 @@ def verify(
         waves: Record ``dump.vcd`` in each run's folder.
 
     Raises:
-        UserError: A name is unknown, or a system tool is missing.
+        UserError: A name is unknown, a system tool is missing, or the folder cannot be written.
     """
     names = list(dict.fromkeys(names or NAMES))
     benches = {name: find_bench(name) for name in names if name != PROOFS}
     if benches:
         require_tools()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = f"{error.strerror}; expected a folder for builds and logs"
+        raise UserError(f"{folder}: cannot be written: {reason}") from None
     tests: list[TestResult] = []
     for name, bench in benches.items():
         for case in bench.cases(config, full):
             progress(f"{name}[{case.label}]")
-            tests += run_case(name, case, seed=seed, folder=folder, waves=waves)
+            try:
+                tests += run_case(name, case, seed=seed, folder=folder, waves=waves)
+            except RuntimeError as error:  # a build that fails: a failure like any other
+                tests.append(failure(f"{name}[{case.label}]", 0.0, str(error)))
     if PROOFS in names:
         tests += run_proofs(proofs(config, full), folder=folder, progress=progress)
     return VerifyResult(tests=tuple(tests), seed=seed)

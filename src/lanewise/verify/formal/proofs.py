@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lanewise.config import SEGMENT_COUNTS, FlexSfuConfig, MachineConfig
 from lanewise.verify.formal.address_decoder import segments_harness
+from lanewise.verify.formal.circuit import FormalError
 from lanewise.verify.formal.harness import Harness
 from lanewise.verify.formal.pipeline import results_verdict
 from lanewise.verify.formal.prover import Verdict, prove
@@ -77,14 +78,16 @@ def run_proofs(
 ) -> list[TestResult]:
     """Run proofs; a failure that was found leaves its clocks in ``folder/proofs/<name>.vcd``.
 
-    Raises:
-        FormalError: A tool failed.
+    A tool that fails, out of memory perhaps, fails its proof.
     """
     results = []
     for proof in chosen:
         progress(f"proofs[{proof.name}]")
         started = time.perf_counter()
-        verdict = proof.run()
+        try:
+            verdict = proof.run()
+        except FormalError as error:  # a failure like any other: the rest goes on
+            verdict = Verdict(proved=0, failed=("tool",), reason=str(error))
         message = verdict.message
         if verdict.trace:
             file = folder / "proofs" / f"{proof.name}.vcd"

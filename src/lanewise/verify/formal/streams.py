@@ -102,6 +102,18 @@ def _coefficients_of(harness: Harness, component: CoefficientTable) -> tuple[Val
                     ~(loaded[k][a] & (form[k][a] == index)) | reduce(and_, copies),
                 )  # fmt: skip
     words: list[Value] = [C(0, LANE_BITS)] * (config.degree + 1)
+    # each slot's entry, chosen once: as signals, lest every use have multiplexers of its own
+    entries, entry_forms, entry_loaded = [], [], []
+    for j in range(LANE_BITS // config.slot_bits):
+        entries.append(Signal(len(offered), name=f"entry_{j}"))
+        entry_forms.append(Signal(4, name=f"entry_form_{j}"))
+        entry_loaded.append(Signal(name=f"entry_loaded_{j}"))
+        s = i.p.segment[j]
+        m.d.comb += [
+            entries[j].eq(_at(raw, bank, s)),
+            entry_forms[j].eq(_at(form, bank, s)),
+            entry_loaded[j].eq(_at(loaded, bank, s)),
+        ]
     sound: Value = C(0, 1)
     for index, number in enumerate(config.number_formats):
         chosen = i.p.format == index if len(config.formats) > 1 else C(1, 1)
@@ -111,9 +123,9 @@ def _coefficients_of(harness: Harness, component: CoefficientTable) -> tuple[Val
             s = i.p.segment[first]
             others = range(first + 1, first + number.bits // config.slot_bits)
             fine = reduce(and_, (i.p.segment[j] == s for j in others), fine)
-            fine = fine & _at(loaded, bank, s) & (_at(form, bank, s) == index)
+            fine = fine & entry_loaded[first] & (entry_forms[first] == index)
             for power, pieces in enumerate(own):
-                pieces.append(_piece(_at(raw, bank, s), config, power, number))
+                pieces.append(_piece(entries[first], config, power, number))
         sound = sound | (chosen & fine)
         words = [
             word | (Cat(pieces) & chosen.replicate(LANE_BITS))
