@@ -24,11 +24,16 @@ def starts(config, *body):
 
 
 @pytest.mark.parametrize("segments", [4, 32, 64])
-@pytest.mark.parametrize("elements", [1, 16, 33, 1000])
-def test_flex_sfu_takes_the_rtl_s_clocks(segments, elements):
-    config = dataclasses.replace(MachineConfig(), flex_sfu=FlexSfuConfig(segments=segments))
-    execute = Instruction(opcode="sfu.execute", writes=("v1",), reads=("v0", "sfu.table"), vl=elements)
-    assert starts(config, execute)[0] == flex_sfu_clk(elements, config.flex_sfu)
+@pytest.mark.parametrize("elements", [1, 16, 33, 250])
+@pytest.mark.parametrize(("formats", "bits"), [(("fp16",), 16), (tuple(FORMATS), 8), (tuple(FORMATS), 32)])
+@pytest.mark.parametrize("degree", [1, 2])
+def test_flex_sfu_takes_the_rtl_s_clocks(segments, elements, formats, bits, degree):
+    unit = FlexSfuConfig(segments=segments, formats=formats, degree=degree)
+    config = dataclasses.replace(MachineConfig(), flex_sfu=unit)
+    execute = Instruction(
+        opcode="sfu.execute", writes=("v1",), reads=("v0", "sfu.table"), vl=elements, sew_bits=bits
+    )
+    assert starts(config, execute)[0] == flex_sfu_clk(elements, config.flex_sfu, bits)
 
 
 @pytest.mark.parametrize("entries", [1, 31, 32])

@@ -28,14 +28,15 @@ def _component(config: FlexSfuConfig) -> MultiplyAdd:
     return MultiplyAdd(lanes=config.lanes, formats=config.number_formats)
 
 
-def _cases(_machine: MachineConfig, full: bool) -> list[Case]:
-    configs = [FlexSfuConfig(lanes=_LANES), FlexSfuConfig(lanes=_LANES, formats=ALL_FORMATS)]
+def _cases(machine: MachineConfig, full: bool) -> list[Case]:
+    own = machine.flex_sfu.formats
+    configs = [FlexSfuConfig(lanes=_LANES, formats=names) for names in (("fp16",), ALL_FORMATS, own)]
     if full:
         sets: list[tuple[str, ...]] = [(name,) for name in ALL_FORMATS if name != "fp16"]
         sets += [("fp16", "bf16"), ("fp8e4m3", "fp8e5m2"), ("int8", "int16"), ("fp32", "fp16")]
         configs += [FlexSfuConfig(lanes=_LANES, formats=names) for names in sets]
     cases = []
-    for config in configs:
+    for config in dict.fromkeys(configs):
         whole = config.formats == ("fp16",)
         random = (_RANDOM_FULL if full else _RANDOM) if whole else (4_000_000 if full else 400_000)
         name = label(config).partition("x")[2]
