@@ -60,6 +60,7 @@ def test_baseline_differs_in_flex_sfu_alone():
             "flex_sfu.lanes must be a divisor of vector.lanes = 8, not 3",
         ),
         ("[flex_sfu]\nenabled = 1\n", "flex_sfu.enabled: input should be a valid boolean, not 1"),
+        ("[vector]\nlanes = true\n", "vector.lanes: input should be a valid integer, not True"),
         ("[vector]\nlanes = 3\n", "vector.lanes must be a power of two, 1 to 64, not 3"),
         ("matrix = 5\n", "matrix: input should be an object, not 5"),
     ],

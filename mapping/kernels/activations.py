@@ -296,7 +296,7 @@ def activation(kernel: VectorKernel, function: str, x: Register) -> Register:
     Raises:
         KeyError: There is no kernel for the function.
     """
-    if not kernel.config.flex_sfu.enabled or function not in ON_FLEX_SFU:
+    if not kernel.config.flex_sfu.serves("fp16") or function not in ON_FLEX_SFU:
         return SOFTWARE[function](kernel, x)
     if function not in REDUCED_ON_FLEX_SFU:
         return kernel.flex_sfu(x, table=kernel.load_table(function))

@@ -23,7 +23,7 @@ EPSILON = 1e-5
 
 def nonpositive_exponential(kernel: VectorKernel, x: Register, work: "RowsWork") -> Register:
     """exp of x, at most 0, by what the machine has; x's registers are the result's, or given back."""
-    if kernel.config.flex_sfu.enabled:
+    if kernel.config.flex_sfu.serves("fp16"):
         if work.exponential == "reduced" and has_reduced_exp(kernel):
             return exponential_nonpositive(kernel, x, into=x)
         # a mask's infinity is kept finite: the tail's slope may be more than zero

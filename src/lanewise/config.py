@@ -99,6 +99,14 @@ class FlexSfuConfig:
         """
         return self.lanes * 32 // bits
 
+    def serves(self, form: str) -> bool:
+        """Whether there is a unit, and it has the number format.
+
+        >>> FlexSfuConfig(formats=("int8",)).serves("fp16")
+        False
+        """
+        return self.enabled and form in self.formats
+
     @property
     def banks(self) -> int:
         """Tables: 1, or 2 if double-buffered."""
@@ -358,7 +366,7 @@ def parse_config(data: dict[str, Any], source: str) -> MachineConfig:
     """
     sfu, vector = data.get("flex_sfu", {}), data.get("vector", {})
     lanes = vector.get("lanes") if isinstance(vector, dict) else None
-    if isinstance(sfu, dict) and isinstance(lanes, int) and 1 <= lanes <= 64:
+    if isinstance(sfu, dict) and type(lanes) is int and 1 <= lanes <= 64:
         data = data | {"flex_sfu": {"lanes": lanes} | sfu}
     try:
         return TypeAdapter(MachineConfig).validate_json(json.dumps(data, default=str))

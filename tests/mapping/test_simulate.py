@@ -41,6 +41,14 @@ def test_without_flex_sfu_the_machine_is_its_own_baseline(minilm):
     assert result.machine.cycles == result.baseline.cycles == simulate(minilm, CONFIG).baseline.cycles
 
 
+@pytest.mark.parametrize("formats", [("int8",), ("fp8e4m3", "bf16")])
+def test_a_unit_without_fp16_serves_no_fp16_activation(minilm, formats):
+    config = dataclasses.replace(CONFIG, flex_sfu=dataclasses.replace(CONFIG.flex_sfu, formats=formats))
+    result = simulate(minilm, config)
+    assert result.speedup == 1.0
+    assert result.machine.busy_clk["flex_sfu"] == 0
+
+
 @pytest.mark.parametrize(
     "better",
     [
