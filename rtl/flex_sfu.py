@@ -8,6 +8,7 @@ from lanewise.config import FlexSfuConfig
 from lanewise.rtl.address_decoder import AddressDecoder, bank_of, same_bank
 from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.rtl.multiply_add import LANE_BITS, MultiplyAdd
+from lanewise.rtl.multiply_add_slot import SHIFTS, select_bits
 
 
 class FlexSfu(wiring.Component):
@@ -52,19 +53,8 @@ class FlexSfu(wiring.Component):
         self.config = config
         self._decoder = AddressDecoder(config)
         self._table = CoefficientTable(config)
-        fields = self._table.o.payload.shape().members
-        kept = {name: fields[name] for name in ("format",) if name in fields}
         vector = data.ArrayLayout(LANE_BITS, config.lanes)
-        beside = {"x": vector, "c0": vector, **kept}
-        if config.integers:
-            beside["shifts"] = fields["shifts"].elem_shape
-        self._multiply_adds = [
-            MultiplyAdd(
-                lanes=config.lanes, formats=config.number_formats, zero_annihilates=True,
-                beside=data.StructLayout(beside) if remaining else None,
-            )
-            for remaining in range(config.degree - 1, -1, -1)
-        ]  # fmt: skip
+        self._multiply_adds = horner_steps(config)
         super().__init__({
             "i": In(self._decoder.i.signature.flip()),
             "o": Out(stream.Signature(vector)),
@@ -140,6 +130,23 @@ class FlexSfu(wiring.Component):
             m.d.comb += target.format.eq(source.format)
         if self.config.integers:
             m.d.comb += target.shifts.eq(source.shifts if step is None else source.shifts[step])
+
+
+def horner_steps(config: FlexSfuConfig) -> list[MultiplyAdd]:
+    """The unit's multiply-adds, in the order of Horner's rule. Beside the first of two travels what the second needs."""
+    vector = data.ArrayLayout(LANE_BITS, config.lanes)
+    beside: dict[str, data.Layout | int] = {"x": vector, "c0": vector}
+    if len(config.formats) > 1:
+        beside["format"] = select_bits(config.number_formats)
+    if config.integers:
+        beside["shifts"] = SHIFTS
+    return [
+        MultiplyAdd(
+            lanes=config.lanes, formats=config.number_formats, zero_annihilates=True,
+            beside=data.StructLayout(beside) if remaining else None,
+        )
+        for remaining in range(config.degree - 1, -1, -1)
+    ]  # fmt: skip
 
 
 def _any(bits) -> Value:  # type: ignore[no-untyped-def]

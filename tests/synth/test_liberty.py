@@ -84,6 +84,12 @@ def test_library_without_needed_cells_is_refused(cut_library):
     )
 
 
+def test_the_default_library_has_its_node():
+    with pytest.raises(UserError, match=r"^node_nm must be 45 for the default library, not 7\.0$"):
+        load_liberty(None, node_nm=7.0)
+    assert load_liberty(None, node_nm=45.0).node_nm == 45.0
+
+
 def test_bad_number_and_node_are_refused(cut_library):
     path = cut_library("INV_X1", "DFF_X1")
     assert refusal(path, node_nm=-7.0) == "node_nm must be 0.1 to 10000, not -7.0"

@@ -10,7 +10,8 @@ from lanewise.config import SEGMENT_COUNTS, FlexSfuConfig, MachineConfig
 from lanewise.formats import FORMATS
 from lanewise.rtl.address_decoder import AddressDecoder
 from lanewise.rtl.coefficient_table import CoefficientTable
-from lanewise.rtl.multiply_add import MultiplyAdd
+from lanewise.rtl.flex_sfu import horner_steps
+from lanewise.rtl.multiply_add import LANE_BITS
 from lanewise.synth.component import Synthesiser
 from lanewise.synth.liberty import load_liberty
 
@@ -38,7 +39,7 @@ class LaneArea:
     table_lane_um2: float
     """Reads of one lane."""
     multiply_add_um2: float
-    """Multiply-adds of one lane: ``degree`` of them in a row."""
+    """Multiply-adds of one lane: ``degree`` of them in a row, and what waits beside the first for the second."""
     shared_um2: float
     """Table memory and control, which serve all lanes."""
     abc_delay_ps: float
@@ -63,16 +64,22 @@ def lane_area(config: FlexSfuConfig, name: str, run: Synthesiser) -> LaneArea:
     one = dataclasses.replace(config, lanes=1, enabled=True)
     decoder = run(AddressDecoder(one), "address_decoder")
     table = run(CoefficientTable(one), "coefficient_table")
-    multiply_add = run(
-        MultiplyAdd(lanes=1, formats=one.number_formats, zero_annihilates=True), "multiply_add"
-    )
+    steps = horner_steps(one)
+    bare = run(steps[-1], "multiply_add")
+    multiply_add_um2 = one.degree * bare.block("lane").area_um2
+    control_um2 = one.degree * (bare.area_um2 - bare.block("lane").area_um2)
+    if (beside := steps[0].beside) is not None:  # registers, of which each lane has two words
+        waiting_um2 = run(steps[0], "multiply_add").area_um2 - bare.area_um2
+        own = 2 * LANE_BITS / beside.size
+        multiply_add_um2 += own * waiting_um2
+        control_um2 += (1 - own) * waiting_um2
     lanes = decoder.block("lane").area_um2, table.block("lane").area_um2
-    blocks = (*decoder.blocks, *table.blocks, *multiply_add.blocks)
+    blocks = (*decoder.blocks, *table.blocks, *bare.blocks)
     return LaneArea(
         formats=name, segments=one.segments, degree=one.degree, double_buffered=one.double_buffered,
         decoder_lane_um2=lanes[0], table_lane_um2=lanes[1],
-        multiply_add_um2=round(one.degree * multiply_add.block("lane").area_um2, 3),
-        shared_um2=round(decoder.area_um2 + table.area_um2 - sum(lanes), 3),
+        multiply_add_um2=round(multiply_add_um2, 3),
+        shared_um2=round(decoder.area_um2 + table.area_um2 - sum(lanes) + control_um2, 3),
         abc_delay_ps=max(block.abc_delay_ps or 0.0 for block in blocks),
     )  # fmt: skip
 

@@ -72,7 +72,9 @@ def load_liberty(path: Path | None = None, node_nm: float | None = None) -> Libe
     if node_nm is not None and not 0.1 <= node_nm <= 10000:
         raise UserError(f"node_nm must be 0.1 to 10000, not {node_nm!r}")
     if path is None:
-        path, node_nm = nangate(), node_nm or NANGATE_NODE_NM
+        if node_nm not in (None, NANGATE_NODE_NM):
+            raise UserError(f"node_nm must be {NANGATE_NODE_NM:g} for the default library, not {node_nm!r}")
+        path, node_nm = nangate(), NANGATE_NODE_NM
     try:
         raw = path.read_bytes()
         text = raw.decode("utf-8", errors="replace")
