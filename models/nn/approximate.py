@@ -3,6 +3,7 @@
 from copy import deepcopy
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from math import inf
 from typing import Any
 
 import torch
@@ -10,10 +11,13 @@ from torch import nn
 
 from lanewise.config import FlexSfuConfig, MachineConfig
 from lanewise.errors import UserError
+from lanewise.formats import FORMATS
+from lanewise.models.functions import FUNCTIONS
 from lanewise.models.nn.config import ApproximateConfig
 from lanewise.models.nn.layer_hooks import LayerHooks
 from lanewise.models.nn.recognise import recognise
 from lanewise.models.nn.session import Observation, observed
+from lanewise.models.reduction import REDUCED
 
 
 def approximate(
@@ -89,8 +93,9 @@ def calibrate(
 ) -> ApproximateConfig:
     """``config`` with each activation's range set to the operands that ``inputs`` bring.
 
-    An integer format needs it: the range decides what a unit of its operands stands for. The network runs with FP16's
-    tables meanwhile. Range-reduced functions have no range to set.
+    An integer format needs it: the range decides what a unit of its operands stands for. A floating-point format gains if the
+    operands fill less than the function's own range; beyond that, where an asymptote serves, its range does not grow. The network
+    runs with FP16's tables meanwhile. Range-reduced functions have no range to set.
 
     Args:
         module: The exact network.
@@ -112,10 +117,16 @@ def calibrate(
     def widen(observation: Observation) -> None:
         operand = observation.operand[observation.operand.isfinite()]
         kind = observation.function.partition("(")[0]
-        if observation.range is None or not operand.numel() or kind not in chosen.functions:
+        if observation.range is None or not operand.numel() or kind not in {*chosen.functions} - {*REDUCED}:
             return
-        low, high = seen.get(kind, (float("inf"), float("-inf")))
-        seen[kind] = (min(low, float(operand.min())), max(high, float(operand.max())))
+        least, most = float(operand.min()), float(operand.max())
+        if FORMATS[chosen.format].floating:
+            own, function = observation.range, FUNCTIONS[kind]
+            least = least if function.left is None else max(least, own[0])
+            most = most if function.right is None else min(most, own[1])
+        if least <= most:
+            low, high = seen.get(kind, (inf, -inf))
+            seen[kind] = (min(low, least), max(high, most))
 
     probe = approximate(module, replace(chosen, format="fp16", ranges=())).eval()
     with observed(widen), torch.no_grad():

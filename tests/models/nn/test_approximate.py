@@ -144,6 +144,23 @@ def test_calibration():
         calibrate(module, None)
 
 
+@pytest.mark.parametrize("format", ["fp16", "fp32", "int16"])
+def test_calibration_with_outliers(format):
+    x, usual = torch.cat([randn(100), torch.tensor([1000.0, -1000.0])]), torch.linspace(-3, 3, 1001)
+    config = calibrate(nn.GELU(), None, x, format=format)
+    wide = [("gelu", -1000.0, 1000.0)] if format == "int16" else [("gelu", -8.0, 8.0)]
+    assert list(config.ranges) == wide
+    if format != "int16":
+        same(approximate(nn.GELU(), config)(usual), approximate(nn.GELU(), format=format)(usual))
+
+
+def test_calibration_narrows_each_side_alone():
+    assert calibrate(nn.GELU(), None, torch.tensor([-1.0, 900.0])).ranges == (("gelu", -1.0, 8.0),)
+    assert calibrate(nn.GELU(), None, torch.tensor([9.0, 900.0])).ranges == ()
+    arc = calibrate(Call(torch.atan), None, torch.tensor([-1.0, 9.0]), functions=("atan",))
+    assert arc.ranges == (("atan", -1.0, 9.0),)  # which has no asymptote near
+
+
 def test_configurations_of_machines():
     unit = FlexSfuConfig(segments=16, degree=2, formats=("bf16", "fp16"))
     expected = ApproximateConfig(segments=16, degree=2, format="bf16")
