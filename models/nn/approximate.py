@@ -59,17 +59,21 @@ def approximate(
             "module must be written in Python around the TorchScript one, which takes no hooks, not TorchScript's own"
         )
     chosen = ApproximateConfig.of(config, **options)
-    names = [name for name, _ in module.named_modules()]
     for pattern in chosen.exclude:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not any(fnmatchcase(name, pattern) for name, _ in module.named_modules(remove_duplicate=False)):
             raise UserError(f"exclude must match layers of {type(module).__name__}, not {pattern!r}")
     if not inplace:
         module = deepcopy(module)
     exact(module)
+    excluded = {
+        part
+        for name, part in module.named_modules(remove_duplicate=False)
+        if any(fnmatchcase(name, pattern) for pattern in chosen.exclude)
+    }
     for name, part in module.named_modules():
-        excluded = any(fnmatchcase(name, pattern) for pattern in chosen.exclude)
         if not isinstance(part, torch.jit.ScriptModule):
-            LayerHooks(name, chosen, excluded=excluded, form=recognise(part)).attach(part)
+            form = None if part in excluded else recognise(part)
+            LayerHooks(name, chosen, excluded=part in excluded, form=form).attach(part)
     return module
 
 

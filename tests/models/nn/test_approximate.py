@@ -111,6 +111,16 @@ def test_excluded_layers_stay_exact():
         approximate(original, exclude=("7*",))
 
 
+def test_any_name_of_a_shared_layer_excludes_it():
+    shared, x = nn.GELU(), randn(5, 4)
+    original = nn.Sequential()
+    original.add_module("first", shared)
+    original.add_module("second", shared)
+    for name in ("first", "second"):
+        same(approximate(original, segments=4, exclude=(name,))(x), original(x))
+    assert not torch.equal(approximate(original, segments=4)(x), original(x))
+
+
 def test_an_error_inside_ends_the_session():
     def fail(*_):
         raise ArithmeticError
