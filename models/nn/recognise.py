@@ -1,7 +1,7 @@
 """Modules that write a norm or a GELU out in elementary operators, recognised by what they compute."""
 
 import re
-from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +30,8 @@ class Form:
 def recognise(module: nn.Module) -> Form | None:
     """The form of a module without children, or ``None``.
 
-    A class with "norm" in its name is run on random numbers and compared with each norm; one with "gelu" in it on a grid.
+    A copy of one whose class has "norm" in its name is run on random numbers and compared with each norm; with "gelu" in it, on
+    a grid. The module itself, its hooks and the random number generator are left alone.
     PyTorch's own modules call functions that are replaced anyway.
     """
     name = type(module).__name__
@@ -42,6 +43,9 @@ def recognise(module: nn.Module) -> Form | None:
         return _gelu(module)
     return None
 
+
+NORMS = ("rms_norm", "layer_norm")
+"""The forms that are norms."""
 
 _CALLERS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 
@@ -81,7 +85,7 @@ def _norm(module: nn.Module) -> Form | None:
         x = torch.randn(shape, generator=generator).to(kind) + 0.5
         inputs = (x, x * 10 * epsilon**0.5)  # of the second, epsilon is no small part
         results = [_probe(module, probe) for probe in inputs]
-        for function in ("rms_norm", "layer_norm") if bias is None else ("layer_norm",):
+        for function in NORMS if bias is None else ("layer_norm",):
             for added in (0.0, 1.0):
                 form = Form(
                     function=function, weight=weight, bias=bias, added=added, axis=axis, epsilon=epsilon
@@ -113,11 +117,14 @@ def _agrees(form: Form, module: nn.Module, x: torch.Tensor, result: torch.Tensor
     return bool((result - expected).abs().max() <= allowed)
 
 
-def _probe(module: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor | None:
-    """The module's result, or ``None`` if it does not take one tensor."""
+def _probe(module: nn.Module, x: torch.Tensor) -> torch.Tensor | None:
+    """The module's result, or ``None`` if it does not take one tensor or does something else in training."""
     try:
-        with torch.no_grad():
-            result = module(x)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            result = deepcopy(module).eval().forward(x.clone())
+            other = deepcopy(module).train().forward(x.clone())
     except Exception:  # noqa: BLE001 - whatever a stranger's module raises for what it does not take
         return None
-    return result if isinstance(result, torch.Tensor) and result.is_floating_point() else None
+    if not (isinstance(result, torch.Tensor) and isinstance(other, torch.Tensor)):
+        return None
+    return result if result.is_floating_point() and torch.equal(result, other) else None

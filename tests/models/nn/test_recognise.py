@@ -84,6 +84,56 @@ def test_other_norms_are_left_alone():
     same(approximate(OddNorm())(x), OddNorm()(x))
 
 
+class RunningNorm(nn.Module):
+    """Keeps statistics in training, initialises itself from its first operands, drops some results, and counts its calls."""
+
+    calls = 0
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(4)), nn.Parameter(torch.zeros(4))
+        self.register_buffer("mean", torch.zeros(4))
+        self.initialised = False
+
+    def forward(self, x):
+        if not self.initialised:
+            self.initialised, self.weight.data = True, 1 / x.reshape(-1, 4).std(0)
+        if self.training:
+            self.mean += x.reshape(-1, 4).mean(0)
+        return nn.functional.dropout((x - self.mean) * self.weight + self.bias, 0.5, self.training)
+
+
+def test_the_network_and_the_generator_are_left_alone():
+    module, seen = RunningNorm(), []
+    module.register_forward_hook(lambda *_: seen.append(1))
+    wanted = {name: value.clone() for name, value in module.state_dict().items()}
+    state = torch.get_rng_state()
+    assert approximate(module, inplace=True) is module
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, value in module.state_dict().items():
+        same(value, wanted[name])
+    assert module.training
+    assert not module.initialised
+    assert not seen
+
+
+class DropoutNorm(RmsNorm):
+    """Is a norm in evaluation alone."""
+
+    def forward(self, x):
+        return nn.functional.dropout(super().forward(x), 0.5, self.training)
+
+
+def test_a_norm_that_is_another_in_training_stays_exact():
+    module, x = DropoutNorm(12, 0), randn(5, 12)
+    for training in (False, True):
+        results = []
+        for kind in (module, approximate(module)):
+            torch.manual_seed(SEED)
+            results.append(kind.train(training)(x))
+        same(*results)
+
+
 def test_transformers_norms():
     from lanewise.torchvision import make_importable
 
