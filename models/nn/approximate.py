@@ -14,7 +14,7 @@ from lanewise.errors import UserError
 from lanewise.formats import FORMATS
 from lanewise.models.functions import FUNCTIONS
 from lanewise.models.nn.config import ApproximateConfig
-from lanewise.models.nn.layer_hooks import LayerHooks
+from lanewise.models.nn.layer_forward import LayerForward
 from lanewise.models.nn.recognise import recognise
 from lanewise.models.nn.session import Observation, observed
 from lanewise.models.reduction import REDUCED
@@ -73,7 +73,7 @@ def approximate(
     for name, part in module.named_modules():
         if not isinstance(part, torch.jit.ScriptModule):
             form = None if part in excluded else recognise(part)
-            LayerHooks(name, chosen, excluded=part in excluded, form=form).attach(part)
+            LayerForward(part, name, chosen, excluded=part in excluded, form=form).attach()
     return module
 
 
@@ -85,7 +85,7 @@ def exact(module: nn.Module) -> nn.Module:
     0.5
     """
     for part in module.modules():
-        LayerHooks.detach(part)
+        LayerForward.detach(part)
     return module
 
 

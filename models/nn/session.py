@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -30,15 +30,13 @@ class Observation:
 Observer: TypeAlias = Callable[[Observation], None]
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Session:
     """What one run has of its own."""
 
     config: ApproximateConfig
     path: list[str] = field(default_factory=list)
     """Names of the modules that are running, the innermost last."""
-    contexts: ExitStack = field(default_factory=ExitStack)
-    """What ends with it."""
 
     @property
     def layer(self) -> str:

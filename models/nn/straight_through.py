@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from lanewise.errors import UserError
 from lanewise.models.flex_sfu import SfuTable, flex_sfu
 from lanewise.models.nn.activation import Activation
 from lanewise.models.nn.session import paused
@@ -74,7 +75,12 @@ class _Replaced(torch.autograd.Function):
 def straight_through(
     hardware: Callable[..., torch.Tensor], exact: Callable[..., torch.Tensor], *tensors: torch.Tensor | None
 ) -> torch.Tensor:
-    """``hardware(*tensors)``, with the derivative of ``exact(*tensors)``; once differentiable."""
+    """``hardware(*tensors)``, with the derivative of ``exact(*tensors)``; once differentiable.
+
+    Raises:
+        UserError: A transform of :mod:`torch.func` runs it.
+    """
+    _refuse_transforms()
     result: torch.Tensor = _ExactDerivative.apply(hardware, exact, *tensors)  # type: ignore[no-untyped-call]
     return result
 
@@ -83,7 +89,11 @@ def activated(hardware: Activation, x: torch.Tensor, gradient: str = "exact") ->
     """``hardware(x)`` with one of the :data:`~lanewise.models.nn.config.GRADIENTS`; once differentiable.
 
     A range reduction has the exact function's derivative always.
+
+    Raises:
+        UserError: A transform of :mod:`torch.func` runs it.
     """
+    _refuse_transforms()
     if gradient == "exact" or hardware.table is None:
         return straight_through(hardware, hardware.exact, x)
     result: torch.Tensor = _TableDerivative.apply(hardware, x)  # type: ignore[no-untyped-call]
@@ -116,5 +126,14 @@ def flex_sfu_function(
 
 def in_place_of(exact: torch.Tensor, hardware: torch.Tensor) -> torch.Tensor:
     """``hardware``, with the derivative of ``exact``; of equal shape."""
+    _refuse_transforms()
     result: torch.Tensor = _Replaced.apply(hardware.to(exact.dtype), exact)  # type: ignore[no-untyped-call]
     return result
+
+
+def _refuse_transforms() -> None:
+    if torch._C._are_functorch_transforms_active():
+        raise UserError(
+            "the hardware's functions must be computed on plain tensors, not on those of torch.func's transforms (vmap, grad, "
+            "jvp, ...); expected the exact network there"
+        )
