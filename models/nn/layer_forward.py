@@ -10,7 +10,7 @@ from torch import nn
 from lanewise.models.nn import rows, session
 from lanewise.models.nn.activation import activation
 from lanewise.models.nn.config import ApproximateConfig
-from lanewise.models.nn.recognise import NORMS, Form, exact_norm, scale
+from lanewise.models.nn.recognise import NORMS, Form, scale
 from lanewise.models.nn.run_session import in_session, refuse
 from lanewise.models.nn.session import Session
 from lanewise.models.nn.straight_through import in_place_of
@@ -113,14 +113,26 @@ class LayerForward:
             running.path.pop()
 
     def operand(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Tensor | None:
-        """The operand of a recognised module whose function is asked for; otherwise its own operators run."""
+        """The only operand of a recognised module whose function is asked for: a tensor, its ``forward``'s first parameter.
+
+        ``None`` if there is more to the call, such as a gate or a residual: then the module's own operators run.
+        """
         form, config = self.form, self.config
         if form is None or self.excluded:
             return None
         if not (config.norms if form.function in NORMS else form.function in config.functions):
             return None
-        x = next(iter((*args, *kwargs.values())), None)
-        return x if isinstance(x, torch.Tensor) else None
+        try:
+            parameters = inspect.signature(self.exact)
+            given = parameters.bind(*args, **kwargs).arguments
+        except (TypeError, ValueError):
+            return None  # the module says it better
+        first, *others = parameters.parameters
+        x = given.get(first)
+        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+            return None
+        usual = (_is(given[name], parameters.parameters[name].default) for name in others if name in given)
+        return x if all(usual) else None
 
     def replaced(self, running: Session, x: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
         """The hardware's result with the derivative of the module's own."""
@@ -129,7 +141,7 @@ class LayerForward:
         if form.function in NORMS:
             with session.paused(), torch.no_grad():
                 result = _norm(form, self.module, x, config.vlen_bits)
-            session.observe(running, form.function, x, result, lambda v: exact_norm(form, self.module, v))
+            session.observe(running, form.function, x, result, lambda _: exact.detach())
         else:
             hardware = activation(form.function, (), config)
             assert hardware is not None  # no range reduction is recognised
@@ -137,6 +149,12 @@ class LayerForward:
                 result = hardware(x)
             session.observe(running, hardware.name, x, result, hardware.exact, hardware.range)
         return in_place_of(exact, result)
+
+
+def _is(value: object, default: object) -> bool:
+    """Whether an argument says no more than its absence."""
+    simple = isinstance(value, bool | int | float | str) and type(value) is type(default)
+    return value is default or (simple and value == default)
 
 
 def _norm(form: Form, module: nn.Module, x: torch.Tensor, vlen_bits: int) -> torch.Tensor:

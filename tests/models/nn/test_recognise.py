@@ -84,6 +84,70 @@ def test_other_norms_are_left_alone():
     same(approximate(OddNorm())(x), OddNorm()(x))
 
 
+class GatedNorm(RmsNorm):
+    """As models with state spaces have it."""
+
+    def forward(self, x, gate=None, scale=1.0):
+        return super().forward(x if gate is None else x * torch.sigmoid(gate)) * scale
+
+
+class ResidualNorm(ChannelsNorm):
+    """Adds first."""
+
+    def forward(self, x, residual=None):
+        return super().forward(x if residual is None else x + residual)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "functions"),
+    [
+        (lambda x, _: ((x,), {}), ["rms_norm"]), (lambda x, _: ((), {"x": x}), ["rms_norm"]),
+        (lambda x, _: ((x, None), {}), ["rms_norm"]),
+        (lambda x, _: ((), {"gate": None, "scale": 1.0, "x": x}), ["rms_norm"]),
+        (lambda x, gate: ((x, gate), {}), ["sigmoid"]), (lambda x, gate: ((), {"gate": gate, "x": x}), ["sigmoid"]),
+        (lambda x, _: ((x,), {"scale": 3.0}), []), (lambda x, _: ((x, None, 2), {}), []),
+    ],
+)  # fmt: skip
+def test_only_a_call_with_one_operand_is_a_norm(arguments, functions):
+    class Caller(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = GatedNorm(12, 0)
+
+        def forward(self, x, y):
+            args, kwargs = arguments(torch.tanh(x), y)
+            return self.norm(*args, **kwargs)
+
+    module, x, y = Caller(), randn(5, 12), 2 * randn(5, 12)
+    report = error_report(module, approximate(module), (x, y))
+    assert [row.function for row in report.rows] == ["tanh", *functions]
+    assert 0 < report.output.relative_error < 0.005
+
+
+def test_a_residual_by_keyword():
+    module, x, y = ResidualNorm(6), randn(2, 6, 3, 4), 2 * randn(2, 6, 3, 4)
+    same(approximate(module)(residual=y, x=x), module(x, y))
+    assert not torch.equal(approximate(module)(x), module(x))
+
+
+def test_the_report_compares_a_norm_with_its_own_result():
+    """One that changes after it has been recognised."""
+    module, x = RmsNorm(12, 0), randn(5, 12)
+    approximated = approximate(module)
+    approximated.added = module.added = 1.0
+    report = error_report(module, approximated, x)
+    assert report.rows[0].mse == pytest.approx(report.output.mse)
+    assert report.rows[0].relative_error > 0.1
+
+
+def test_excluded_and_unwanted_norms_stay_exact():
+    x = randn(5, 12)
+    for options in ({"exclude": ("",)}, {"norms": False}):
+        same(approximate(RmsNorm(12, 0), **options)(x), RmsNorm(12, 0)(x))
+    hardware = approximate(RmsNorm(12, 0), norms=False, functions=("rsqrt",))
+    assert not torch.equal(hardware(x), RmsNorm(12, 0)(x))
+
+
 class RunningNorm(nn.Module):
     """Keeps statistics in training, initialises itself from its first operands, drops some results, and counts its calls."""
 
@@ -140,9 +204,14 @@ def test_transformers_norms():
     make_importable()
     from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
     from transformers.models.llama.modeling_llama import LlamaRMSNorm
+    from transformers.models.mamba2.modeling_mamba2 import MambaRMSNormGated
     from transformers.models.t5.modeling_t5 import T5LayerNorm
 
     for kind in (GemmaRMSNorm, LlamaRMSNorm, T5LayerNorm):
         norm = kind(16)
         report = error_report(norm, approximate(norm), randn(3, 16))
         assert [row.function for row in report.rows] == ["rms_norm"]
+    gated, x, gate = MambaRMSNormGated(16, 16), randn(3, 16), 2 * randn(3, 16)
+    report = error_report(gated, approximate(gated), (x, gate))
+    assert [row.function for row in report.rows] == ["silu"]
+    assert report.output.relative_error < 0.005
