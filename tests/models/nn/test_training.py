@@ -35,6 +35,49 @@ def test_gradient_checkpoints():
     same(torch.autograd.grad(kept.square().sum(), list(module.parameters())), plain)
 
 
+class Checkpointed(nn.Module):
+    """Keeps a function of its own for the backward pass, in checkpoints one inside the other, or not."""
+
+    def __init__(self, **options):
+        super().__init__()
+        torch.manual_seed(SEED)
+        self.linear, self.act, self.options = nn.Linear(4, 4), nn.Tanh(), options
+
+    def again(self, function, x):
+        return checkpoint(function, x, **self.options) if self.options else function(x)
+
+    def forward(self, x):
+        def inner(y):
+            return self.act(F.gelu(self.linear(y)).pow(2)).pow(2)
+
+        return self.again(lambda y: self.again(inner, y).exp().pow(2), x)
+
+
+@pytest.mark.parametrize("exclude", [(), ("",)])
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoints_of_functions(reentrant, exclude):
+    config = {"segments": 4, "exclude": exclude}
+    gradients = []
+    for options in ({}, {"use_reentrant": reentrant}):
+        module, x = approximate(Checkpointed(**options), **config), randn(3, 4).requires_grad_()
+        module(x).sum().backward()
+        gradients.append([x.grad, *(p.grad for p in module.parameters())])
+    same(gradients[1], gradients[0])
+    y = randn(3, 4)
+    assert torch.equal(Checkpointed()(y), approximate(Checkpointed(), **config)(y)) == bool(exclude)
+    torch.testing.assert_close(torch.tanh(y), y.double().tanh().float(), rtol=0, atol=1e-6)
+
+
+def test_checkpoints_outside_of_sessions_stay_exact():
+    for reentrant in (False, True):
+        gradients = []
+        for options in ({}, {"use_reentrant": reentrant}):
+            module, x = Checkpointed(**options), randn(3, 4).requires_grad_()
+            module(x).sum().backward()
+            gradients.append(x.grad)
+        same(*gradients)
+
+
 @pytest.mark.parametrize("gradient", ["exact", "table"])
 @pytest.mark.parametrize(
     ("format", "degree"), [("fp16", 1), ("fp16", 2), ("bf16", 1), ("fp8e4m3", 1), ("int8", 1), ("fp32", 1)]
