@@ -86,9 +86,8 @@ def encode(x: npt.ArrayLike, form: NumberFormat) -> Bits:
     if not form.floating:
         top = 1 << (form.bits - 1)
         limited = np.clip(np.rint(np.nan_to_num(x, nan=0.0, posinf=top, neginf=-top)), -top, top - 1)
-        wrapped: Bits = np.asarray(limited, np.int64).astype(
-            bits_dtype(form)
-        )  # of one number a scalar otherwise
+        whole = np.asarray(limited, np.int64)  # of one number an array, too
+        wrapped: Bits = whole.astype(bits_dtype(form))
         return wrapped
     return round_float(np.ascontiguousarray(x).view(np.int64).reshape(x.shape), form)
 
