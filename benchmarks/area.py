@@ -1,22 +1,114 @@
-"""Area of Flex-SFU's lanes by segments, formats, degree and tables.
+"""Areas: the default machine, its arrays, Flex-SFU by segments, one lane, and what the flow's choices cost.
 
-``python benchmarks/area.py`` prints the table; with ``--write docs/area.md`` it goes between the page's markers.
+``python benchmarks/area.py`` prints the tables; with ``--write docs/area.md`` they go between the page's markers. ``python benchmarks/area.py
+lanes`` makes one of them. What has been synthesised before is found again.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 from lanewise.config import MachineConfig
 from lanewise.files import cache_folder, write_text
-from lanewise.synth import LaneArea, sweep_lanes
+from lanewise.formats import FORMATS
+from lanewise.rtl.flex_sfu import FlexSfu
+from lanewise.rtl.multiply_add import MultiplyAdd
+from lanewise.rtl.register_file import RegisterFile
+from lanewise.synth import (
+    Synthesiser,
+    compare_int8,
+    load_liberty,
+    sweep_lanes,
+    sweep_segments,
+    synthesise,
+    yosys,
+)
 
-BEGIN, END = "<!-- lanes: made by benchmarks/area.py -->", "<!-- end of lanes -->"
+CONFIG = MachineConfig()
+FLOW = {
+    "as it is": ("", ""),
+    "`synth` without `-booth`": (" -booth", ""),
+    "`synth` without Sklansky's carries": (" -extra-map +/choices/sklansky.v", ""),
+    "`synth -flatten`: hierarchy dissolved": ("-noabc", "-noabc -flatten"),
+    "`clockgate -liberty library.lib -min_net_size 8` before `dfflibmap`": (
+        "dfflibmap", "clockgate -liberty library.lib -min_net_size 8\ndfflibmap",
+    ),
+}  # fmt: skip
+"""Each change to the script: the text that is replaced, and by what."""
 
 
-def table(rows: tuple[LaneArea, ...], lanes: int) -> str:
-    """The rows as a Markdown table."""
-    heads = (
+def progress(line: str) -> None:
+    """To the terminal."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def table(heads: list[str], rows: list[list[str]], text_columns: int = 1) -> str:
+    """Markdown; the other columns are numbers."""
+    rule = "|" + "---|" * text_columns + "---:|" * (len(heads) - text_columns)
+    return "\n".join([f"| {' | '.join(heads)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def machine() -> str:
+    """What `lanewise synth` says of the default machine."""
+    result = synthesise(CONFIG, cache=cache_folder(), progress=progress)
+    rows = [
+        [
+            f"`{b.path}`",
+            str(b.instances),
+            f"{b.area_um2:,.0f}",
+            f"{b.area_each_um2:,.0f}",
+            f"{b.flip_flops:,}",
+        ]
+        for b in result.blocks
+    ]
+    return table(["block", "instances", "um2", "um2 each", "flip-flops"], rows) + (
+        f"\n\nBaseline parts {result.baseline_area_um2:,.0f} um2; overhead {result.overhead_percent:.1f} % with multiply-adds of its own, "
+        f"{result.overhead_without_multiply_adds_percent:.1f} % without."
+    )
+
+
+def arrays() -> str:
+    """INT4 and INT8 arrays."""
+    areas = compare_int8(CONFIG, cache=cache_folder(), progress=progress)
+    shape = f"{CONFIG.matrix.rows} x {CONFIG.matrix.columns}"
+    equal = f"INT8 {areas.equal_area.rows} x {areas.equal_area.columns}"
+    rows = [
+        [f"INT4 {shape}", f"{areas.matrix_area_um2:,.0f}"],
+        [f"INT8 {shape}", f"{areas.same_shape_area_um2:,.0f}"],
+        [
+            f"{equal}, the largest square one that is no larger than the INT4 array",
+            f"{areas.equal_area_area_um2:,.0f}",
+        ],
+    ]
+    return table(["array", "um2"], rows)
+
+
+def segments() -> str:
+    """The default machine's Flex-SFU by segments."""
+    rows = [
+        [
+            str(a.segments),
+            *(f"{v:,.0f}" for v in (a.decoder_um2, a.table_um2, a.without_multiply_adds_um2, a.area_um2)),
+        ]
+        for a in sweep_segments(CONFIG, cache=cache_folder(), progress=progress)
+    ]
+    return table(["segments", "decoder", "table", "without multiply-adds", "with"], rows, 0)
+
+
+def lanes() -> str:
+    """One lane of Flex-SFU by segments, formats, degree and tables."""
+    count = CONFIG.flex_sfu.lanes
+    rows = []
+    for row in sweep_lanes(CONFIG, cache=cache_folder(), progress=progress):
+        numbers = (
+            row.decoder_lane_um2, row.table_lane_um2, row.multiply_add_um2, row.lane_um2, row.shared_um2,
+            row.unit_um2(count), row.abc_delay_ps,
+        )  # fmt: skip
+        cells = [row.formats, str(row.segments), str(row.degree), str(1 + row.double_buffered)]
+        rows.append([*cells, *(f"{number:,.0f}" for number in numbers)])
+    heads = [
         "formats",
         "segments",
         "degree",
@@ -26,33 +118,55 @@ def table(rows: tuple[LaneArea, ...], lanes: int) -> str:
         "multiply-adds",
         "one lane",
         "shared",
-    )
-    lines = [f"| {' | '.join((*heads, f'{lanes} lanes', 'slowest block, ps'))} |", "|---|" + "---:|" * 10]
-    for row in rows:
-        numbers = (
-            row.decoder_lane_um2, row.table_lane_um2, row.multiply_add_um2, row.lane_um2, row.shared_um2,
-            row.unit_um2(lanes), row.abc_delay_ps,
-        )  # fmt: skip
-        cells = [row.formats, str(row.segments), str(row.degree), str(1 + row.double_buffered)]
-        lines.append(f"| {' | '.join((*cells, *(f'{number:,.0f}' for number in numbers)))} |")
-    return "\n".join(lines)
+    ]
+    return table([*heads, f"{count} lanes", "slowest block, ps"], rows)
+
+
+def flow() -> str:
+    """Each choice of the flow, undone or tried."""
+    parts = {
+        "flex_sfu": lambda: FlexSfu(CONFIG.flex_sfu),
+        "multiply_add": lambda: MultiplyAdd(lanes=CONFIG.vector.lanes, formats=(FORMATS["fp16"],)),
+        "multiply_add of all formats, a lane": lambda: MultiplyAdd(lanes=1, formats=tuple(FORMATS.values())),
+        "vector_register_file": lambda: RegisterFile(CONFIG.vector),
+    }
+    library = load_liberty(None, None)
+    run = Synthesiser(liberty=library, clock_ns=CONFIG.clock_ns, cache=cache_folder(), progress=progress)
+    rows = []
+    for change, (old, new) in FLOW.items():
+        if old not in yosys.SCRIPT:
+            raise ValueError(f"{old!r} must be in the flow's script")
+        with patch.object(yosys, "SCRIPT", yosys.SCRIPT.replace(old, new, 1) if old else yosys.SCRIPT):
+            results = [run(make(), name.split()[0]) for name, make in parts.items()]
+        slowest = [max(block.abc_delay_ps or 0.0 for block in result.blocks) for result in results]
+        cells = [f"{r.area_um2:,.0f} ({s:,.0f})" for r, s in zip(results, slowest, strict=True)]
+        rows.append([change, *cells])
+    return table(["change", *parts], rows)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "machine": machine, "arrays": arrays, "segments": segments, "lanes": lanes, "flow": flow,
+}  # fmt: skip
 
 
 def main() -> None:
-    """Print or write the table."""
+    """Print or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", type=Path, metavar="FILE")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--write", type=Path, metavar="FILE", help="a page with markers")
     arguments = parser.parse_args()
-    config = MachineConfig()
-    rows = sweep_lanes(config, cache=cache_folder(), progress=lambda line: print(line, file=sys.stderr))
-    text = table(rows, config.flex_sfu.lanes)
-    if arguments.write is None:
-        print(text)
-        return
-    page = arguments.write.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    write_text(arguments.write, f"{before}{BEGIN}\n{text}\n{END}{after}")
+    unknown = sorted(set(arguments.parts) - set(PARTS))
+    if unknown:
+        parser.error(f"parts must be any of {', '.join(PARTS)}, not {unknown[0]!r}")
+    for part in arguments.parts or PARTS:
+        text = PARTS[part]()
+        if arguments.write is None:
+            print(text, end="\n\n")
+            continue
+        page = arguments.write.read_text(encoding="utf-8")
+        begin, end = f"<!-- {part}: made by benchmarks/area.py -->", f"<!-- end of {part} -->"
+        before, rest = page.split(begin)
+        write_text(arguments.write, f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
 
 
 if __name__ == "__main__":
