@@ -32,7 +32,7 @@ class Function:
 
     name: str
     torch: Callable[[torch.Tensor], torch.Tensor]
-    """The reference: float64 in, float64 out, element by element."""
+    """The reference: float64 in, numbers of any width out, element by element."""
     range: tuple[float, float]
     """Interval over which a fit's error counts, unless another is asked for."""
     left: Tail | None = None
@@ -51,8 +51,10 @@ class Function:
 
     def __call__(self, x: Reals) -> Reals:
         """Values in float64, shape of ``x``."""
-        result: Reals = self.torch(torch.from_numpy(np.array(x, dtype=np.float64))).numpy()
-        return result
+        with torch.no_grad():
+            result = self.torch(torch.from_numpy(np.array(x, dtype=np.float64)))
+        values: Reals = result.detach().to("cpu", torch.float64).numpy()
+        return values
 
 
 _ZERO, _ONE, _MINUS_ONE, _IDENTITY = (0.0, 0.0), (0.0, 1.0), (0.0, -1.0), (1.0, 0.0)

@@ -67,6 +67,16 @@ def test_operand_is_neither_changed_nor_shared():
     assert x.tolist() == [-1.0, 2.0]
 
 
+def test_results_of_any_width_and_with_gradients_are_numbers():
+    x = np.array([-1.0, 0.5])
+    for kind in (torch.float16, torch.bfloat16, torch.float32):
+        narrow = Function(name="narrow", torch=lambda t, kind=kind: t.to(kind), range=(-1, 1))
+        assert narrow(x).dtype == np.float64
+        assert narrow(x).tolist() == x.tolist()
+    gain = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    assert Function(name="gain", torch=lambda t: gain * t, range=(-1, 1))(x).tolist() == [-2.0, 1.0]
+
+
 @pytest.mark.parametrize("interval", [(1.0, 1.0), (2.0, 1.0), (float("nan"), 1.0), (0.0, float("inf"))])
 def test_empty_range_is_refused(interval):
     message = f"range must be two finite numbers, the smaller first, not {interval!r}"
