@@ -3,35 +3,12 @@
 import numpy as np
 
 from lanewise.models.functions import Function, Reals
-from lanewise.models.pwl_pieces import CELLS, Pieces, Weight, corners_within, midpoints, uniform_weight
+from lanewise.models.pwl_cells import cells_of
+from lanewise.models.pwl_pieces import Weight, uniform_weight
+from lanewise.models.pwl_real import pieces_of
 
 LIMIT_CONSTANTS = {1: 720, 2: 100_800}
 """Of :func:`limit_mse`, by degree."""
-
-
-def density(
-    subject: Function, low: float, high: float, degree: int = 1, weight: Weight = uniform_weight
-) -> Reals:
-    """(w |f^(d+1)|^2)^(1/(2d+3)) at the midpoints of :data:`CELLS` cells: the best free knots' density, up to a factor.
-
-    Source: de Boor, A Practical Guide to Splines, chapter XII, for the exponent.
-    """
-    width = (high - low) / CELLS
-    order = degree + 1
-    step = width * (1 if degree == 1 else 8)  # a third difference of close points would be rounding alone
-    reach = step * order / 2
-    grid = midpoints(low, high, CELLS)
-    centres = np.clip(grid, low + reach, high - reach)  # a function may not exist outside
-    # each side of a corner by itself: a derivative's jump is no density
-    for corner in corners_within(subject, low, high):
-        near = np.abs(centres - corner) < reach
-        centres[near] = np.where(grid[near] < corner, corner - reach, corner + reach)
-    values = subject(centres[:, None] + step * (np.arange(order + 1) - order / 2))
-    differences = np.diff(values, order)[:, 0]
-    rounding = 2.0**-50 * 2**order * np.abs(values).max(axis=1) + 1e-15 * np.ptp(values)
-    differences[np.abs(differences) < rounding] = 0.0  # no curvature
-    derivative = np.abs(differences) / step**order
-    return np.asarray((weight(grid) * derivative**2) ** (1 / (2 * degree + 3)))
 
 
 def limit_mse(
@@ -50,10 +27,8 @@ def limit_mse(
     although a pinned tail helps only as far as the function has reached its asymptote inside the range; so for a
     few segments the best pinned table lies above the limit.
     """
-    values = density(subject, low, high, degree, weight)
-    centres = weight(midpoints(low, high, CELLS))
-    integral = values.sum() * (high - low) / CELLS
-    total = centres.mean() * (high - low)
+    cells = cells_of(subject, low, high, degree, weight)
+    integral, total = cells.mass.sum(), cells.widths @ weight(cells.middles)
     return float(
         integral ** (2 * degree + 3) / (LIMIT_CONSTANTS[degree] * segments ** (2 * degree + 2) * total)
     )
@@ -69,14 +44,14 @@ def uniform_mse(
 ) -> float:
     """MSE of the best table on equal segments: for degree 1 the best continuous function, as earlier units have it;
     for degree 2 the best parabola of each segment."""
-    grid = midpoints(low, high, CELLS)
-    values, w = subject(grid), weight(grid)
-    w = w / w.sum()
+    cells = cells_of(subject, low, high, degree, weight)
+    grid = cells.middles
+    w = weight(grid) * cells.widths
     if degree == 2:
         knots = np.linspace(low, high, segments + 1)
-        return float(
-            Pieces(subject, weight, degree).errors(knots[:-1], knots[1:]).sum() / _total(weight, low, high)
-        )
+        pieces = pieces_of(subject, cells, degree, weight)
+        return float(pieces.errors(knots[:-1], knots[1:]).sum() / w.sum())
+    values, w = subject(grid), w / w.sum()
     place = (grid - low) / (high - low) * segments
     segment = np.minimum(place.astype(np.int64), segments - 1)
     place -= segment
@@ -87,9 +62,9 @@ def uniform_mse(
     rest = 1 - place
     gram = np.diag(np.append(total(rest * rest), 0) + np.append(0, total(place * place)))
     gram += np.diag(total(rest * place), 1) + np.diag(total(rest * place), -1)
-    y = np.linalg.solve(gram, np.append(total(rest * values), 0) + np.append(0, total(place * values)))
+    right_side = np.append(total(rest * values), 0) + np.append(0, total(place * values))
+    try:
+        y = np.linalg.solve(gram, right_side)
+    except np.linalg.LinAlgError:  # segments that nothing weighs
+        y = np.linalg.lstsq(gram, right_side, rcond=None)[0]
     return float(w @ (y[segment] * rest + y[segment + 1] * place - values) ** 2)
-
-
-def _total(weight: Weight, low: float, high: float) -> float:
-    return float(weight(midpoints(low, high, CELLS)).mean() * (high - low))

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lanewise.models.functions import Function, Reals, Tail
-from lanewise.models.pwl_limit import density
-from lanewise.models.pwl_pieces import CELLS, Pieces, Weight, corners_within, uniform_weight
+from lanewise.models.pwl_cells import Cells, cells_of
+from lanewise.models.pwl_pieces import Pieces, Weight, corners_within, uniform_weight
+from lanewise.models.pwl_wide import WidePieces
 
 _CANDIDATES = 384
 """Places at which dynamic programming may put a knot, at least."""
@@ -36,16 +37,21 @@ def fit_real(
     degree: int = 1,
     weight: Weight = uniform_weight,
     pin: tuple[bool, bool] = (True, True),
+    limit: float | None = None,
+    fine: bool = True,
 ) -> RealFit:
     """The best table with ``segments`` segments, tails included.
 
     Args:
         pin: Whether the left and the right tail lie on the function's asymptote, where it has one. A tail that
             does not continues the outermost piece.
+        limit: What no coefficient may exceed in magnitude.
+        fine: Whether cells are finer where the function bends.
     """
     tails = (subject.left if pin[0] else None, subject.right if pin[1] else None)
-    pieces = Pieces(subject, weight, degree)
-    candidates = _candidates(subject, low, high, degree, weight, max(_CANDIDATES, 10 * segments))
+    cells = cells_of(subject, low, high, degree, weight, fine=fine)
+    pieces = pieces_of(subject, cells, degree, weight, limit)
+    candidates = _candidates(subject, cells, max(_CANDIDATES, 10 * segments))
     problem = _Problem(pieces, low, high, segments, tails)
     knots = problem.refined(problem.best_of(candidates))
     return problem.result(knots)
@@ -66,23 +72,39 @@ def best_on_grid(
     No table with knots anywhere is much better than this if the grid is fine: how a fit is held to be the best.
     """
     tails = (subject.left if pin[0] else None, subject.right if pin[1] else None)
-    problem = _Problem(Pieces(subject, uniform_weight, degree), low, high, segments, tails)
-    grid = _candidates(subject, low, high, degree, uniform_weight, candidates)
+    cells = cells_of(subject, low, high, degree)
+    problem = _Problem(pieces_of(subject, cells, degree), low, high, segments, tails)
+    grid = _candidates(subject, cells, candidates)
     return problem.error(problem.best_of(grid)) / (high - low)
 
 
-def _candidates(
-    subject: Function, low: float, high: float, degree: int, weight: Weight, count: int = _CANDIDATES
-) -> Reals:
-    """Places that share the density out equally, and the range a little."""
-    values = density(subject, low, high, degree, weight)
-    values = values + 0.15 * values.mean() + 1e-300
+def pieces_of(
+    subject: Function,
+    cells: Cells,
+    degree: int,
+    weight: Weight = uniform_weight,
+    limit: float | None = None,
+) -> Pieces:
+    """Least squares over segments of the range: by a few points of each, or of each group of cells of uneven ones."""
+    if cells.even:
+        return Pieces(subject, weight, degree, limit=limit)
+    panels = _candidates(subject, cells, 4 * _CANDIDATES)
+    return WidePieces(subject, weight, degree, panels, limit=limit)
+
+
+def _candidates(subject: Function, cells: Cells, count: int) -> Reals:
+    """Places that share the density out equally, and the range a little; the cells, too, where they are uneven."""
+    low, high = cells.edges[0], cells.edges[-1]
+    if cells.even:
+        values = cells.density + 0.15 * cells.density.mean() + 1e-300
+    else:
+        mass = cells.mass
+        values = mass + mass.sum() * (0.15 * cells.widths / (high - low) + 0.1 / mass.size) + 1e-300
     total = np.append(0, np.cumsum(values))
     share = np.linspace(0, total[-1], count + 1)
-    places = np.interp(share, total, np.linspace(low, high, CELLS + 1))
-    return np.union1d(
-        places, corners_within(subject, low, high)
-    )  # no density says how much a corner needs a knot
+    places = np.interp(share, total, cells.edges)
+    # no density says how much a corner needs a knot
+    return np.union1d(places, corners_within(subject, float(low), float(high)))
 
 
 class _Problem:
@@ -101,9 +123,7 @@ class _Problem:
     def best_of(self, grid: Reals) -> Reals:
         """The best knots among ``grid``, by dynamic programming; shape ``(count + 1,)``."""
         size = grid.size
-        first, second = np.triu_indices(size, 1)
-        cost = np.full((size, size), np.inf)
-        cost[first, second] = self.pieces.errors(grid[first], grid[second])
+        cost = self.pieces.pair_errors(grid)
         left, right = self.tails
         low, high = np.full(size, self.low), np.full(size, self.high)
         best = np.where(np.arange(size) == 0, 0.0, np.inf)
@@ -157,7 +177,7 @@ class _Problem:
 
         Knots on corners stay there: the error has no second derivative to follow.
         """
-        smallest = (self.high - self.low) * 1e-6
+        smallest = min((self.high - self.low) * 1e-6, float(np.diff(knots).min()) * 1e-3)
         error, damping = self.error(knots), 1e-3
         size = knots.size
         fixed = np.isin(knots, corners_within(self.pieces.subject, self.low, self.high))
@@ -183,7 +203,10 @@ class _Problem:
             scale = np.abs(np.diag(jacobian)) + 1e-12 * np.abs(free).max(initial=0.0) + 1e-300
             before = error
             while damping < 1e8:
-                move = np.linalg.solve(jacobian + damping * np.diag(scale), -gradient)
+                try:
+                    move = np.linalg.solve(jacobian + damping * np.diag(scale), -gradient)
+                except np.linalg.LinAlgError:  # knots that nothing weighs
+                    return knots
                 closing = -np.diff(move)
                 room = np.maximum(0.7 * np.diff(knots), 0)
                 part = float(np.min(np.where(closing > room, room / np.maximum(closing, 1e-300), 1.0)))
