@@ -4,22 +4,26 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from numbers import Real
 from typing import Any
 
 import numpy as np
-import torch
 
 from lanewise.config import DEGREES, SEGMENT_COUNTS
 from lanewise.errors import UserError
 from lanewise.formats import FORMATS as NUMBER_FORMATS
 from lanewise.models.functions import FUNCTIONS, Function, Reals
 from lanewise.models.pwl import REAL, PwlFit
-from lanewise.models.pwl_format import Scaling, fit_format, next_number, operands, scaling_of
+from lanewise.models.pwl_arguments import check_values, density_of, interval_of, subject_of
+from lanewise.models.pwl_cells import Cells, cells_of
+from lanewise.models.pwl_format import operands
 from lanewise.models.pwl_limit import limit_mse, uniform_mse
 from lanewise.models.pwl_paper import fit_paper
 from lanewise.models.pwl_pieces import CELLS, Weight, midpoints, uniform_weight
 from lanewise.models.pwl_real import RealFit, fit_real
-from lanewise.models.symmetry import Symmetry, half_of, mirrored, symmetry_of
+from lanewise.models.pwl_rounding import TooSteepError, in_format, is_odd, scaling_for
+from lanewise.models.pwl_scaling import Scaling
+from lanewise.models.symmetry import half_of, mirrored, symmetry_of
 
 __all__ = ["FORMATS", "METHODS", "PwlFit", "fit"]
 
@@ -28,6 +32,8 @@ METHODS = ("optimal", "paper")
 
 _RELATIVE_FLOOR = 1e-3
 """Relative errors are to |f|, but to no less than this share of its largest value."""
+_UNWEIGHTED = 1e-18
+"""What an input counts that a density has not, as a share of the mean: too little to cost anything."""
 
 
 def fit(
@@ -62,7 +68,8 @@ def fit(
         pin_tails: Tails lie on the function's asymptotes, where it has them; else they continue the outermost
             pieces, which serves the range better and what lies outside it not at all.
         symmetric: One half of the table mirrors the other; for functions that are odd or even about a point but for
-            a straight line (tanh, sigmoid, GELU, ...).
+            a straight line (tanh, sigmoid, GELU, ...). Results of an odd one are exact opposites; of integers with an
+            ``output_scale`` so small that some saturate, to one unit: the smallest integer has no opposite.
         relative: Errors are divided by the function's magnitude.
         weights: Distribution of the inputs: a density (a callable on numpy arrays), or samples of it.
         input_scale: Of an integer format: real operand = integer x scale. Default: the range just fits.
@@ -73,7 +80,7 @@ def fit(
     """
     if isinstance(segments, bool) or not isinstance(segments, int) or segments not in SEGMENT_COUNTS:
         raise UserError(f"segments must be 4, 8, 16, 32 or 64, not {segments!r}")
-    if isinstance(degree, bool) or degree not in DEGREES:
+    if type(degree) is not int or degree not in DEGREES:
         raise UserError(f"degree must be 1 or 2, not {degree!r}")
     if format not in FORMATS:
         raise UserError(f"format must be one of {', '.join(FORMATS)}, not {format!r}")
@@ -82,110 +89,23 @@ def fit(
     plain = pin_tails and not symmetric and not relative and weights is None
     if method == "paper" and not plain:
         raise UserError("method 'paper' has pinned tails and plain errors; expected no other option with it")
-    subject = _subject(function, range)
-    low, high = subject.range if range is None else _interval(range)
     for name, scale in (("input_scale", input_scale), ("output_scale", output_scale)):
         if scale is not None and (format == REAL or NUMBER_FORMATS[format].floating):
             raise UserError(f"{name} must be left out for {format}, not {scale!r}: only integers have scales")
-        if scale is not None and not (np.isfinite(scale) and scale > 0):
+        if scale is not None and not _positive(scale):
             raise UserError(f"{name} must be a positive number, not {scale!r}")
-    _check_values(subject, format, low, high)
     options = (method, pin_tails, symmetric, relative, input_scale, output_scale)
-    if weights is None:
-        return _cached(subject, segments, degree, format, low, high, options)
-    return _fit(subject, segments, degree, format, low, high, options, _density_of(weights, low, high))
+    with np.errstate(all="ignore"):  # what overflows is refused by what comes of it
+        subject = subject_of(function, range)
+        low, high = interval_of(subject.range if range is None else range)
+        if weights is None and FUNCTIONS.get(subject.name) is subject:
+            return _cached(subject, segments, degree, format, low, high, options)
+        distribution = uniform_weight if weights is None else density_of(weights, low, high)
+        return _fit(subject, segments, degree, format, low, high, options, distribution)
 
 
-def _check_values(subject: Function, number_format: str, low: float, high: float) -> None:
-    values = subject(np.linspace(low, high, 2 * CELLS + 1))
-    if not np.isfinite(values).all():
-        raise UserError(
-            f"function {subject.name} is not finite everywhere in [{low}, {high}]; "
-            "expected a range in which it is"
-        )
-    if number_format == REAL or not NUMBER_FORMATS[number_format].floating:
-        return
-    top, name = NUMBER_FORMATS[number_format].maximum, number_format.upper()
-    if max(abs(low), abs(high)) > top:
-        raise UserError(f"range must lie in {name}'s [-{top:g}, {top:g}], not {low} {high}")
-    largest = float(np.abs(values).max())
-    if largest > top:
-        raise UserError(
-            f"function {subject.name} reaches {largest:.6g} in [{low}, {high}]; expected {name}'s at most {top:g}"
-        )
-
-
-def _subject(function: str | Callable[[Any], Any], interval: object) -> Function:
-    if isinstance(function, Function):
-        return function
-    if isinstance(function, str):
-        if function not in FUNCTIONS:
-            raise UserError(f"function {function!r} is unknown; expected one of {', '.join(FUNCTIONS)}")
-        return FUNCTIONS[function]
-    if interval is None:
-        raise UserError("range is missing; expected one with a function of your own")
-    low, high = _interval(interval)
-    name = getattr(function, "__name__", "function")
-    return Function(name=name, torch=_on_tensors(function, low, high), range=(low, high))
-
-
-@lru_cache(maxsize=256)
-def _on_tensors(
-    function: Callable[[Any], Any], low: float, high: float
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The callable as one on tensors, whatever it takes: tensors, arrays or floats.
-
-    Raises:
-        UserError: It takes none of them.
-    """
-    probe = torch.linspace(low, high, 5, dtype=torch.float64)[1:4]
-
-    def on_arrays(x: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(function(x.numpy()), np.float64))
-
-    def on_floats(x: torch.Tensor) -> torch.Tensor:
-        values = [float(function(v)) for v in x.reshape(-1).tolist()]
-        return torch.tensor(values, dtype=torch.float64).reshape(x.shape)
-
-    for way in (function, on_arrays, on_floats):
-        try:
-            result = way(probe)
-        except Exception:  # noqa: BLE001 - whatever a stranger's function raises for what it does not take
-            continue
-        if isinstance(result, torch.Tensor) and result.shape == probe.shape:
-            return way
-    name = getattr(function, "__name__", "function")
-    raise UserError(
-        f"function {name} must take tensors, arrays or floats in [{low}, {high}] and give as many numbers"
-    )
-
-
-def _interval(interval: Any) -> tuple[float, float]:
-    try:
-        low, high = (float(end) for end in interval)
-    except (TypeError, ValueError):
-        raise UserError(f"range must be two numbers, not {interval!r}") from None
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise UserError(f"range must be two finite numbers, the smaller first, not {low} {high}")
-    return low, high
-
-
-def _density_of(weights: Any, low: float, high: float) -> Weight:
-    """A density from a callable, or from samples: their histogram, smoothed, above a hundredth of its mean."""
-    x = midpoints(low, high, 512)
-    if callable(weights):
-        values = np.asarray(weights(x), np.float64)
-        if values.shape != x.shape or not np.isfinite(values).all() or (values < 0).any() or not values.any():
-            raise UserError("weights must give finite numbers of at least 0, some above it, one for each x")
-        return lambda v: np.asarray(weights(v), np.float64)
-    samples = np.asarray(weights, np.float64).reshape(-1)
-    samples = samples[np.isfinite(samples) & (samples >= low) & (samples <= high)]
-    if samples.size < 100:
-        raise UserError(f"weights must have at least 100 samples in [{low}, {high}], not {samples.size}")
-    counts = np.histogram(samples, 512, (low, high))[0].astype(np.float64)
-    smooth = np.convolve(np.pad(counts, 8, mode="edge"), np.hanning(19)[1:-1], mode="valid")
-    smooth /= smooth.mean()
-    return lambda v: np.interp(v, x, smooth + 0.01)
+def _positive(value: Any) -> bool:
+    return type(value) is not bool and isinstance(value, Real) and 0 < float(value) < float("inf")
 
 
 _Options = tuple[str, bool, bool, bool, float | None, float | None]
@@ -198,11 +118,19 @@ def _cached(
     return _fit(subject, segments, degree, format, low, high, options, uniform_weight)
 
 
-@lru_cache(maxsize=1024)
 def _plain_real(
     subject: Function, segments: int, degree: int, low: float, high: float, method: str, pin: bool
 ) -> tuple[RealFit, float]:
-    """The real fit that all formats share, and its seconds."""
+    """The real fit that all formats share, and its seconds; only the project's own functions never change."""
+    arguments = (subject, segments, degree, low, high, method, pin)
+    known = FUNCTIONS.get(subject.name) is subject
+    return _shared_real(*arguments) if known else _shared_real.__wrapped__(*arguments)
+
+
+@lru_cache(maxsize=1024)
+def _shared_real(
+    subject: Function, segments: int, degree: int, low: float, high: float, method: str, pin: bool
+) -> tuple[RealFit, float]:
     start = time.perf_counter()
     if method == "paper":
         result = fit_paper(subject, segments, low, high, degree=degree)
@@ -215,49 +143,94 @@ def _fit(
     subject: Function, segments: int, degree: int, format: str, low: float, high: float, options: _Options,
     distribution: Weight,
 ) -> PwlFit:  # fmt: skip
+    """Of integers the better of two where the function bends in a small part of the range: they may be too far apart
+    for all the knots that the real fit puts there."""
+    form = NUMBER_FORMATS.get(format)
+    check_values(subject, form, low, high)
+    shape = (subject, segments, degree, format, low, high, options, distribution)
+    if form is None or form.floating or cells_of(subject, low, high, degree, distribution).even:
+        return _fit_once(*shape)
+    results, problem = [], UserError()
+    for fine in (True, False):
+        try:
+            results.append(_fit_once(*shape, fine=fine))
+        except TooSteepError as error:
+            problem = error
+    if not results:
+        raise problem
+    return min(results, key=lambda result: result.mse)
+
+
+def _fit_once(
+    subject: Function, segments: int, degree: int, format: str, low: float, high: float, options: _Options,
+    distribution: Weight, *, fine: bool = True,
+) -> PwlFit:  # fmt: skip
     method, pin_tails, symmetric, relative, input_scale, output_scale = options
     start = time.perf_counter()
-    largest = float(np.abs(subject(midpoints(low, high, CELLS))).max())
+    cells = cells_of(subject, low, high, degree, distribution)
+    largest = float(np.abs(subject(cells.middles)).max())
+    least = _RELATIVE_FLOOR * largest + 1e-300 if largest else 1.0
+    mean = float(cells.widths @ distribution(cells.middles)) / (high - low)
 
     def weight(x: Reals) -> Reals:
         if not relative:
             return distribution(x)
-        return np.asarray(
-            distribution(x) / np.maximum(np.abs(subject(x)), _RELATIVE_FLOOR * largest + 1e-300) ** 2
-        )
+        return np.asarray(distribution(x) / np.maximum(np.abs(subject(x)), least) ** 2)
+
+    def served(x: Reals) -> Reals:
+        """What nothing weighs has a fit all the same."""
+        return weight(x) if distribution is uniform_weight else weight(x) + _UNWEIGHTED * mean
 
     pin = (pin_tails, pin_tails)
     spent = 0.0
-    symmetry: Symmetry | None = None
-    if symmetric:
-        symmetry = symmetry_of(subject, low, high)
-        half = half_of(subject, symmetry, high)
-        fitted = fit_real(
-            half, segments // 2, symmetry.centre, high, degree=degree, weight=weight, pin=(False, pin_tails)
-        )
-        fitted = mirrored(fitted, symmetry)
-    elif distribution is uniform_weight and not relative:
+    symmetry = symmetry_of(subject, low, high) if symmetric else None
+
+    def real(degree: int, limit: float | None = None) -> RealFit:
+        if symmetry is None:
+            return fit_real(
+                subject, segments, low, high, degree=degree, weight=served, pin=pin, limit=limit, fine=fine
+            )
+        right = fit_real(
+            half_of(subject, symmetry, high), segments // 2, symmetry.centre, high,
+            degree=degree, weight=served, pin=(False, pin_tails), limit=limit, fine=fine,
+        )  # fmt: skip
+        return mirrored(right, symmetry)
+
+    if symmetry is None and distribution is uniform_weight and not relative and (fine or method == "paper"):
         fitted, spent = _plain_real(subject, segments, degree, low, high, method, pin_tails)
     else:
-        fitted = fit_real(subject, segments, low, high, degree=degree, weight=weight, pin=pin)
+        fitted = real(degree)
+    if format != REAL and NUMBER_FORMATS[format].floating and method == "optimal":
+        top = NUMBER_FORMATS[format].maximum
+        if np.abs(fitted.coefficients).max() > top:
+            fitted = real(degree, top)
 
     scaling: Scaling | None = None
     if format == REAL:
-        x = midpoints(low, high, 8 * CELLS)
-        share = distribution(x)
+        x, widths = (midpoints(low, high, 8 * CELLS), np.ones(8 * CELLS)) if cells.even else cells.divided(8)
+        share = distribution(x) * widths
         share, target, rounding = share / share.sum(), subject(x), 0.0
     else:
-        scaling = _scaling(subject, fitted, format, degree, low, high, input_scale, output_scale)
+        scales = input_scale, output_scale
+        try:
+            scaling = scaling_for(subject, fitted, format, low, high, *scales, odd=is_odd(symmetry))
+        except TooSteepError:
+            if degree == 1 or method == "paper":
+                raise
+            # parabolas far narrower than the integers are apart: lines, then
+            fitted = real(1)
+            fitted = replace(fitted, coefficients=np.pad(fitted.coefficients, ((0, 0), (0, 1))))
+            scaling = scaling_for(subject, fitted, format, low, high, *scales, odd=is_odd(symmetry))
         count = operands(scaling, low, high, distribution)[0].size
         if count < min(segments, 8):
             raise UserError(
                 f"range must hold at least {min(segments, 8)} {format.upper()} numbers, not as few as {low} to {high} does"
             )
         if method == "optimal":
-            fitted = _in_format(subject, fitted, scaling, low, high, weight, pin, symmetry)
-        _, x, share = operands(scaling, low, high, distribution)
+            fitted = in_format(subject, fitted, scaling, low, high, served, pin, symmetry, cells)
+        _, x, share = operands(scaling, low, high, distribution, cells)
         target = subject(x)
-        rounding = float(share @ _scaled(scaling.rounded(target) - target, target, relative, largest) ** 2)
+        rounding = float(share @ _scaled(scaling.rounded(target) - target, target, relative, least) ** 2)
     result = PwlFit(
         function=subject.name, segments=segments, degree=degree, format=format, method=method, range=(low, high),
         pin_tails=pin_tails, symmetric=symmetric, relative=relative, weighted=distribution is not uniform_weight,
@@ -267,27 +240,60 @@ def _fit(
         limit_mse=limit_mse(subject, segments, low, high, degree, weight) if not relative else
         _relative_limit(subject, segments, low, high, degree, weight, distribution),
         uniform_mse=uniform_mse(subject, segments, low, high, degree, distribution) if not relative else
-        uniform_mse(subject, segments, low, high, degree, weight) * _mean_ratio(weight, distribution, low, high),
+        uniform_mse(subject, segments, low, high, degree, weight) * _mean_ratio(weight, distribution, cells),
         rounding_mse=rounding, seconds=0.0,
     )  # fmt: skip
-    error = np.abs(_scaled(result.evaluate(x) - target, target, relative, largest))
-    return replace(
+    error = np.abs(_scaled(result.evaluate(x) - target, target, relative, least))
+    result = replace(
         result,
         mse=float(share @ error**2),
         aae2=float(share @ error) ** 2,
         max_error=float(error.max()),
         seconds=spent + time.perf_counter() - start,
     )
+    if not np.isfinite([result.mse, result.max_error, result.limit_mse, result.uniform_mse]).all():
+        raise UserError(
+            f"range must be one in which {segments} {format.upper()} segments can hold {subject.name} without overflow, "
+            f"not {low} {high}"
+        )
+    own = subject.range
+    covered = (own[0] == low or (own[0] > low and subject.left)) and (
+        own[1] == high or (own[1] < high and subject.right)
+    )
+    if covered and own != (low, high) and pin_tails and not relative and distribution is uniform_weight:
+        return _better(result, subject, options, x, share)
+    return result
 
 
-def _scaled(error: Reals, target: Reals, relative: bool, largest: float) -> Reals:
-    return error / np.maximum(np.abs(target), _RELATIVE_FLOOR * largest + 1e-300) if relative else error
+def _better(result: PwlFit, subject: Function, options: _Options, x: Reals, share: Reals) -> PwlFit:
+    """A fit, or the table of the function's own range where that does better in the wider one: its tails go on."""
+    if result.scaling is not None and not result.scaling.form.floating:
+        return result
+    start = time.perf_counter()
+    shape = (subject, result.segments, result.degree, result.format, *subject.range, options)
+    try:
+        own = _cached(*shape) if FUNCTIONS.get(subject.name) is subject else _fit_once(*shape, uniform_weight)
+    except UserError:
+        return result
+    error = np.abs(own.evaluate(x) - subject(x))
+    mse = float(share @ error**2)
+    seconds = result.seconds + time.perf_counter() - start
+    if not mse < result.mse:
+        return replace(result, seconds=seconds)
+    return replace(
+        result, breakpoints=own.breakpoints, coefficients=own.coefficients, mse=mse, aae2=float(share @ error) ** 2,
+        max_error=float(error.max()), seconds=seconds,
+    )  # fmt: skip
 
 
-def _mean_ratio(weight: Weight, distribution: Weight, low: float, high: float) -> float:
+def _scaled(error: Reals, target: Reals, relative: bool, least: float) -> Reals:
+    return error / np.maximum(np.abs(target), least) if relative else error
+
+
+def _mean_ratio(weight: Weight, distribution: Weight, cells: Cells) -> float:
     """What turns a mean over ``weight`` into one over ``distribution``."""
-    x = midpoints(low, high, CELLS)
-    return float(weight(x).mean() / distribution(x).mean())
+    x = cells.middles
+    return float((cells.widths @ weight(x)) / (cells.widths @ distribution(x)))
 
 
 def _relative_limit(
@@ -299,57 +305,5 @@ def _relative_limit(
     weight: Weight,
     distribution: Weight,
 ) -> float:
-    ratio = _mean_ratio(weight, distribution, low, high)
+    ratio = _mean_ratio(weight, distribution, cells_of(subject, low, high, degree, weight))
     return limit_mse(subject, segments, low, high, degree, weight) * ratio
-
-
-def _scaling(
-    subject: Function, fitted: RealFit, format: str, degree: int, low: float, high: float,
-    input_scale: float | None, output_scale: float | None,
-) -> Scaling:  # fmt: skip
-    top = NUMBER_FORMATS[format].maximum
-    largest = float(np.abs(subject(np.linspace(low, high, 2 * CELLS + 1))).max())
-    reach = max(abs(low), abs(high))
-    for name, scale, what, value in (
-        ("input_scale", input_scale, "range", reach),
-        ("output_scale", output_scale, f"function {subject.name}", largest),
-    ):
-        if scale and value > (top + 1) * scale:
-            raise UserError(
-                f"{name} must be at least {value / top:.6g} for {format}, whose numbers end at {top:g}, "
-                f"not {scale!r}: the {what} reaches {value:.6g}"
-            )
-    least = max(largest, float(np.abs(fitted.coefficients[:, 0]).max()), 1e-30) / top
-    problem = ""
-    # steep pieces need a coarser result; by default as coarse as they need, but never so coarse that nothing is left
-    for doubling in np.arange(1 if output_scale else NUMBER_FORMATS[format].bits).tolist():
-        try:
-            return scaling_of(
-                format, degree, fitted,
-                input_scale=input_scale or reach / top,
-                output_scale=output_scale or least * 2.0**doubling,
-            )  # fmt: skip
-        except ValueError as error:
-            problem = str(error)
-    raise UserError(problem)
-
-
-def _in_format(
-    subject: Function, fitted: RealFit, scaling: Scaling, low: float, high: float, weight: Weight,
-    pin: tuple[bool, bool], symmetry: Symmetry | None,
-) -> RealFit:  # fmt: skip
-    """The fit rounded to the format; of a symmetric one, the right half, mirrored."""
-    if symmetry is None:
-        return fit_format(subject, fitted, scaling, low, high, weight=weight, pin=pin)
-    middle = len(fitted.coefficients) // 2
-    right = RealFit(breakpoints=fitted.breakpoints[middle:], coefficients=fitted.coefficients[middle:])
-    half = half_of(subject, symmetry, high)
-    right = fit_format(half, right, scaling, symmetry.centre, high, weight=weight, pin=(False, pin[1]))
-    both = mirrored(right, symmetry)
-    knots = scaling.operand_bits(both.breakpoints)
-    # an element at a breakpoint belongs to the right; its mirror image must belong to the left
-    knots[: middle - 1] = next_number(knots[: middle - 1], scaling.form)
-    return RealFit(
-        breakpoints=scaling.operand(knots),
-        coefficients=scaling.coefficients(scaling.coefficient_bits(both.coefficients)),
-    )

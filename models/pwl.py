@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from lanewise.errors import UserError
+from lanewise.formats import FORMATS
 from lanewise.models.flex_sfu import SfuTable, flex_sfu
 from lanewise.models.functions import Reals
-from lanewise.models.pwl_format import Scaling
+from lanewise.models.pwl_scaling import Scaling
 
 REAL = "real"
 """Instead of a format: unrounded numbers."""
@@ -66,7 +68,16 @@ class PwlFit:
 
     def table(self, format: str | None = None) -> SfuTable:
         """Bit patterns for the hardware; the numbers of a ``real`` fit are rounded one by one, to FP16 or to another
-        floating-point ``format``."""
+        floating-point ``format``.
+
+        Raises:
+            UserError: The fit is to another format, or real numbers are to be rounded to integers, which need scales.
+        """
+        if self.scaling is not None and format not in (None, self.format):
+            raise UserError(f"format must be {self.format}, for which this table was fitted, not {format!r}")
+        if format is not None and (format not in FORMATS or not (self.scaling or FORMATS[format].floating)):
+            names = ", ".join(name for name, form in FORMATS.items() if form.floating)
+            raise UserError(f"format must be one of {names} for a table of real numbers, not {format!r}")
         scaling = self.scaling or Scaling(
             format=format or "fp16", coefficient_scales=(1.0,) * (self.degree + 1)
         )

@@ -6,153 +6,45 @@ searched on the bits that the hardware returns, then each breakpoint is put wher
 exchange ranks, and both again.
 """
 
-from dataclasses import dataclass
-from math import floor, log2
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lanewise.formats import FORMATS, NumberFormat
-from lanewise.models.flex_sfu import SfuTable
+from lanewise.formats import NumberFormat
 from lanewise.models.functions import Function, Reals
-from lanewise.models.multiply_add import multiply_add
 from lanewise.models.numbers import Bits, bits_dtype, decode, encode, rank, unrank
+from lanewise.models.pwl_cells import Cells
 from lanewise.models.pwl_pieces import Weight
 from lanewise.models.pwl_real import RealFit
+from lanewise.models.pwl_scaling import Scaling
 
 Index = npt.NDArray[np.int64]
 
 _ROUNDS = 4
+_PULLS = 6
+_LOST = 1e-13
+"""Share of a sum that its rounding may take."""
 _SAMPLES = 400
 """Operands of a segment on which candidates are compared, evenly spaced in x."""
 WIDE_OPERANDS = 65_537
 """Operands that stand for all of a 32-bit format, evenly spaced in x; a prime, lest their last bits repeat."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scaling:
-    """How a format's numbers stand for real ones: real = number x scale. Floating point has scales of 1."""
-
-    format: str
-    input_scale: float = 1.0
-    output_scale: float = 1.0
-    coefficient_scales: tuple[float, ...] = (1.0, 1.0)
-    """Number = real x scale, for each power, lowest first."""
-    shifts: tuple[tuple[int, int], ...] = ()
-    """As :attr:`~lanewise.models.flex_sfu.SfuTable.shifts`."""
-
-    @property
-    def form(self) -> NumberFormat:
-        """The number format."""
-        return FORMATS[self.format]
-
-    def operand_bits(self, x: Reals) -> Bits:
-        """The nearest operands."""
-        return encode(np.asarray(x, np.float64) / self.input_scale, self.form)
-
-    def operand(self, bits: Bits) -> Reals:
-        """What operands stand for."""
-        return decode(bits, self.form) * self.input_scale
-
-    def coefficient_bits(self, coefficients: Reals) -> Bits:
-        """The nearest finite coefficients; shape ``(..., degree + 1)``."""
-        limit = self.form.maximum
-        return encode(np.clip(coefficients * np.array(self.coefficient_scales), -limit, limit), self.form)
-
-    def coefficients(self, bits: Bits) -> Reals:
-        """What coefficients stand for."""
-        return np.asarray(decode(bits, self.form) / np.array(self.coefficient_scales))
-
-    def result(self, bits: Bits) -> Reals:
-        """What results stand for."""
-        return decode(bits, self.form) * self.output_scale
-
-    def rounded(self, y: Reals) -> Reals:
-        """The nearest results: what no table can better."""
-        return self.result(encode(y / self.output_scale, self.form))
-
-    def table(self, breakpoints: Reals, coefficients: Reals) -> SfuTable:
-        """Bits for the hardware."""
-        knots = self.operand_bits(breakpoints)
-        order = np.maximum.accumulate(rank(knots, self.form))
-        return SfuTable(
-            format=self.format, breakpoints=unrank(order, self.form),
-            coefficients=self.coefficient_bits(coefficients), shifts=self.shifts,
-        )  # fmt: skip
-
-    def evaluate(self, coefficients: Bits, x: Bits) -> Bits:
-        """The hardware's Horner's rule; ``coefficients`` broadcast over ``x`` but for the last axis."""
-        degree = coefficients.shape[-1] - 1
-        y = coefficients[..., degree]
-        for step in range(degree):
-            shifts = self.shifts[step] if self.shifts else (0, 0)
-            y = multiply_add(
-                y, x, coefficients[..., degree - 1 - step], self.form, shifts=shifts, zero_annihilates=True
-            )
-        return y
-
-
-def scaling_of(
-    name: str, degree: int, fitted: RealFit, *, input_scale: float, output_scale: float
-) -> Scaling:
-    """Scales and shifts for a fit: as many bits behind the binary points as the largest numbers allow.
-
-    Raises:
-        ValueError: A slope is too steep for the format's scales.
-    """
-    form = FORMATS[name]
-    if form.floating:
-        return Scaling(format=name, coefficient_scales=(1.0,) * (degree + 1))
-    top = form.maximum
-    largest = np.abs(fitted.coefficients).max(axis=0)
-    shifts: list[tuple[int, int]] = []
-    scales = [0.0] * (degree + 1)
-    unit = output_scale  # of the result of the multiply-add below
-    # from the last multiply-add to the first: y = (t x 2^-f) + c; t's own unit follows from f
-    multiplier = _largest_slope(fitted, top * input_scale)
-    for power in range(degree):
-        room = _whole_bits(top * unit / max(largest[power], 1e-300))  # behind the addend's binary point
-        product = _whole_bits(top * unit / (input_scale * max(multiplier, 1e-300)))
-        product = min(product, 2 * form.bits - 1, room + form.bits - 1)
-        if product < 0:
-            factor = 2.0**-product
-            raise ValueError(
-                f"output_scale must be at least {factor:g} times as large for {name}: a piece is too steep"
-            )
-        addend = max(0, product - room)
-        scales[power] = 2.0 ** (product - addend) / unit
-        shifts.insert(0, (product, addend))
-        unit = unit / input_scale * 2.0**-product
-        multiplier = largest[degree]
-    scales[degree] = 1 / unit
-    return Scaling(
-        format=name, input_scale=input_scale, output_scale=output_scale,
-        coefficient_scales=tuple(scales), shifts=tuple(shifts),
-    )  # fmt: skip
-
-
-def _whole_bits(ratio: float) -> int:
-    return min(floor(log2(ratio)), 99)
-
-
-def _largest_slope(fitted: RealFit, edge: float) -> float:
-    """The largest magnitude of what the element is multiplied with last, over operands up to ``edge``."""
-    if fitted.coefficients.shape[1] == 2:
-        return float(np.abs(fitted.coefficients[:, 1]).max())
-    ends = np.concatenate([[-edge], np.clip(fitted.breakpoints, -edge, edge), [edge]])
-    slopes = [fitted.coefficients[:, 1] + fitted.coefficients[:, 2] * x for x in (ends[:-1], ends[1:])]
-    return float(np.abs(slopes).max())
-
-
-def operands(scaling: Scaling, low: float, high: float, weight: Weight) -> tuple[Bits, Reals, Reals]:
+def operands(
+    scaling: Scaling, low: float, high: float, weight: Weight, cells: Cells | None = None
+) -> tuple[Bits, Reals, Reals]:
     """All operands in [low, high], ascending: bit patterns, values, and weights that sum to 1.
 
     An operand weighs as much as the interval of reals that rounds to it; the two zeros share theirs. Of a 32-bit
-    format, :data:`WIDE_OPERANDS` of them.
+    format, :data:`WIDE_OPERANDS` of them, and those in the middle of parts of uneven ``cells``.
     """
     form = scaling.form
     if form.bits == 32:
-        bits = np.unique(rank(scaling.operand_bits(np.linspace(low, high, WIDE_OPERANDS)), form))
+        places = np.linspace(low, high, WIDE_OPERANDS)
+        if cells is not None and not cells.even:
+            places = np.append(places, cells.divided(4)[0])
+        bits = np.unique(rank(scaling.operand_bits(places), form))
         bits = unrank(bits, form)
     else:
         bits = unrank(np.arange(1 << form.bits).astype(bits_dtype(form)), form)
@@ -175,6 +67,7 @@ def fit_format(
     *,
     weight: Weight,
     pin: tuple[bool, bool],
+    cells: Cells | None = None,
 ) -> RealFit:
     """Round a real fit to a format.
 
@@ -186,12 +79,13 @@ def fit_format(
         high: Its end.
         weight: Of the squared error.
         pin: Which tails are pinned.
+        cells: As :func:`operands` takes them.
 
     Returns:
         A fit of the same shapes; each number is one that the format has.
     """
     form = scaling.form
-    bits, x, weights = operands(scaling, low, high, weight)
+    bits, x, weights = operands(scaling, low, high, weight, cells)
     target = subject(x)
     knots = scaling.operand(scaling.operand_bits(fitted.breakpoints))
     bounds = np.concatenate([[0], np.searchsorted(x, knots, side="left"), [len(x)]])
@@ -250,38 +144,85 @@ def next_number(bits: Bits, form: NumberFormat) -> Bits:
 def _best_piece(scaling: Scaling, piece: Bits, bits: Bits, x: Reals, target: Reals, weights: Reals) -> Bits:
     """The coefficients with the least error of the bits: ``piece`` or near the least-squares polynomial.
 
+    A polynomial that overflows somewhere is drawn down there until it does not.
+    """
+    for _ in range(_PULLS):
+        piece, overflows = _searched(scaling, piece, bits, x, target, weights)
+        if not overflows.any():
+            break
+        target = np.where(overflows, 0.99 * target, target)
+        weights = np.where(overflows, 1e3 * weights, weights)
+    return piece
+
+
+def _searched(
+    scaling: Scaling, piece: Bits, bits: Bits, x: Reals, target: Reals, weights: Reals
+) -> tuple[Bits, npt.NDArray[np.bool_]]:
+    """The best coefficients, and where they overflow.
+
     The highest coefficient is tried at a few steps around its best real value, then the next around the best
-    one for each of those, and so on; the offset last.
+    one for each of those, and so on; the offset last. A coefficient of ``piece`` that is the format's largest number
+    stays: the others make up for what it lacks.
     """
     form = scaling.form
     degree = piece.size - 1
     weights = weights / weights.sum()
+    values = decode(piece, form)
+    largest = [k for k in range(degree + 1) if form.floating and abs(values[k]) == form.maximum]
+    kept: list[dict[int, Any]] = [{}]
+    if largest:
+        kept.append({k: piece[k] for k in largest})
+    if largest and degree == 2:  # lines, too
+        kept.append({2: piece.dtype.type(0)})
+        kept += [{2: piece.dtype.type(0), 0: end} for end in encode([-form.maximum, form.maximum], form)]
+    tried = [_near(scaling, degree, x, target, weights, held) for held in kept]
+    every = np.concatenate([piece[None], *tried])
+    results = scaling.result(scaling.evaluate(every[:, None, :], bits[None]))
+    with np.errstate(invalid="ignore", over="ignore"):
+        errors = np.nan_to_num((results - target) ** 2 @ weights, nan=np.inf, posinf=np.inf)
+    overflows = ~np.isfinite(results)
+    best = int(np.argmin(errors if np.isfinite(errors).any() else overflows.sum(axis=1)))
+    return np.asarray(every[best]), overflows[best]
+
+
+def _near(
+    scaling: Scaling, degree: int, x: Reals, target: Reals, weights: Reals, held: dict[int, Any]
+) -> Bits:
+    """Coefficients near the least-squares polynomial of which some coefficients are held; lowest power first."""
+    form = scaling.form
+    dtype = bits_dtype(form)
+    numbers = np.zeros(degree + 1, dtype)
+    for power, number in held.items():
+        numbers[power] = number
+    fixed = scaling.coefficients(numbers)
     reach = {1: (3, 2), 2: (3, 2, 1)}[degree]
-    candidates = [np.zeros((1, 0), piece.dtype)]
+    candidates: Bits = np.zeros((1, 0), dtype)
     chosen: Reals = np.zeros((1, 0))  # values of the coefficients chosen so far, highest power first
     for depth, power in enumerate(range(degree, -1, -1)):
         rest = target - sum(
             (chosen[:, k : k + 1] * x ** (degree - k) for k in range(depth)), np.zeros((len(chosen), 1))
         )
-        best = _least_squares(x, rest, weights, power)
-        near = scaling.coefficient_bits(_only(best, power, degree))[..., power]
-        steps = np.arange(-reach[depth], reach[depth] + 1)
+        if power in held:
+            near, steps = np.repeat(numbers[power], len(chosen)), np.zeros(1, np.int64)
+        else:
+            below = [k for k in held if k < power]
+            for k in below:
+                rest = rest - fixed[k] * x**k
+            best = _least_squares(x, rest, weights, power, below)
+            near = scaling.coefficient_bits(_only(best, power, degree))[..., power]
+            steps = np.arange(-reach[depth], reach[depth] + 1)
         tried = _steps(near[:, None], steps, form)
-        if depth == 0 and degree == 2:  # a line: where the parabola's roundings cost more than it gains
+        if (
+            depth == 0 and degree == 2 and not held
+        ):  # a line: where the parabola's roundings cost more than it gains
             steps = np.append(steps, 0)
             tried = np.append(tried, np.zeros((1, 1), tried.dtype), axis=1)
-        candidates = [
-            np.concatenate([np.repeat(candidates[0], steps.size, axis=0), tried.reshape(-1, 1)], axis=1)
-        ]
-        values = np.zeros((tried.size, degree + 1), piece.dtype)
+        candidates = np.concatenate([np.repeat(candidates, steps.size, axis=0), tried.reshape(-1, 1)], axis=1)
+        values = np.zeros((tried.size, degree + 1), dtype)
         values[:, power] = tried.reshape(-1)
         column = scaling.coefficients(values)[:, power : power + 1]
         chosen = np.concatenate([np.repeat(chosen, steps.size, axis=0), column], axis=1)
-    every = np.concatenate([piece[None], candidates[0][:, ::-1]])
-    results = scaling.result(scaling.evaluate(every[:, None, :], bits[None]))
-    with np.errstate(invalid="ignore", over="ignore"):
-        errors = np.nan_to_num((results - target) ** 2 @ weights, nan=np.inf, posinf=np.inf)
-    return np.asarray(every[np.argmin(errors)])
+    return candidates[:, ::-1]
 
 
 def _only(value: Reals, power: int, degree: int) -> Reals:
@@ -290,8 +231,15 @@ def _only(value: Reals, power: int, degree: int) -> Reals:
     return result
 
 
-def _least_squares(x: Reals, targets: Reals, weights: Reals, degree: int) -> Reals:
-    """The highest coefficient of the best polynomial of this degree for each row of ``targets``."""
+def _least_squares(x: Reals, targets: Reals, weights: Reals, degree: int, without: list[int]) -> Reals:
+    """The highest coefficient of the best polynomial of this degree for each row of ``targets``; some powers left out."""
+    if without:
+        powers = [k for k in range(degree + 1) if k not in without]
+        columns = x[:, None] ** np.array(powers) * np.sqrt(weights)[:, None]
+        size = np.maximum(np.abs(columns).max(axis=0), 1e-300)
+        return np.asarray(
+            np.linalg.lstsq(columns / size, (targets * np.sqrt(weights)).T, rcond=None)[0][-1] / size[-1]
+        )
     centre = weights @ x
     spread = max(float(np.sqrt(weights @ (x - centre) ** 2)), 1e-300)
     basis = ((x - centre) / spread)[:, None] ** np.arange(min(degree, x.size - 1) + 1)
@@ -316,7 +264,13 @@ def _best_bounds(
         sides = scaling.evaluate(table[index - 1 : index + 1, None, :], bits[None, part])
         with np.errstate(invalid="ignore", over="ignore"):
             errors = weights[part] * (scaling.result(sides) - target[part]) ** 2
-        errors = np.nan_to_num(errors, nan=1e30, posinf=1e30)
+        infinite = ~np.isfinite(errors)
+        errors = np.where(infinite, 0.0, errors)
         excess = np.concatenate([[0.0], np.cumsum(errors[0] - errors[1])])
-        bounds[index] = part.start + int(np.argmin(excess))
+        left, right = np.cumsum(errors[0]), np.cumsum(errors[1][::-1])[::-1]
+        total = np.append(0.0, left) + np.append(right, 0.0)
+        if infinite.any() or total.min() < _LOST * np.abs(excess).max():  # differences have no digits left
+            excess = total
+        worse = np.concatenate([[0], np.cumsum(infinite[0].astype(np.int64) - infinite[1])])
+        bounds[index] = part.start + int(np.argmin(np.where(worse == worse.min(), excess, np.inf)))
     return bounds

@@ -9,12 +9,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 
 from lanewise.config import SEGMENT_COUNTS
 from lanewise.errors import UserError
 from lanewise.models.fit import fit
 from lanewise.models.flex_sfu import flex_sfu
 from lanewise.models.functions import FUNCTIONS
+from lanewise.models.pwl_format import operands
+from lanewise.models.pwl_pieces import uniform_weight
 from lanewise.models.pwl_real import best_on_grid
 
 # For 32 segments, integrated independently of this project
@@ -55,6 +58,52 @@ def test_pinned_tails_cost_what_they_must(name, segments):
     best = best_on_grid(function, segments, *function.range, candidates=700)
     assert ours < best * 1.005
     assert best < ours * 1.06, "the grid is fine enough to tell"
+
+
+def searched_mse(function, tail, x):
+    """Mean square error on [-8, 8] of 30 lines between the knots ``x`` and tails beside them, and its gradient: both
+    from :func:`numpy.polyfit` on 60 points of each line, nothing else."""
+    places = (np.arange(60) + 0.5) / 60
+    ends = np.concatenate([[-8.0], x, [8.0]])
+    total, squares = 0.0, np.empty((32, 2))  # of the errors at both ends of a segment
+    for k, (a, b) in enumerate(pairwise(ends)):
+        centre, points = (a + b) / 2, a + (b - a) * places
+        line = np.polyfit(points - centre, function(points), 1) if 0 < k < 31 else None
+        there = np.array([a, b])
+        if line is None:
+            error, edge = function(points) - tail[k > 0](points), function(there) - tail[k > 0](there)
+        else:
+            error = function(points) - np.polyval(line, points - centre)
+            edge = function(there) - np.polyval(line, there - centre)
+        total += (b - a) * np.mean(error**2) / 16
+        squares[k] = edge**2
+    return total, (squares[:-1, 1] - squares[1:, 0]) / 16
+
+
+@pytest.mark.parametrize("name", ["silu", "sigmoid", "softplus"])
+def test_no_other_optimiser_finds_better_knots(name):
+    """SciPy's L-BFGS from random knots, with an error and functions of its own."""
+    function, tail = {
+        "silu": (lambda x: x / (1 + np.exp(-x)), (lambda x: 0 * x, lambda x: x)),
+        "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), (lambda x: 0 * x, lambda x: 0 * x + 1)),
+        "softplus": (lambda x: np.log1p(np.exp(x)), (lambda x: 0 * x, lambda x: x)),
+    }[name]
+    ours = fit(name, segments=32, format="real").mse
+    rng = np.random.default_rng(1)
+    found = []
+
+    def cost(u):
+        widths = np.exp(u - u.max())
+        widths *= 16 / widths.sum()
+        error, gradient = searched_mse(function, tail, -8 + np.cumsum(widths)[:-1])
+        slope = np.append(np.cumsum(gradient[::-1])[::-1], 0.0)
+        return math.log(error), widths * (slope - slope @ widths / 16) / error
+
+    for _ in range(3):
+        u = np.log(rng.uniform(0.2, 0.6, 32))
+        found.append(math.exp(minimize(cost, u, jac=True, method="L-BFGS-B", options={"maxiter": 150}).fun))
+    assert ours < 1.01 * min(found)
+    assert min(found) < 1.1 * ours, "the search comes near enough to tell"
 
 
 @pytest.mark.parametrize("degree", [1, 2])
@@ -279,6 +328,156 @@ def test_function_of_ones_own():
     np.testing.assert_allclose(result.evaluate(outside), expected, rtol=1e-6)
 
 
+def minus_cube(x):
+    """Of magnitude 64,000 at 40, where FP16 ends at 65,504."""
+    return -(x**3)
+
+
+@pytest.mark.parametrize(
+    ("function", "interval", "number_format", "degree", "segments", "most"),
+    [
+        ("exp", (0, 9.6), "fp16", 1, 32, 100),
+        ("exp", (0, 10), "fp16", 1, 32, 700),
+        ("exp", (0, 11), "fp16", 1, 32, 2.3e4),
+        ("exp", (0, 11), "fp16", 1, 64, 5e3),
+        ("exp", (0, 11), "fp16", 2, 32, 100),
+        ("exp", (-10, 11), "fp16", 1, 32, 1.2e4),
+        ("exp", (-10, 11), "fp16", 1, 4, 1.5e6),
+        ("exp", (0, 85), "fp32", 1, 32, 5e66),
+        ("exp", (-80, 88.7), "fp32", 1, 32, 2e71),
+        ("reciprocal", (1e-4, 1), "fp16", 1, 32, 15),
+        (minus_cube, (-40, 40), "fp16", 1, 32, 1.2e4),
+        (minus_cube, (-40, 40), "fp16", 2, 4, 2.5e4),
+    ],
+)
+def test_coefficients_beyond_the_format_are_made_up_for_by_the_others(
+    function, interval, number_format, degree, segments, most
+):
+    """A tangent far from 0 has an offset that no number holds; the pieces that can be held come near their own best."""
+    result = fit(function, segments=segments, degree=degree, format=number_format, range=interval)
+    assert result.mse < most
+    x = np.linspace(*interval, 20_001)
+    y = result.evaluate(x)
+    assert np.isfinite(y).all()
+    exact = FUNCTIONS[function](x) if isinstance(function, str) else function(x)
+    assert np.abs(y - exact).max() < 100 * math.sqrt(most)
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "sigmoid"])
+@pytest.mark.parametrize("degree", [1, 2])
+@pytest.mark.parametrize("reach", [20, 1000, 60_000])
+def test_wide_ranges_are_served_as_well_as_a_function_s_own(name, degree, reach):
+    own, function = fit(name, segments=32, degree=degree), FUNCTIONS[name]
+    wide = fit(name, segments=32, degree=degree, range=(-reach, reach))
+    _, x, share = operands(wide.scaling, -reach, reach, uniform_weight)
+    assert wide.mse == pytest.approx(share @ (wide.evaluate(x) - function(x)) ** 2, rel=1e-9)
+    assert wide.mse <= share @ (own.evaluate(x) - function(x)) ** 2
+    real = fit(name, segments=32, degree=degree, format="real", range=(-reach, reach))
+    assert real.mse < 1.1 * real.limit_mse
+    assert real.limit_mse < real.uniform_mse / 100
+    x = np.linspace(-30, 30, 400_001)
+    inside = np.mean((real.evaluate(x) - function(x))[np.abs(x) < reach] ** 2) * min(30, reach) / reach
+    assert real.mse == pytest.approx(inside, rel=0.01)
+
+
+def test_wide_ranges_of_a_function_without_asymptotes():
+    """Nothing says where it bends but its values."""
+    result = fit(lambda x: torch.nn.functional.gelu(x - 3), segments=32, format="real", range=(-3000, 5000))
+    assert result.mse < 1.1 * result.limit_mse
+    x = np.linspace(-30, 30, 100_001)
+    assert np.abs(result.evaluate(x) - FUNCTIONS["gelu"](x - 3)).max() < 2e-3
+    for number_format in ("fp32", "bf16"):
+        far = fit("sigmoid", segments=32, format=number_format, range=(-1e37, 1e37))
+        assert far.max_error < 5e-3
+    lines = fit("gelu", segments=32, degree=2, format="int8", range=(-1e30, 1e30))
+    assert lines.max_error <= lines.scaling.output_scale
+
+
+@pytest.mark.parametrize("degree", [1, 2])
+def test_densities_that_are_zero_somewhere(degree):
+    """All the segments serve the rest."""
+    tables = [
+        fit("gelu", segments=16, degree=degree, format="real", weights=weights)
+        for weights in (lambda x: (x > 0) * 1.0, lambda x: x > 0)
+    ]
+    assert tables[0].coefficients == tables[1].coefficients
+    assert tables[0].mse < 2 * tables[0].limit_mse
+    half = fit("gelu", segments=16, degree=degree, format="real", range=(0, 8))
+    assert tables[0].mse < 1.5 * half.mse
+    assert fit("gelu", segments=16, degree=degree, weights=lambda x: x > 0).mse < 1.5e-7
+
+
+@pytest.mark.parametrize("number_format", ["real", "fp16", "int8"])
+@pytest.mark.parametrize("relative", [False, True])
+def test_nothing_is_fitted_exactly(number_format, relative):
+    result = fit(lambda x: 0 * x, segments=8, range=(-1, 1), format=number_format, relative=relative)
+    assert (result.mse, result.max_error) == (0, 0)
+
+
+def test_modules_with_parameters_of_any_width():
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain = torch.nn.Parameter(torch.tensor(0.75))
+
+        def forward(self, x):
+            return self.gain * torch.sigmoid(x)
+
+    expected = fit(lambda x: 0.75 * torch.sigmoid(x), segments=8, range=(-4, 4), format="real")
+    modules = (
+        Scaled(),
+        Scaled().double(),
+        Scaled().half(),
+        torch.nn.Sequential(Scaled(), torch.nn.Dropout(0.5)),
+    )
+    for module in modules:
+        result = fit(module, segments=8, range=(-4, 4), format="real")
+        np.testing.assert_allclose(result.coefficients, expected.coefficients, atol=1e-9)
+    assert fit(Scaled(), segments=8, range=(-4, 4)).function == "Scaled"
+    weight = torch.tensor([0.25])
+    assert fit(lambda x: torch.nn.functional.prelu(x, weight), segments=8, range=(-4, 4)).mse < 1e-7
+    assert fit(lambda x: torch.sigmoid(x).half(), segments=8, range=(-4, 4), format="real").max_error < 0.01
+    assert fit(torch.nn.PReLU(), segments=8, range=(-4, 4), format="real").mse < 1e-20
+
+
+def test_callables_may_have_state_and_no_hash():
+    class Gain:
+        __hash__ = None
+        gain = 1.0
+
+        def __call__(self, x):
+            return self.gain * x * x
+
+    function = Gain()
+    first = fit(function, segments=8, range=(0, 1), format="real")
+    function.gain = 5.0
+    second = fit(function, segments=8, range=(0, 1), format="real")
+    np.testing.assert_allclose(5 * np.array(first.coefficients), second.coefficients, atol=1e-9)
+
+
+def test_a_function_that_is_steep_beside_its_domain_s_end():
+    for number_format in ("fp32", "real"):
+        result = fit("log", segments=32, range=(1e-40, 1), format=number_format)
+        assert result.mse < 2 * result.limit_mse
+
+
+@pytest.mark.parametrize("number_format", ["int8", "int16"])
+@pytest.mark.parametrize(("name", "reach"), [("tanh", 8), ("tanh", 1), ("erf", 8), ("atan", 4)])
+@pytest.mark.parametrize(("segments", "degree"), [(8, 1), (64, 1), (64, 2)])
+def test_odd_tables_of_integers_are_odd(name, number_format, reach, segments, degree):
+    """By default to the bit; if results saturate, because a scale was asked for, to one unit."""
+    arguments = {"segments": segments, "degree": degree, "format": number_format, "range": (-reach, reach)}
+    result = fit(name, symmetric=True, **arguments)
+    _, x, _ = operands(result.scaling, -reach, reach, uniform_weight)
+    x = x[x != 0]
+    np.testing.assert_array_equal(result.evaluate(-x), -result.evaluate(x))
+    assert result.max_error < 1.5 * fit(name, **arguments).max_error + result.scaling.output_scale
+    largest = float(FUNCTIONS[name](np.array([float(reach)]))[0])
+    scale = largest / {"int8": 127, "int16": 32767}[number_format]
+    tight = fit(name, symmetric=True, output_scale=scale, **arguments)
+    assert np.abs(tight.evaluate(-x) + tight.evaluate(x)).max() <= 1.001 * scale
+
+
 def test_by_default_a_steep_function_gets_results_as_coarse_as_its_pieces_need():
     result = fit(steep, segments=32, format="int8", range=(-8, 8))
     scale = result.as_dict()["output_scale"]
@@ -294,6 +493,7 @@ def test_by_default_a_steep_function_gets_results_as_coarse_as_its_pieces_need()
         ({"segments": True}, "segments must be 4, 8, 16, 32 or 64, not True"),
         ({"segments": 32.0}, "segments must be 4, 8, 16, 32 or 64, not 32.0"),
         ({"degree": 3}, "degree must be 1 or 2, not 3"),
+        ({"degree": 1.0}, "degree must be 1 or 2, not 1.0"),
         (
             {"format": "fp8"},
             "format must be one of int8, int16, int32, fp8e4m3, fp8e5m2, fp16, bf16, fp32, real, not 'fp8'",
@@ -305,6 +505,7 @@ def test_by_default_a_steep_function_gets_results_as_coarse_as_its_pieces_need()
         ),
         ({"input_scale": 0.1}, "input_scale must be left out for fp16, not 0.1: only integers have scales"),
         ({"format": "int8", "output_scale": -1.0}, "output_scale must be a positive number, not -1.0"),
+        ({"format": "int8", "input_scale": "a"}, "input_scale must be a positive number, not 'a'"),
         (
             {"format": "int8", "output_scale": 1e-3},
             "output_scale must be at least 0.0629921 for int8, whose numbers end at 127, not 0.001: the function gelu reaches 8",
@@ -321,6 +522,8 @@ def test_by_default_a_steep_function_gets_results_as_coarse_as_its_pieces_need()
             {"function": "exp", "symmetric": True},
             "function exp must be odd or even about -4.95, but for a straight line",
         ),
+        ({"weights": "abc"}, "weights must be a density or real numbers, not 'abc'"),
+        ({"weights": np.ones(200) * 1j}, "weights must be a density or real numbers, not array("),
         ({"weights": [1.0, 2.0]}, "weights must have at least 100 samples in [-8.0, 8.0], not 2"),
         (
             {"weights": lambda x: x},
@@ -345,6 +548,35 @@ def test_by_default_a_steep_function_gets_results_as_coarse_as_its_pieces_need()
         (
             {"function": "reciprocal", "range": (-1, 1)},
             "function reciprocal is not finite everywhere in [-1.0, 1.0]",
+        ),
+        (
+            {"function": "reciprocal", "range": (-1, 2)},
+            "function reciprocal is not finite everywhere in [-1.0, 2.0]",
+        ),
+        (
+            {"function": "reciprocal", "range": (-1, 2), "format": "int8"},
+            "function reciprocal is not finite everywhere in [-1.0, 2.0]",
+        ),
+        (
+            {"function": lambda x: 1 / (x - 1 / 3), "range": (0, 1), "format": "real"},
+            "function <lambda> is not finite everywhere in [0.0, 1.0]",
+        ),
+        (
+            {"function": torch.tan, "range": (0, 3), "format": "real"},
+            "function tan is not finite everywhere in [0.0, 3.0]",
+        ),
+        (
+            {"range": (-1e300, 1e300), "format": "real"},
+            "range must lie in [-1e+60, 1e+60], not -1e+300 1e+300",
+        ),
+        ({"range": (0, 1e-300), "format": "real"}, "range must be at least 1e-44 wide, not 0.0 1e-300"),
+        (
+            {"range": (1, 1.0000000000000002), "format": "real"},
+            "range must be at least 1e-09 wide, not 1.0 1.0000000000000002",
+        ),
+        (
+            {"function": "exp", "range": (0, 700), "format": "real"},
+            "function exp reaches 1.01423e+304 in [0.0, 700.0]; expected at most 1e+100",
         ),
         ({"function": "rsqrt", "range": (-1, 1)}, "function rsqrt is not finite everywhere in [-1.0, 1.0]"),
         (

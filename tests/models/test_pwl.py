@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from lanewise.errors import UserError
 from lanewise.models.fit import fit
 from lanewise.models.flex_sfu import flex_sfu
 from lanewise.models.functions import FUNCTIONS
@@ -71,3 +72,18 @@ def test_as_dict_is_json_with_every_field():
     own = {field.name for field in dataclasses.fields(result)} - {"scaling"}
     assert values.keys() == own | {"limit_ratio", "input_scale", "output_scale", "shifts"}
     assert [len(line) for line in values["coefficients"]] == [2] * 4
+
+
+def test_a_table_is_of_the_fit_s_format_and_no_other():
+    half, real = fit("gelu", segments=8), fit("gelu", segments=8, format="real")
+    assert half.table("fp16").format == half.table().format == "fp16"
+    assert real.table().format == "fp16"
+    assert real.table("bf16").format == "bf16"
+    with pytest.raises(
+        UserError, match=r"^format must be fp16, for which this table was fitted, not 'bf16'$"
+    ):
+        half.table("bf16")
+    for name in ("int8", "real"):
+        message = f"^format must be one of fp8e4m3, .* for a table of real numbers, not '{name}'$"
+        with pytest.raises(UserError, match=message):
+            real.table(name)
