@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from lanewise.cli import main
@@ -37,6 +38,15 @@ def run(capsys, *arguments):
         (
             ["fit", "gelu", "--range", "3", "1"],
             "range must be two finite numbers, the smaller first, not 3.0 1.0",
+        ),
+        (["fit", "reciprocal", "--range", "-1", "2"], "function reciprocal is not finite everywhere"),
+        (
+            ["fit", "gelu", "--range", "-1e300", "1e300", "--format", "real"],
+            "range must lie in [-1e+60, 1e+60], not -1e+300 1e+300",
+        ),
+        (
+            ["fit", "gelu", "--range", "0", "1e-300", "--format", "real", "--json"],
+            "range must be at least 1e-44 wide",
         ),
         (["verify", "flex"], "flex_sfu"),
         (["synth", "--liberty", "absent.lib"], "absent.lib"),
@@ -112,6 +122,29 @@ def test_fit_prints_the_keys_of_the_contract(capsys):
         "seconds",
     ):
         assert key in values
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["exp", "--range", "0", "11"],
+        ["gelu", "--range", "-1e20", "1e20", "--format", "real"],
+        ["log", "--range", "1e-40", "1", "--format", "fp32"],
+    ],
+)
+def test_fits_of_extreme_ranges_are_finite_and_quiet(capsys, arguments):
+    status, out, err = run(capsys, "fit", *arguments, "--json")
+    assert (status, err) == (0, "")
+    values = json.loads(out)
+    assert values["max_error"] < 1000
+
+
+def test_complex_samples_are_refused(capsys, tmp_path):
+    path = tmp_path / "samples.npy"
+    np.save(path, np.ones(200) * 1j)
+    status, out, err = run(capsys, "fit", "gelu", "--samples", str(path))
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "is no file of real numbers" in err
 
 
 def test_version(capsys):

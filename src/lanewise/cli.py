@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,11 +153,18 @@ def fit(
     from lanewise.models.samples import load_samples
 
     load_config(config)
+    weights = None
+    if samples is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # NumPy only warns where it drops the imaginary parts
+            try:
+                weights = load_samples(samples)
+            except Warning as warning:
+                raise UserError(f"{samples}: is no file of real numbers: {warning}") from None
     result = run(
         function, segments=segments, degree=degree, format=number_format, range=interval, method=method,
         pin_tails=pin_tails, symmetric=symmetric, relative=relative,
-        weights=None if samples is None else load_samples(samples),
-        input_scale=input_scale, output_scale=output_scale,
+        weights=weights, input_scale=input_scale, output_scale=output_scale,
     )  # fmt: skip
     values = result.as_dict()
     if plot is not None:
