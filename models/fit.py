@@ -66,7 +66,8 @@ def fit(
         method: ``optimal``: dynamic programming and Newton's method on the knots, least squares in each segment.
             ``paper``: gradient steps and exchanges (:mod:`lanewise.models.pwl_paper`).
         pin_tails: Tails lie on the function's asymptotes, where it has them; else they continue the outermost
-            pieces, which serves the range better and what lies outside it not at all.
+            pieces, which serves the range better and what lies outside it not at all. The tail that begins at the
+            largest integer is free where the function is far from its asymptote: nothing lies beyond.
         symmetric: One half of the table mirrors the other; for functions that are odd or even about a point but for
             a straight line (tanh, sigmoid, GELU, ...). Results of an odd one are exact opposites; of integers with an
             ``output_scale`` so small that some saturate, to one unit: the smallest integer has no opposite.

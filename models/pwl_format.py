@@ -90,8 +90,16 @@ def fit_format(
     knots = scaling.operand(scaling.operand_bits(fitted.breakpoints))
     bounds = np.concatenate([[0], np.searchsorted(x, knots, side="left"), [len(x)]])
     table = scaling.coefficient_bits(fitted.coefficients)
+    most = len(x)
+    if not form.floating and decode(bits[-1:], form)[0] == form.maximum:
+        most -= 1  # no breakpoint lies above the largest integer, so it belongs to the last segment
+        bounds[1:-1] = np.minimum(bounds[1:-1], most)
     first = int(pin[0] and subject.left is not None)
     last = len(table) - int(pin[1] and subject.right is not None)
+    if most < len(x):
+        there = scaling.result(scaling.evaluate(table[-1], bits[-1:]))
+        if np.abs(there - target[-1:])[0] > scaling.output_scale:
+            last = len(table)  # nothing lies beyond, where the asymptote would serve
     for _ in range(_ROUNDS):
         before = table.copy(), bounds.copy()
         for segment in range(first, last):
@@ -105,7 +113,7 @@ def fit_format(
                     target[part],
                     _cells(x[part]) * weight(x[part]),
                 )
-        bounds = _best_bounds(scaling, bounds, table, bits, target, weights)
+        bounds = _best_bounds(scaling, bounds, table, bits, target, weights, most)
         if np.array_equal(table, before[0]) and np.array_equal(bounds, before[1]):
             break
     ends = np.append(x, scaling.operand(_steps(bits[-1:], np.ones(1, np.int64), form)))
@@ -253,9 +261,9 @@ def _least_squares(x: Reals, targets: Reals, weights: Reals, degree: int, withou
 
 
 def _best_bounds(
-    scaling: Scaling, bounds: Index, table: Bits, bits: Bits, target: Reals, weights: Reals
+    scaling: Scaling, bounds: Index, table: Bits, bits: Bits, target: Reals, weights: Reals, most: int
 ) -> Index:
-    """Each boundary moved, between its neighbours, to where the sum of both sides' errors is least."""
+    """Each boundary moved, between its neighbours, to where the sum of both sides' errors is least, and to ``most`` at most."""
     bounds = bounds.copy()
     for index in range(1, len(bounds) - 1):
         part = slice(bounds[index - 1], bounds[index + 1])
@@ -272,5 +280,6 @@ def _best_bounds(
         if infinite.any() or total.min() < _LOST * np.abs(excess).max():  # differences have no digits left
             excess = total
         worse = np.concatenate([[0], np.cumsum(infinite[0].astype(np.int64) - infinite[1])])
-        bounds[index] = part.start + int(np.argmin(np.where(worse == worse.min(), excess, np.inf)))
+        excess = np.where(worse == worse.min(), excess, np.inf)
+        bounds[index] = part.start + int(np.argmin(excess[: most - part.start + 1]))
     return bounds

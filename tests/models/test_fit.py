@@ -478,6 +478,15 @@ def test_odd_tables_of_integers_are_odd(name, number_format, reach, segments, de
     assert np.abs(tight.evaluate(-x) + tight.evaluate(x)).max() <= 1.001 * scale
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("degree", [1, 2])
+@pytest.mark.parametrize("segments", [8, 64])
+def test_the_largest_integer_is_no_tail_of_its_own(symmetric, degree, segments):
+    """The range ends there, far from the asymptote, and so does the last segment."""
+    result = fit("tanh", segments=segments, degree=degree, format="int8", range=(-1, 1), symmetric=symmetric)
+    assert result.max_error < 2 * result.scaling.output_scale + 0.02 * (segments == 8)
+
+
 def test_by_default_a_steep_function_gets_results_as_coarse_as_its_pieces_need():
     result = fit(steep, segments=32, format="int8", range=(-8, 8))
     scale = result.as_dict()["output_scale"]
