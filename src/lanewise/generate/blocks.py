@@ -12,6 +12,7 @@ from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.mac_array import MacArray
 from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.verilog import Port, emit_verilog, ports_of
+from lanewise.rtl.walsh_hadamard import WalshHadamard
 
 PREFIX = "lanewise_"
 """Begins the name of every module, so that none collides with a module of the project that includes them."""
@@ -33,6 +34,7 @@ def blocks(config: MachineConfig) -> list[Block]:
     components: dict[str, wiring.Component] = {
         "multiply_add": MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)),
         "mac_array": MacArray(config.matrix),
+        "walsh_hadamard": WalshHadamard(config.operand_path),
     }
     if config.flex_sfu.enabled:
         components |= {

@@ -12,6 +12,7 @@ BENCHES = (
     "flex_sfu",
     "flex_sfu_functions",
     "mac_array",
+    "walsh_hadamard",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
