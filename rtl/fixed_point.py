@@ -32,7 +32,7 @@ class FixedPoint(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(StructLayout(x, exponent, block[, format])))``
+    i : ``In(stream.Signature(StructLayout(x, block, exponent[, format])))``
         ``lanes`` words of 16 bits, element 0 in the low bits; exponent, -16 to 31. ``format``, with more than
         one: its index in the config's list.
     o : ``Out(stream.Signature(StructLayout(x, block)))``
@@ -48,7 +48,7 @@ class FixedPoint(wiring.Component):
     def __init__(self, config: OperandPathConfig) -> None:
         self.config = config
         block = block_bits(config)
-        beat = {"x": data.ArrayLayout(16, config.lanes), "exponent": EXPONENT, "block": block}
+        beat = {"x": data.ArrayLayout(16, config.lanes), "block": block, "exponent": EXPONENT}
         result = {"x": data.ArrayLayout(signed(FIXED_POINT_BITS), config.lanes), "block": block}
         super().__init__({
             "i": In(stream.Signature(data.StructLayout(beat | select_fields(config)))),

@@ -40,7 +40,7 @@ class WalshHadamard(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(StructLayout(x, exponent, block[, format])))``
+    i : ``In(stream.Signature(StructLayout(x, block, exponent[, format])))``
         As :class:`~lanewise.rtl.fixed_point.FixedPoint`'s. ``block``: its index in the config's ``blocks``.
     o : ``Out(stream.Signature(ArrayLayout(signed(transformed_bits), lanes)))``
         Transformed elements.

@@ -31,6 +31,8 @@ def test_walsh_hadamard_full(run_bench, case):
 def test_levels_between_beats_are_those_that_lanes_leave(lanes, delays):
     text = emit_verilog(WalshHadamard(OperandPathConfig(lanes=lanes)), "wh")
     assert len(set(_instances(text, "delay_level"))) == delays
+    assert len(_instances(text, "lane")) == lanes * (1 + delays)
+    assert text.count("\nmodule wh_lane") == 1 + delays
 
 
 def _instances(text, kind):

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from lanewise.config import MachineConfig, OperandPathConfig
 from lanewise.formats import NumberFormat
+from lanewise.models.int4_quantiser import QuantiserSettings
 from lanewise.models.numbers import Bits, encode
 from lanewise.verify.bench import Case
 from lanewise.verify.words import concatenate, to_words
@@ -45,8 +46,8 @@ def transform_words(
     index = [config.blocks.index(block) for block in np.broadcast_to(np.asarray(blocks), beats).tolist()]
     fields: list[Any] = [
         (to_words(x, 16), 16 * config.lanes),
-        (exponent.tolist(), 6),
         (index, (len(config.blocks) - 1).bit_length()),
+        (exponent.tolist(), 6),
     ]
     if len(config.formats) > 1:
         fields.append(([config.formats.index(form.name)] * beats, 1))
@@ -69,3 +70,15 @@ def random_blocks(rng: np.random.Generator, config: OperandPathConfig, count: in
     """The block of each beat, whole blocks of random sizes one behind the other."""
     drawn = rng.choice(np.array(config.blocks), size=count)
     return np.repeat(drawn, [config.block_beats(int(block)) for block in drawn])
+
+
+def settings_word(settings: QuantiserSettings) -> int:
+    """The quantiser's settings as they are in a payload."""
+    wide = settings.bits == 8
+    return settings.shift | settings.rounding << 6 | wide << 8 | settings.multiplier << 9
+
+
+def state_loads(lanes: int, states: npt.NDArray[np.uint32]) -> list[int]:
+    """Payloads that load the lanes' states."""
+    address_bits = max(1, (lanes - 1).bit_length())
+    return [lane | int(state) << address_bits for lane, state in enumerate(states.tolist())]

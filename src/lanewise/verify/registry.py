@@ -13,6 +13,7 @@ BENCHES = (
     "flex_sfu_functions",
     "mac_array",
     "walsh_hadamard",
+    "int4_quantiser",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
