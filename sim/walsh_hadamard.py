@@ -18,10 +18,15 @@ def walsh_hadamard_clk(beats: int, config: OperandPathConfig, block: int) -> int
     >>> walsh_hadamard_clk(100, OperandPathConfig(lanes=16), 64)
     108
     """
-    return _beats(beats, config, block) - 1 + config.transform_latency_clk(block)
+    return check_beats(beats, config, block) - 1 + config.transform_latency_clk(block)
 
 
-def _beats(beats: int, config: OperandPathConfig, block: int) -> int:
+def check_beats(beats: int, config: OperandPathConfig, block: int) -> int:
+    """``beats``, if they are whole blocks of one that the unit has.
+
+    Raises:
+        ValueError: They are not.
+    """
     if block not in config.blocks:
         raise ValueError(f"block must be one of {list(config.blocks)}, not {block}")
     per_block = config.block_beats(block)

@@ -86,8 +86,10 @@ def test_two_runs_in_two_processes_give_the_same_bytes(output, tmp_path):
 
 def test_baseline_has_no_flex_sfu():
     assert [block.name for block in blocks(SMALL.baseline())] == [
+        "int4_quantiser",
         "mac_array",
         "multiply_add",
+        "operand_path",
         "walsh_hadamard",
     ]
 

@@ -9,8 +9,10 @@ from lanewise.formats import FORMATS
 from lanewise.rtl.address_decoder import AddressDecoder
 from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.rtl.flex_sfu import FlexSfu
+from lanewise.rtl.int4_quantiser import Int4Quantiser
 from lanewise.rtl.mac_array import MacArray
 from lanewise.rtl.multiply_add import MultiplyAdd
+from lanewise.rtl.operand_path import OperandPath
 from lanewise.rtl.verilog import Port, emit_verilog, ports_of
 from lanewise.rtl.walsh_hadamard import WalshHadamard
 
@@ -34,7 +36,9 @@ def blocks(config: MachineConfig) -> list[Block]:
     components: dict[str, wiring.Component] = {
         "multiply_add": MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)),
         "mac_array": MacArray(config.matrix),
+        "operand_path": OperandPath(config.operand_path),
         "walsh_hadamard": WalshHadamard(config.operand_path),
+        "int4_quantiser": Int4Quantiser(config.operand_path),
     }
     if config.flex_sfu.enabled:
         components |= {

@@ -14,6 +14,7 @@ BENCHES = (
     "mac_array",
     "walsh_hadamard",
     "int4_quantiser",
+    "operand_path",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
