@@ -105,6 +105,7 @@ def test_what_is_no_toml_is_refused(tmp_path):
             "vlen_bits must be a power of two, 128 to 65536, and at least 32 x lanes = 256, not 100",
         ),
         (lambda: OperandPathConfig(lanes=4), "lanes must be 8, 16, 32 or 64, not 4"),
+        (lambda: OperandPathConfig(row_bits=25), "row_bits must be 8 to 24, not 25"),
         (lambda: OperandPathConfig(largest_block=1), "largest_block must be 8, 16, 32 or 64, not 1"),
         (
             lambda: OperandPathConfig(formats=("fp16", "fp32")),

@@ -90,6 +90,7 @@ def test_baseline_has_no_flex_sfu():
         "mac_array",
         "multiply_add",
         "operand_path",
+        "row_sampler",
         "walsh_hadamard",
     ]
 

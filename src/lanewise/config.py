@@ -44,6 +44,8 @@ FIXED_POINT_LATENCY_CLK = 2
 """Shift; round."""
 INT4_QUANTISER_LATENCY_CLK = 4
 """Multiply; shift; add the random bits; saturate or split."""
+ROW_SAMPLER_LATENCY_CLK = 1
+"""Registered number of a kept row."""
 
 
 class Rounding(enum.IntEnum):
@@ -198,7 +200,7 @@ class MatrixConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OperandPathConfig:
-    """From floating-point operands to the array's INT4: block Walsh-Hadamard transform and quantiser."""
+    """From floating-point operands to the array's INT4: block Walsh-Hadamard transform, quantiser, row sampler."""
 
     __pydantic_config__ = _STRICT
 
@@ -208,6 +210,8 @@ class OperandPathConfig:
     """The largest block of the transform: 8, 16, 32 or 64; smaller ones and none (1) are selected at run time."""
     formats: tuple[str, ...] = ("fp16",)
     """Number formats of the input, selected at run time: ``fp16``, ``bf16`` or both."""
+    row_bits: int = 16
+    """Width of a row's number in the row sampler, whose lists have up to 2**``row_bits`` rows: 8 to 24."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "formats", tuple(self.formats))
@@ -219,6 +223,7 @@ class OperandPathConfig:
             0 < len(self.formats) == len(set(self.formats)) and set(self.formats) <= {"fp16", "bf16"},
             "formats", "fp16, bf16 or both", list(self.formats),
         )  # fmt: skip
+        _require(8 <= self.row_bits <= 24, "row_bits", "8 to 24", self.row_bits)
 
     @property
     def number_formats(self) -> tuple[NumberFormat, ...]:

@@ -15,6 +15,7 @@ BENCHES = (
     "walsh_hadamard",
     "int4_quantiser",
     "operand_path",
+    "row_sampler",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
