@@ -124,7 +124,7 @@ def _tensor(
     finite = np.nan_to_num(decode(x, kind), posinf=0.0, neginf=0.0)
     typical = max(float(np.median(np.abs(finite))), 1e-2)
     step = 2 * typical / np.sqrt(7) if rounding is not Rounding.SPLIT else typical / 20
-    multiplier, shift = quantiser_scale(min(max(step, 2.0**-8), 64.0), block, exponent)
+    multiplier, shift = quantiser_scale(min(max(step, 1.01 * 2.0**-exponent), 64.0), block, exponent)
     quantiser = QuantiserSettings(multiplier=multiplier, shift=shift, rounding=rounding, bits=bits)
     return Tensor(
         x=x, settings=OperandSettings(block=block, exponent=exponent, quantiser=quantiser, format=form)
