@@ -10,6 +10,7 @@ from lanewise.config import (
     FlexSfuConfig,
     MachineConfig,
     MatrixConfig,
+    OperandPathConfig,
     ScratchpadConfig,
     VectorConfig,
     load_config,
@@ -50,7 +51,7 @@ def test_baseline_differs_in_flex_sfu_alone():
         ),
         (
             "speed = 1\n",
-            "speed: unknown key; expected one of clock_ns, flex_sfu, matrix, vector, scratchpad, dma",
+            "speed: unknown key; expected one of clock_ns, flex_sfu, matrix, operand_path, vector, scratchpad, dma",
         ),
         ("[matrix]\nrows = 3.5\n", "matrix.rows: input should be a valid integer, not 3.5"),
         ("[matrix]\nrows = '8'\n", "matrix.rows: input should be a valid integer, not '8'"),
@@ -103,6 +104,13 @@ def test_what_is_no_toml_is_refused(tmp_path):
         (
             lambda: VectorConfig(vlen_bits=100),
             "vlen_bits must be a power of two, 128 to 65536, and at least 32 x lanes = 256, not 100",
+        ),
+        (lambda: OperandPathConfig(lanes=4), "lanes must be 8, 16, 32 or 64, not 4"),
+        (lambda: OperandPathConfig(row_bits=25), "row_bits must be 8 to 24, not 25"),
+        (lambda: OperandPathConfig(largest_block=1), "largest_block must be 8, 16, 32 or 64, not 1"),
+        (
+            lambda: OperandPathConfig(formats=("fp16", "fp32")),
+            "formats must be fp16, bf16 or both, not ['fp16', 'fp32']",
         ),
         (lambda: ScratchpadConfig(size_kib=1), "size_kib must be 16 to 65536, not 1"),
         (lambda: DmaConfig(bytes_per_clk=3), "bytes_per_clk must be a power of two, 4 to 512, not 3"),

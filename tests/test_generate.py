@@ -13,14 +13,18 @@ import yaml
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
-from lanewise.config import FlexSfuConfig, MachineConfig, MatrixConfig
+from lanewise.config import FlexSfuConfig, MachineConfig, MatrixConfig, OperandPathConfig
 from lanewise.errors import UserError
 from lanewise.generate import WAIVERS, blocks, generate, lint
 from lanewise.generate.lint import control_file
 from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.verilog import emit_verilog
 
-SMALL = MachineConfig(flex_sfu=FlexSfuConfig(segments=8, lanes=2), matrix=MatrixConfig(rows=3, columns=2))
+SMALL = MachineConfig(
+    flex_sfu=FlexSfuConfig(segments=8, lanes=2),
+    matrix=MatrixConfig(rows=3, columns=2),
+    operand_path=OperandPathConfig(lanes=8),
+)
 
 
 def contents(folder):
@@ -71,7 +75,7 @@ def test_two_runs_in_two_processes_give_the_same_bytes(output, tmp_path):
         "import sys; from pathlib import Path\n"
         "from lanewise.config import *; from lanewise.generate import generate\n"
         "generate(MachineConfig(flex_sfu=FlexSfuConfig(segments=8, lanes=2),"
-        " matrix=MatrixConfig(rows=3, columns=2)), Path(sys.argv[1]))"
+        " matrix=MatrixConfig(rows=3, columns=2), operand_path=OperandPathConfig(lanes=8)), Path(sys.argv[1]))"
     )
     other = tmp_path / "elsewhere"
     subprocess.run(
@@ -81,7 +85,14 @@ def test_two_runs_in_two_processes_give_the_same_bytes(output, tmp_path):
 
 
 def test_baseline_has_no_flex_sfu():
-    assert [block.name for block in blocks(SMALL.baseline())] == ["mac_array", "multiply_add"]
+    assert [block.name for block in blocks(SMALL.baseline())] == [
+        "int4_quantiser",
+        "mac_array",
+        "multiply_add",
+        "operand_path",
+        "row_sampler",
+        "walsh_hadamard",
+    ]
 
 
 def test_core_file_names_every_block_and_file(output):

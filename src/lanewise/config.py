@@ -5,6 +5,7 @@ Every latency and rate of a unit is a property here, so that the RTL and the tim
 """
 
 import dataclasses
+import enum
 import hashlib
 import json
 import tomllib
@@ -32,6 +33,31 @@ def multiply_add_latency_clk(formats: Iterable[NumberFormat]) -> int:
 
 COEFFICIENT_TABLE_LATENCY_CLK = 1
 """Registered read of a segment's coefficients."""
+
+HADAMARD_BLOCKS = (1, 8, 16, 32, 64)
+"""Blocks of the Walsh-Hadamard unit; the index of each is what selects it at run time. 1: no transform."""
+FIXED_POINT_EXPONENTS = (-16, 31)
+"""The least and the largest exponent of the conversion to fixed point."""
+FIXED_POINT_BITS = 16
+"""Width of a fixed-point element; each level of the transform adds a bit."""
+FIXED_POINT_LATENCY_CLK = 2
+"""Shift; round."""
+INT4_QUANTISER_LATENCY_CLK = 4
+"""Multiply; shift; add the random bits; saturate or split."""
+ROW_SAMPLER_LATENCY_CLK = 1
+"""Registered number of a kept row."""
+
+
+class Rounding(enum.IntEnum):
+    """What the quantiser does; the number is what selects it at run time."""
+
+    NEAREST = 0
+    """To nearest, ties to even."""
+    STOCHASTIC = 1
+    """Up with the probability that the fraction says."""
+    SPLIT = 2
+    """Two INT4 numbers, 14 * hi + lo, lo stochastic: gradients."""
+
 
 SEGMENT_COUNTS = (4, 8, 16, 32, 64)
 DEGREES = (1, 2)
@@ -181,6 +207,83 @@ class MatrixConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OperandPathConfig:
+    """From floating-point operands to the array's INT4: block Walsh-Hadamard transform, quantiser, row sampler."""
+
+    __pydantic_config__ = _STRICT
+
+    lanes: int = 16
+    """Elements a clock: 8, 16, 32 or 64. 16 is the rate of DMA and vector unit."""
+    largest_block: int = 64
+    """The largest block of the transform: 8, 16, 32 or 64; smaller ones and none (1) are selected at run time."""
+    formats: tuple[str, ...] = ("fp16",)
+    """Number formats of the input, selected at run time: ``fp16``, ``bf16`` or both."""
+    row_bits: int = 16
+    """Width of a row's number in the row sampler, whose lists have up to 2**``row_bits`` rows: 8 to 24."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "formats", tuple(self.formats))
+        _require(self.lanes in (8, 16, 32, 64), "lanes", "8, 16, 32 or 64", self.lanes)
+        _require(
+            self.largest_block in HADAMARD_BLOCKS[1:], "largest_block", "8, 16, 32 or 64", self.largest_block
+        )
+        _require(
+            0 < len(self.formats) == len(set(self.formats)) and set(self.formats) <= {"fp16", "bf16"},
+            "formats", "fp16, bf16 or both", list(self.formats),
+        )  # fmt: skip
+        _require(8 <= self.row_bits <= 24, "row_bits", "8 to 24", self.row_bits)
+
+    @property
+    def number_formats(self) -> tuple[NumberFormat, ...]:
+        """The formats; the index of each is what selects it at run time."""
+        return tuple(FORMATS[name] for name in self.formats)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks that can be selected, by index."""
+        return tuple(block for block in HADAMARD_BLOCKS if block <= self.largest_block)
+
+    @property
+    def levels(self) -> int:
+        """Levels of additions in the largest block."""
+        return self.largest_block.bit_length() - 1
+
+    @property
+    def beat_levels(self) -> int:
+        """Levels that add elements of one beat; the others add elements of two beats."""
+        return min(self.lanes, self.largest_block).bit_length() - 1
+
+    @property
+    def transformed_bits(self) -> int:
+        """Width of a transformed element."""
+        return FIXED_POINT_BITS + self.levels
+
+    def block_beats(self, block: int) -> int:
+        """Beats of a block; the beats of a block follow each other.
+
+        >>> [OperandPathConfig(lanes=16).block_beats(block) for block in (1, 8, 32, 64)]
+        [1, 1, 2, 4]
+        """
+        return max(1, block // self.lanes)
+
+    def transform_latency_clk(self, block: int) -> int:
+        """Clocks from an accepted beat to the transformed one, where a block's beats are offered without a gap.
+
+        A stage for each level between beats, one for each two levels in a beat; and a beat waits for the last
+        of its block.
+
+        >>> [OperandPathConfig(lanes=8).transform_latency_clk(block) for block in (1, 8, 16, 64)]
+        [7, 7, 8, 14]
+        """
+        stages = self.levels - self.beat_levels + (self.beat_levels + 1) // 2
+        return FIXED_POINT_LATENCY_CLK + stages + self.block_beats(block) - 1
+
+    def latency_clk(self, block: int) -> int:
+        """Clocks from an accepted beat to its INT4, likewise."""
+        return self.transform_latency_clk(block) + INT4_QUANTISER_LATENCY_CLK
+
+
+@dataclass(frozen=True, kw_only=True)
 class VectorConfig:
     """The vector unit: RVV 1.0 is the contract, ``lanes`` x 32 bits a clock, in-order issue, chaining."""
 
@@ -304,6 +407,7 @@ class MachineConfig:
     """Clock period in ns; 2.0 is 500 MHz, the Flex-SFU paper's clock. Turns cycles into time and constrains synthesis."""
     flex_sfu: FlexSfuConfig = field(default_factory=FlexSfuConfig)
     matrix: MatrixConfig = field(default_factory=MatrixConfig)
+    operand_path: OperandPathConfig = field(default_factory=OperandPathConfig)
     vector: VectorConfig = field(default_factory=VectorConfig)
     scratchpad: ScratchpadConfig = field(default_factory=ScratchpadConfig)
     dma: DmaConfig = field(default_factory=DmaConfig)
@@ -323,6 +427,7 @@ class MachineConfig:
         """Tables and keys as in the TOML file."""
         values = dataclasses.asdict(self)
         values["flex_sfu"]["formats"] = list(self.flex_sfu.formats)
+        values["operand_path"]["formats"] = list(self.operand_path.formats)
         return values
 
     @property

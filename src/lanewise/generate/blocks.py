@@ -9,9 +9,13 @@ from lanewise.formats import FORMATS
 from lanewise.rtl.address_decoder import AddressDecoder
 from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.rtl.flex_sfu import FlexSfu
+from lanewise.rtl.int4_quantiser import Int4Quantiser
 from lanewise.rtl.mac_array import MacArray
 from lanewise.rtl.multiply_add import MultiplyAdd
+from lanewise.rtl.operand_path import OperandPath
+from lanewise.rtl.row_sampler import RowSampler
 from lanewise.rtl.verilog import Port, emit_verilog, ports_of
+from lanewise.rtl.walsh_hadamard import WalshHadamard
 
 PREFIX = "lanewise_"
 """Begins the name of every module, so that none collides with a module of the project that includes them."""
@@ -33,6 +37,10 @@ def blocks(config: MachineConfig) -> list[Block]:
     components: dict[str, wiring.Component] = {
         "multiply_add": MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)),
         "mac_array": MacArray(config.matrix),
+        "row_sampler": RowSampler(config.operand_path),
+        "operand_path": OperandPath(config.operand_path),
+        "walsh_hadamard": WalshHadamard(config.operand_path),
+        "int4_quantiser": Int4Quantiser(config.operand_path),
     }
     if config.flex_sfu.enabled:
         components |= {

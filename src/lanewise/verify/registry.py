@@ -12,6 +12,10 @@ BENCHES = (
     "flex_sfu",
     "flex_sfu_functions",
     "mac_array",
+    "walsh_hadamard",
+    "int4_quantiser",
+    "operand_path",
+    "row_sampler",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 

@@ -1,0 +1,100 @@
+"""Bits of the row sampler, and the probabilities that it is given.
+
+Source: Xi, Li, Chen, Zhu, arXiv 2306.11987: leverage scores ``p_i ~ ||g_i||`` (input gradient) or ``||g_i|| ||x_i||``
+(weight gradient) over the stacked hi and lo rows, normalised to sum N, repeatedly clipped at 1 and the rest
+rescaled; a row is kept with probability ``p_i`` and then weighs ``1 / p_i``.
+
+There is no unit for the row norms: a row's sum of squares is one chained multiply-add an element on the vector unit,
+which reads as many elements a clock as the operand path; the square roots, the sum over all rows and the divisions
+that make probabilities of them need the vector unit in any case; and squarers of 16 bits for every lane, with a tree
+behind them, would stand still during the forward pass, where nothing is sampled.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Reals = npt.NDArray[np.float64]
+
+ALWAYS = 65535
+"""The probability that keeps a row whatever the random bits."""
+
+
+def leverage_probabilities(norms: Reals, kept: float) -> Reals:
+    """Probabilities in the ratio of the norms that add up to ``kept``, none above 1. Shape of ``norms``, ``(rows,)``.
+
+    Those above 1 are clipped and the others rescaled, until none is above 1. If no more than ``kept`` rows have a
+    norm above 0, all of them have probability 1. A row of norm 0 has probability 0.
+
+    Args:
+        kept: Rows to keep on average, above 0 and at most the number of rows.
+
+    Raises:
+        ValueError: A norm is negative or not finite, ``norms`` is not one row of numbers, or ``kept`` is out of range.
+
+    >>> leverage_probabilities(np.array([8.0, 1.0, 1.0, 2.0]), 2).tolist()
+    [1.0, 0.25, 0.25, 0.5]
+    """
+    if norms.ndim != 1 or not norms.size:
+        raise ValueError(f"norms must have the shape (rows,), at least one, not {norms.shape}")
+    if not (np.isfinite(norms).all() and (norms >= 0).all()):
+        raise ValueError("norms must be finite and at least 0")
+    if not 0 < kept <= norms.size:
+        raise ValueError(f"kept must be above 0 and at most {norms.size}, not {kept}")
+    scaled = norms.astype(np.float64)
+    if scaled.max() > 0:
+        scaled = scaled / scaled.max()  # so that no sum overflows
+    certain = np.zeros(norms.shape, np.bool_)
+    while True:
+        rest = np.where(certain, 0.0, scaled)
+        total = rest.sum()
+        left = kept - certain.sum()
+        if total == 0 or left <= 0:
+            return certain.astype(np.float64)
+        probabilities = np.where(certain, 1.0, rest / total * left)
+        above = probabilities > 1
+        if not above.any():
+            return probabilities
+        certain |= above
+
+
+def probability_bits(probabilities: Reals) -> npt.NDArray[np.uint16]:
+    """Probabilities as the sampler takes them: to the nearest 1/65536; 65534 at most below 1, which is 65535.
+
+    Raises:
+        ValueError: One is not within 0 and 1.
+
+    >>> probability_bits(np.array([0.0, 0.5, 0.99999, 1.0])).tolist()
+    [0, 32768, 65534, 65535]
+    """
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError("probabilities must be 0 to 1")
+    rounded = np.minimum(np.rint(probabilities * 65536), ALWAYS - 1)
+    return np.where(probabilities == 1, ALWAYS, rounded).astype(np.uint16)
+
+
+def row_weights(bits: npt.NDArray[np.uint16]) -> Reals:
+    """What a kept row weighs, the reciprocal of the probability that its bits really give; 0 for a row that never is.
+
+    >>> row_weights(np.array([0, 16384, 65535], np.uint16)).tolist()
+    [0.0, 4.0, 1.0]
+    """
+    real = np.where(bits == ALWAYS, 65536.0, bits.astype(np.float64))
+    return np.divide(65536.0, real, out=np.zeros_like(real), where=real > 0)
+
+
+def row_sampler(bits: npt.NDArray[np.uint16], random: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+    """Numbers of the kept rows, in order: those with ``bits`` 65535, or with random bits below theirs.
+
+    Args:
+        bits: Probabilities of :func:`probability_bits`, shape ``(rows,)``.
+        random: The generator's bits of one lane, same shape: one draw a row.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    >>> row_sampler(np.array([65535, 100, 100, 0], np.uint16), np.array([65535, 100, 99, 0], np.uint16))
+    array([0, 2])
+    """
+    if bits.shape != random.shape:
+        raise ValueError(f"random must have the shape {bits.shape}, not {random.shape}")
+    return np.flatnonzero((bits == ALWAYS) | (random < bits))

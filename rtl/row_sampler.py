@@ -1,0 +1,89 @@
+"""Bernoulli selection of rows, and compaction."""
+
+from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from lanewise.config import ROW_SAMPLER_LATENCY_CLK, OperandPathConfig
+from lanewise.rtl.lfsr import BITS, Lfsr, load_signature
+
+_ALWAYS = (1 << BITS) - 1
+
+
+class RowSampler(wiring.Component):
+    """Keeps a row with its probability, and tells the numbers of the kept rows without gaps, and how many they are.
+
+    A row is kept if its probability is 65535 or the generator's 16 bits are below it. Each row takes one draw.
+
+    Latency 1 clock, throughput 1 row a clock. No row is accepted while ``o`` is valid and not taken, nor the last
+    row of a list while the count before is valid and not taken. A load is taken at once, and no row is accepted
+    while it is valid: rows accepted before it have the old state's bits. The state has no reset: load it before use.
+    Golden model: :func:`lanewise.models.row_sampler.row_sampler`; clocks: :mod:`lanewise.sim.row_sampler`.
+    Source: Xi, Li, Chen, Zhu, arXiv 2306.11987.
+
+    Members
+    -------
+    i : ``In(stream.Signature(StructLayout(probability, last)))``
+        A row's probability, 16 bits, and whether it is the list's last.
+    o : ``Out(stream.Signature(row_bits))``
+        The number of a kept row, in its list.
+    count : ``Out(stream.Signature(row_bits + 1))``
+        How many rows of the list were kept: one word behind each list's last row.
+    load : ``In(stream.Signature(StructLayout(address, state)))``
+        As :class:`~lanewise.rtl.lfsr.Lfsr`'s, of one lane.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+    count: stream.Interface
+    load: stream.Interface
+
+    def __init__(self, config: OperandPathConfig) -> None:
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({"probability": BITS, "last": 1}))),
+            "o": Out(stream.Signature(config.row_bits)),
+            "count": Out(stream.Signature(config.row_bits + 1)),
+            "load": In(load_signature(1)),
+        })  # fmt: skip
+
+    @property
+    def latency_clk(self) -> int:
+        """Clocks from an accepted row to its number or, of the last row, to the count."""
+        return ROW_SAMPLER_LATENCY_CLK
+
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
+        m = Module()
+        m.submodules.lfsr = lfsr = Lfsr(lanes=1)
+        row, kept = Signal(self.config.row_bits), Signal(self.config.row_bits + 1)
+        number = Signal(self.config.row_bits, reset_less=True)
+        total = Signal(self.config.row_bits + 1, reset_less=True)
+        number_valid, total_valid = Signal(), Signal()
+        keep, taken, counted, sum_kept = (
+            Signal(name="keep"), Signal(name="taken"), Signal(name="counted"), Signal.like(total, name="sum_kept"),
+        )  # fmt: skip
+        probability = self.i.p.probability
+        m.d.comb += [
+            keep.eq((probability == _ALWAYS) | (lfsr.o[0] < probability)),
+            counted.eq(~total_valid | self.count.ready),
+            self.i.ready.eq((~number_valid | self.o.ready) & (counted | ~self.i.p.last) & ~self.load.valid),
+            taken.eq(self.i.valid & self.i.ready),
+            sum_kept.eq(kept + keep),
+            lfsr.advance.eq(taken),
+            lfsr.load.payload.eq(self.load.payload),
+            lfsr.load.valid.eq(self.load.valid),
+            self.load.ready.eq(1),
+            self.o.valid.eq(number_valid),
+            self.o.payload.eq(number),
+            self.count.valid.eq(total_valid),
+            self.count.payload.eq(total),
+        ]
+        with m.If(~number_valid | self.o.ready):
+            m.d.sync += [number_valid.eq(taken & keep), number.eq(row)]
+        with m.If(counted):
+            m.d.sync += [total_valid.eq(taken & self.i.p.last), total.eq(sum_kept)]
+        with m.If(taken):
+            m.d.sync += [row.eq(row + 1), kept.eq(sum_kept)]
+            with m.If(self.i.p.last):
+                m.d.sync += [row.eq(0), kept.eq(0)]
+        return m
