@@ -176,7 +176,7 @@ class MultiplyAddSlot(wiring.Component):
 
         # Add.
         terms, carry = [r.pop("left_term"), r.pop("right_term")], r.pop("carry")
-        r = self._register(m, total=self._sum(m, *terms, carry), **r)
+        r = self._register(m, total=self._sum(m, terms[0], terms[1], carry), **r)
 
         # Normalise, or shift to the right.
         values = {}
@@ -329,7 +329,7 @@ class MultiplyAddSlot(wiring.Component):
         ends = [0, width // 2, width] if self.deep else [0, width]
         parts: list[Value] = []
         for start, end in pairwise(ends):
-            sums = []
+            sums: list[Value] = []
             for bit in (carry,) if start == 0 else (C(0, 1), C(1, 1)):
                 total = Signal(end - start + 2, name=f"sum_{start}_{len(sums)}")
                 m.d.comb += total.eq(Cat(C(1, 1), left[start:end]) + Cat(bit, right[start:end]))
