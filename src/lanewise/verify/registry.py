@@ -11,6 +11,7 @@ BENCHES = (
     "multiply_add",
     "flex_sfu",
     "flex_sfu_functions",
+    "lfsr",
     "mac_array",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
