@@ -5,6 +5,18 @@ from collections.abc import Sequence
 from lanewise.config import MatrixConfig
 
 
+def tile_steps(k: int, a_bits: int, w_bits: int, config: MatrixConfig) -> int:
+    """Steps of a tile: ``k`` for each pass.
+
+    Raises:
+        ValueError: The array has no passes for such operands.
+
+    >>> tile_steps(10, 8, 8, MatrixConfig(rows=4, columns=4))
+    40
+    """
+    return k * config.passes(a_bits, w_bits)
+
+
 def mac_array_starts_clk(k_steps: Sequence[int], config: MatrixConfig) -> list[int]:
     """Edges that accept the first step of each tile; tiles of ``k_steps[j]`` steps back to back, no stalls.
 
@@ -24,7 +36,7 @@ def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
     The RTL takes exactly as many (``lanewise verify mac_array``).
 
     Args:
-        k_steps: Steps of each tile, in order.
+        k_steps: Steps of each tile, in order (:func:`tile_steps`).
 
     Raises:
         ValueError: There is no tile, or a tile has no step.

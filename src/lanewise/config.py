@@ -33,6 +33,9 @@ def multiply_add_latency_clk(formats: Iterable[NumberFormat]) -> int:
 COEFFICIENT_TABLE_LATENCY_CLK = 1
 """Registered read of a segment's coefficients."""
 
+SPLIT_BITS = 4
+"""Bits of the parts into which a 4-bit array takes INT8 operands."""
+
 SEGMENT_COUNTS = (4, 8, 16, 32, 64)
 DEGREES = (1, 2)
 
@@ -143,7 +146,7 @@ class MatrixConfig:
     columns: int = 32
     """Columns of the array (the N dimension of a tile): 1 to 64."""
     operand_bits: int = 4
-    """Width of the signed operands: 4 (INT4), or 8 (INT8) for the comparison machine."""
+    """Width of the operands: 4 (INT4, and INT8 in passes), or 8 (INT8) for the comparison machine."""
     accumulator_bits: int = 32
     """Width of the signed accumulators: 32. A sum wraps beyond it, which INT4 reaches after 2**25 products."""
 
@@ -162,6 +165,25 @@ class MatrixConfig:
     def latency_clk(self) -> int:
         """Clocks from the last accepted step of a tile to its first row of results at the output."""
         return 3
+
+    @property
+    def splits(self) -> bool:
+        """Whether operands wider than the array's are multiplied in passes."""
+        return self.operand_bits == SPLIT_BITS
+
+    def passes(self, a_bits: int, w_bits: int) -> int:
+        """Steps that one k takes with operands of these widths: one for each pair of their parts.
+
+        Raises:
+            ValueError: The array has no passes for such operands.
+
+        >>> [MatrixConfig().passes(*bits) for bits in ((4, 4), (8, 4), (8, 8))]
+        [1, 2, 4]
+        """
+        widths = (SPLIT_BITS, 2 * SPLIT_BITS) if self.splits else (self.operand_bits,)
+        for name, bits in (("a_bits", a_bits), ("w_bits", w_bits)):
+            _require(bits in widths, name, " or ".join(map(str, widths)), bits)
+        return a_bits * w_bits // self.operand_bits**2
 
     def tile_clk(self, k: int) -> int:
         """Clocks between the starts of two successive tiles of ``k`` steps: the drain takes ``rows`` clocks.
