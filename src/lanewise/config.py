@@ -36,6 +36,12 @@ COEFFICIENT_TABLE_LATENCY_CLK = 1
 SPLIT_BITS = 4
 """Bits of the parts into which a 4-bit array takes INT8 operands."""
 
+REQUANTISER_FORMATS = ("int4", "int8", "fp16", "bf16")
+"""What the matrix unit's output path makes of its sums; the place is the code that selects the format."""
+
+REQUANTISER_LATENCY_CLK = 7
+"""Select; add the bias; multiply; add the products; normalise; place; round."""
+
 SEGMENT_COUNTS = (4, 8, 16, 32, 64)
 DEGREES = (1, 2)
 
@@ -149,12 +155,15 @@ class MatrixConfig:
     """Width of the operands: 4 (INT4, and INT8 in passes), or 8 (INT8) for the comparison machine."""
     accumulator_bits: int = 32
     """Width of the signed accumulators: 32. A sum wraps beyond it, which INT4 reaches after 2**25 products."""
+    output_lanes: int = 8
+    """Columns of a row that the output path scales and rounds each clock, if there are so many: 1 to 64."""
 
     def __post_init__(self) -> None:
         _require(1 <= self.rows <= 64, "rows", "1 to 64", self.rows)
         _require(1 <= self.columns <= 64, "columns", "1 to 64", self.columns)
         _require(self.operand_bits in (4, 8), "operand_bits", "4 or 8", self.operand_bits)
         _require(self.accumulator_bits == 32, "accumulator_bits", "32", self.accumulator_bits)
+        _require(1 <= self.output_lanes <= 64, "output_lanes", "1 to 64", self.output_lanes)
 
     @property
     def macs_per_clk(self) -> int:
@@ -165,6 +174,20 @@ class MatrixConfig:
     def latency_clk(self) -> int:
         """Clocks from the last accepted step of a tile to its first row of results at the output."""
         return 3
+
+    @property
+    def requantiser_lanes(self) -> int:
+        """Lanes of the output path: no more than there are columns."""
+        return min(self.output_lanes, self.columns)
+
+    @property
+    def row_beats(self) -> int:
+        """Clocks in which the output path takes a row; the last beat of a row may be padded.
+
+        >>> [MatrixConfig(columns=columns).row_beats for columns in (5, 8, 12, 64)]
+        [1, 1, 2, 8]
+        """
+        return -(-self.columns // self.requantiser_lanes)
 
     @property
     def splits(self) -> bool:

@@ -13,6 +13,7 @@ BENCHES = (
     "flex_sfu_functions",
     "lfsr",
     "mac_array",
+    "requantiser",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
