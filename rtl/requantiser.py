@@ -74,12 +74,12 @@ class Requantiser(wiring.Component):
         m = Module()
         m.submodules.random = random = self._random
         lanes, beats, latency = self.config.requantiser_lanes, self.config.row_beats, REQUANTISER_LATENCY_CLK
-        move, accept, final, idle = (Signal(name=name) for name in ("move", "accept", "final", "idle"))
+        move, accept, idle = (Signal(name=name) for name in ("move", "accept", "idle"))
         beat = Signal(range(beats))
+        final = beat == beats - 1
         valid = Signal(latency)
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
-            final.eq(beat == beats - 1),
             accept.eq(move & self.i.valid & ((beat != 0) | ~(self.load.valid | self.seed.valid))),
             self.i.ready.eq(move & final & ((beat != 0) | ~(self.load.valid | self.seed.valid))),
             self.o.valid.eq(valid[-1]),

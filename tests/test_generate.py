@@ -81,7 +81,7 @@ def test_two_runs_in_two_processes_give_the_same_bytes(output, tmp_path):
 
 
 def test_baseline_has_no_flex_sfu():
-    assert [block.name for block in blocks(SMALL.baseline())] == ["mac_array", "multiply_add"]
+    assert [block.name for block in blocks(SMALL.baseline())] == ["mac_array", "matrix_unit", "multiply_add"]
 
 
 def test_core_file_names_every_block_and_file(output):

@@ -10,6 +10,7 @@ from lanewise.rtl.address_decoder import AddressDecoder
 from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.mac_array import MacArray
+from lanewise.rtl.matrix_unit import MatrixUnit
 from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.verilog import Port, emit_verilog, ports_of
 
@@ -33,6 +34,7 @@ def blocks(config: MachineConfig) -> list[Block]:
     components: dict[str, wiring.Component] = {
         "multiply_add": MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)),
         "mac_array": MacArray(config.matrix),
+        "matrix_unit": MatrixUnit(config.matrix),
     }
     if config.flex_sfu.enabled:
         components |= {

@@ -14,6 +14,7 @@ BENCHES = (
     "lfsr",
     "mac_array",
     "requantiser",
+    "matrix_unit",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 

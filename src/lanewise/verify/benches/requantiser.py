@@ -150,11 +150,8 @@ def random_rows(
     sums = np.where(rng.random(shape) < 0.02, rng.choice([-(1 << 31), (1 << 31) - 1, 0, 1, -1], shape), sums)
     near = np.clip(sums - columns.bias, -(1 << 31), (1 << 31) - 1)
     sums = np.where(rng.random((count, 1)) < 0.5, near, sums)  # then a row's values are as small as drawn
-    multiplier = rng.integers(0, 1 << 16, count) >> rng.integers(0, 16, count)
-    multiplier = np.where(rng.random(count) < 0.3, 1 << rng.integers(0, 16, count), multiplier)
-    value = np.abs((sums + columns.bias) * columns.multiplier).max(axis=1).astype(np.float64) * multiplier
-    fit = np.log2(np.maximum(value, 1)).astype(np.int64) - rng.integers(-2, 28, count)
-    shift = np.where(rng.random(count) < 0.7, np.clip(fit, 0, 63), rng.integers(0, 64, count))
+    scales = random_scales(rng, columns, sums)
+    multiplier, shift = scales.multiplier, scales.shift
     near = rng.random(count) < 0.2
     scale = np.maximum(columns.multiplier * np.maximum(multiplier, 1)[:, None], 1)
     shift = np.where(
@@ -165,7 +162,18 @@ def random_rows(
     )
     ties = np.clip(halves, -(1 << 31), (1 << 31) - 1).astype(np.int64) - columns.bias
     sums = np.where(near[:, None], np.clip(ties, -(1 << 31), (1 << 31) - 1), sums)
-    return sums, Scales(
+    return sums, dataclasses.replace(scales, shift=shift)
+
+
+def random_scales(rng: np.random.Generator, columns: Columns, sums: npt.NDArray[np.int64]) -> Scales:
+    """Scales that mostly bring each row's results near the format's range."""
+    count = len(sums)
+    multiplier = rng.integers(0, 1 << 16, count) >> rng.integers(0, 16, count)
+    multiplier = np.where(rng.random(count) < 0.3, 1 << rng.integers(0, 16, count), multiplier)
+    value = np.abs((sums + columns.bias) * columns.multiplier).max(axis=1).astype(np.float64) * multiplier
+    fit = np.log2(np.maximum(value, 1)).astype(np.int64) - rng.integers(-2, 28, count)
+    shift = np.where(rng.random(count) < 0.7, np.clip(fit, 0, 63), rng.integers(0, 64, count))
+    return Scales(
         multiplier=multiplier,
         shift=shift,
         form=rng.integers(0, 4, count),
