@@ -331,12 +331,12 @@ class MultiplyAddSlot(wiring.Component):
         for start, end in pairwise(ends):
             sums: list[Value] = []
             for bit in (carry,) if start == 0 else (C(0, 1), C(1, 1)):
-                total = Signal(end - start + 2, name=f"sum_{start}_{len(sums)}")
-                m.d.comb += total.eq(Cat(C(1, 1), left[start:end]) + Cat(bit, right[start:end]))
-                sums.append(total[1:])
+                total = Signal(end - start + (end < width), name=f"sum_{start}_{len(sums)}")
+                m.d.comb += total.eq((Cat(C(1, 1), left[start:end]) + Cat(bit, right[start:end]))[1:])
+                sums.append(total)
             chosen = sums[0] if start == 0 else Mux(carry, sums[1], sums[0])
             parts.append(chosen[: end - start])
-            carry = chosen[end - start]
+            carry = chosen[-1]
         return Cat(*parts)
 
     def _cut(self, m: Module, **values: Value) -> dict[str, Value]:
