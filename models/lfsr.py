@@ -1,102 +1,113 @@
-"""Random bits of the hardware: one Galois shift register a lane, 16 bits a beat."""
+"""Random bits of the hardware: one 32-bit Galois LFSR a lane, 16 bits of it a beat.
+
+A register shifts right; the bit that falls out is added at the taps of x^32 + x^22 + x^2 + x + 1, so that its period is 2^32 - 1. A
+beat that is accepted takes the low 16 bits and then moves the register 16 steps on: random bits are a function of the seed, the lane and
+the number of beats before, never of stalls.
+"""
 
 from functools import cache
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-TAPS = 0x8020_0003
-"""x^32 + x^22 + x^2 + x + 1, shifted right: primitive, so that a state comes back after 2**32 - 1 steps."""
+TAPS = 0x80200003
 BITS = 16
 """Bits that a beat consumes, and steps that a state then advances."""
+BLOCK = 1 << 13
+"""States that are computed at once, so that their tables stay in a cache."""
 
-States = npt.NDArray[np.uint32]
+States: TypeAlias = npt.NDArray[np.uint32]
+RandomBits: TypeAlias = npt.NDArray[np.uint16]
+_Table: TypeAlias = npt.NDArray[np.uint32]
 
 
 def lane_states(seed: int, lanes: int) -> States:
-    """First states of the lanes, none of them zero: murmur3's finaliser of ``seed + lane * 0x9E3779B9``.
+    """States that a seed loads, one a lane: murmur3's finaliser of ``seed + lane * 0x9E3779B9``; 1 for 0, which would stay 0.
+
+    Args:
+        seed: 0 to 2**32 - 1.
+        lanes: How many, at least 1.
 
     Returns:
-        Shape ``(lanes,)``.
+        Shape ``(lanes,)``, none zero.
 
     Raises:
-        ValueError: ``seed`` has more than 32 bits, or there is no lane.
+        ValueError: ``seed`` is no unsigned 32-bit number, or there is no lane.
 
     >>> [hex(state) for state in lane_states(1, 2)]
     ['0x514e28b7', '0x96a0f96b']
     """
     if not 0 <= seed < 1 << 32:
-        raise ValueError(f"seed must be 0 to 2**32 - 1, not {seed}")
+        raise ValueError(f"seed must be 0 to 2**32 - 1, not {seed!r}")
     if lanes < 1:
-        raise ValueError(f"lanes must be at least 1, not {lanes}")
-    h = seed + np.arange(lanes, dtype=np.uint32) * np.uint32(0x9E37_79B9)
-    h = h.astype(np.uint32)
-    h ^= h >> 16
-    h *= np.uint32(0x85EB_CA6B)
-    h ^= h >> 13
-    h *= np.uint32(0xC2B2_AE35)
-    h ^= h >> 16
-    h[h == 0] = 1
-    return h
+        raise ValueError(f"lanes must be at least 1, not {lanes!r}")
+    value = (np.uint64(seed) + np.arange(lanes, dtype=np.uint64) * np.uint64(0x9E3779B9)) & _MASK
+    value ^= value >> np.uint64(16)
+    value = value * np.uint64(0x85EBCA6B) & _MASK
+    value ^= value >> np.uint64(13)
+    value = value * np.uint64(0xC2B2AE35) & _MASK
+    value ^= value >> np.uint64(16)
+    return np.where(value == 0, 1, value).astype(np.uint32)
 
 
-def step(states: States) -> States:
-    """States one step later.
-
-    >>> hex(step(np.array([3], np.uint32)).item())
-    '0x80200002'
-    """
-    stepped: States = (states >> np.uint32(1)) ^ (states & np.uint32(1)) * np.uint32(TAPS)
-    return stepped
-
-
-def random_bits(states: States, beats: int) -> tuple[npt.NDArray[np.uint16], States]:
-    """The random bits of the next ``beats`` accepted beats, and the states after them.
-
-    A beat takes the low 16 bits of a state before it advances.
+def random_bits(states: States, beats: int) -> tuple[RandomBits, States]:
+    """The next ``beats`` beats of every lane.
 
     Args:
-        states: Shape ``(lanes,)``.
+        states: Shape ``(lanes,)``, none 0.
+        beats: How many are accepted, at least 0.
 
     Returns:
-        Bits, shape ``(beats, lanes)``, and states, shape ``(lanes,)``.
+        Bits, shape ``(beats, lanes)``, and the states after, shape ``(lanes,)``.
 
     Raises:
-        ValueError: ``beats`` is negative.
+        ValueError: A state is 0, from which a register never moves, or ``beats`` is negative.
 
-    >>> bits, states = random_bits(np.array([0x12345678], np.uint32), 2)
-    >>> [hex(v) for v in bits[:, 0]]
-    ['0x5678', '0x2034']
+    >>> bits, after = random_bits(np.array([1], np.uint32), 3)
+    >>> bits[:, 0].tolist(), hex(after[0])
+    ([1, 46787, 15797], '0x9e5f3cf')
     """
+    if not np.all(states):
+        raise ValueError("states must be other than 0")
     if beats < 0:
-        raise ValueError(f"beats must be at least 0, not {beats}")
-    sequence = states.astype(np.uint32)[None]
-    level = 0
-    while len(sequence) <= beats:  # twice as many: each state once more, as many beats later
-        sequence = np.concatenate([sequence, _apply(_jump(level), sequence)])
-        level += 1
-    return sequence[:beats].astype(np.uint16), sequence[beats]
+        raise ValueError(f"beats must be at least 0, not {beats!r}")
+    every = np.empty((beats + 1, states.shape[0]), np.uint32)
+    every[0] = states
+    done, doubling = 1, 0
+    while done <= beats:
+        distance = 1 << doubling
+        count = min(distance, beats + 1 - done)
+        low, high = _jump(doubling)
+        source = every[done - distance : done - distance + count]
+        lower, upper = np.take(low, source & 0xFFFF), np.take(high, source >> 16)
+        np.bitwise_xor(lower, upper, out=every[done : done + count])
+        done += count
+        if done == 2 * distance and distance * states.shape[0] < BLOCK:
+            doubling += 1
+    return every[:beats].astype(np.uint16), every[beats].copy()
+
+
+_MASK = np.uint64(0xFFFFFFFF)
 
 
 @cache
-def _jump(level: int) -> States:
-    """The states ``2**level`` beats after all states of one byte, shape ``(4, 256)``; they add up (XOR) over bytes."""
-    images = np.uint32(1) << np.arange(32, dtype=np.uint32)
-    if level == 0:
+def _jump(doubling: int) -> tuple[_Table, _Table]:
+    """Tables of both 16-bit halves of a state: what each becomes in ``2**doubling`` beats; the map is linear."""
+    columns: npt.NDArray[np.uint32] = np.uint32(1) << np.arange(32, dtype=np.uint32)
+    if doubling == 0:
         for _ in range(BITS):
-            images = step(images)
+            columns = (columns >> np.uint32(1)) ^ np.where(columns & 1, np.uint32(TAPS), np.uint32(0))
     else:
-        half = _jump(level - 1)
-        images = _apply(half, _apply(half, images))
-    table = np.zeros((4, 256), np.uint32)
-    for byte in range(4):
-        for bit in range(8):
-            table[byte, 1 << bit : 2 << bit] = table[byte, : 1 << bit] ^ images[8 * byte + bit]
+        low, high = _jump(doubling - 1)
+        columns = low[columns & 0xFFFF] ^ high[columns >> 16]  # of single bits
+        columns = low[columns & 0xFFFF] ^ high[columns >> 16]
+    return _spanned(columns[:16]), _spanned(columns[16:])
+
+
+def _spanned(columns: npt.NDArray[np.unsignedinteger[Any]]) -> _Table:
+    """All sums of 16 columns, by the bits of the index."""
+    table = np.zeros(1, np.uint32)
+    for column in columns:
+        table = np.concatenate([table, table ^ column])
     return table
-
-
-def _apply(table: States, states: States) -> States:
-    result: States = table[0][states & 255]
-    for byte in range(1, 4):
-        result = result ^ table[byte][(states >> np.uint32(8 * byte)) & 255]
-    return result

@@ -66,7 +66,7 @@ class Int4Quantiser(wiring.Component):
         m = Module()
         move = Signal()
         valid = Signal(self.latency_clk)
-        m.submodules.lfsr = lfsr = Lfsr(lanes=self.config.lanes)
+        m.submodules.lfsr = lfsr = Lfsr(self.config.lanes)
         settings = [self.i.p.settings]  # at each stage's input
         for stage in range(1, self.latency_clk):
             settings.append(Signal(SETTINGS, name=f"settings_{stage}", reset_less=True))
@@ -80,7 +80,7 @@ class Int4Quantiser(wiring.Component):
             lfsr.load.payload.eq(self.load.payload),
             lfsr.load.valid.eq(self.load.valid & ~self.busy),
             self.load.ready.eq(~self.busy),
-            lfsr.advance.eq(move & valid[1]),
+            lfsr.o.ready.eq(move & valid[1]),
         ]
         with m.If(move):
             m.d.sync += valid.eq(Cat(self.i.valid & ~self.load.valid, valid))
@@ -92,7 +92,7 @@ class Int4Quantiser(wiring.Component):
                 lane.y.eq(self.i.p.y[k]),
                 lane.multiplier.eq(settings[0].multiplier),
                 lane.places.eq(Cat(settings[1].shift[:4], ~settings[1].shift[4])),  # shift - 16
-                lane.random.eq(lfsr.o[k]),
+                lane.random.eq(lfsr.o.p[k]),
                 lane.stochastic.eq(added.rounding == Rounding.STOCHASTIC),
                 lane.split_added.eq(added.rounding == Rounding.SPLIT),
                 lane.split.eq(finished.rounding == Rounding.SPLIT),

@@ -1,95 +1,78 @@
-"""Random bits: one Galois shift register a lane, 16 steps at once."""
+"""Random bits: one 32-bit Galois shift register a lane."""
 
 from functools import reduce
 from operator import xor
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 STATE_BITS = 32
-TAPS = 0x8020_0003
 BITS = 16
+"""Bits that a beat consumes unless told otherwise."""
+TAPS = 0x8020_0003
+"""x^32 + x^22 + x^2 + x + 1: the maximal register of 32 bits of Alfke, Xilinx XAPP 052 (1996)."""
 
 
 class Lfsr(wiring.Component):
-    """16 random bits a lane: the low bits of its state, which moves on by 16 steps at each ``advance``.
+    """16 random bits a lane and beat: a function of the loaded state and the number of beats taken since.
 
-    The state shifts right; a 1 that leaves is added (XOR) at x^32 + x^22 + x^2 + x + 1. Sixteen steps are one
-    network of XORs. The states have no reset (and survive one): load all before use, none with zero.
+    A lane's register moves right 16 places a beat, at once: each bit of the next state is the exclusive or of up
+    to 12 of this one's.
 
-    Latency none: ``o`` is what the states are; throughput one draw a clock. A load is taken at once and goes
-    before an ``advance`` of the same clock.
-    Golden model: :func:`lanewise.models.lfsr.random_bits`.
+    Latency 0: a beat is always there; throughput 1 beat/clock. What is not taken stays. A load is taken at
+    once; a beat that is taken in the same clock is of the old state. No reset: load every lane before use, with
+    something other than 0. Golden model: :func:`lanewise.models.lfsr.random_bits`.
 
     Members
     -------
-    advance : ``In(1)``
-        The bits of all lanes are being taken.
-    o : ``Out(ArrayLayout(16, lanes))``
-        The bits.
-    load : ``In(stream.Signature(StructLayout(address, state)))``
-        A lane and its new state.
+    load : ``In(stream.Signature(StructLayout(lane, state)))``
+        State of one lane.
+    o : ``Out(stream.Signature(ArrayLayout(16, lanes)))``
+        Bits, always valid.
     """
 
-    advance: Signal
-    o: data.View
     load: stream.Interface
+    o: stream.Interface
 
-    def __init__(self, *, lanes: int) -> None:
+    def __init__(self, lanes: int, *, bits: int = 16) -> None:
+        """``bits``: how many each beat consumes, 1 to 32."""
         if lanes < 1:
             raise ValueError(f"lanes must be at least 1, not {lanes!r}")
+        if not 1 <= bits <= STATE_BITS:
+            raise ValueError(f"bits must be 1 to {STATE_BITS}, not {bits!r}")
         self.lanes = lanes
+        self.bits = bits
         super().__init__({
-            "advance": In(1),
-            "o": Out(data.ArrayLayout(BITS, lanes)),
             "load": In(load_signature(lanes)),
+            "o": Out(stream.Signature(data.ArrayLayout(bits, lanes))),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
-        m.d.comb += self.load.ready.eq(1)
+        m.d.comb += [self.load.ready.eq(1), self.o.valid.eq(1)]
         for k in range(self.lanes):
-            m.submodules[f"lane_{k}"] = lane = _Lane()
-            m.d.comb += [
-                lane.advance.eq(self.advance),
-                lane.load.eq(self.load.valid & (self.load.p.address == k)),
-                lane.new.eq(self.load.p.state),
-                self.o[k].eq(lane.o),
-            ]
+            state = Signal(STATE_BITS, name=f"state_{k}", reset_less=True)
+            m.d.comb += self.o.p[k].eq(state[: self.bits])
+            with m.If(self.load.valid & (self.load.p.lane == k)):
+                m.d.sync += state.eq(self.load.p.state)
+            with m.Elif(self.o.ready):
+                m.d.sync += state.eq(_advanced(state, self.bits))
         return m
 
 
 def load_signature(lanes: int) -> stream.Signature:
-    """Of a stream of states, each for the lane ``address``."""
-    address = max(1, (lanes - 1).bit_length())
-    return stream.Signature(data.StructLayout({"address": address, "state": STATE_BITS}))
+    """Of a stream of states, each for a lane."""
+    return stream.Signature(
+        data.StructLayout({"lane": max(1, (lanes - 1).bit_length()), "state": STATE_BITS})
+    )
 
 
-class _Lane(wiring.Component):
-    """One state."""
-
-    def __init__(self) -> None:
-        super().__init__({"advance": In(1), "load": In(1), "new": In(STATE_BITS), "o": Out(BITS)})
-
-    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
-        m = Module()
-        state = Signal(STATE_BITS, reset_less=True)
-        m.d.comb += self.o.eq(state[:BITS])
-        with m.If(self.load):
-            m.d.sync += state.eq(self.new)
-        with m.Elif(self.advance):
-            m.d.sync += state.eq(_leap(state))
-        return m
-
-
-def _leap(state: Signal) -> Value:
-    """The state 16 steps later: of each bit, which bits of today's it is the sum of."""
-    sums = [frozenset([k]) for k in range(STATE_BITS)]
-    for _ in range(BITS):
-        leaving = sums[0]
-        sums = [
-            (sums[k + 1] if k + 1 < STATE_BITS else frozenset()) ^ (leaving if TAPS >> k & 1 else frozenset())
-            for k in range(STATE_BITS)
-        ]
-    return Cat(reduce(xor, (state[k] for k in sorted(bits))) for bits in sums)
+def _advanced(state: Signal, steps: int) -> Value:
+    """The state after ``steps`` single steps."""
+    depends = [{k} for k in range(STATE_BITS)]  # bits of the first state that each bit is the exclusive or of
+    for _ in range(steps):
+        low = depends[0]
+        moved = [*depends[1:], set()]
+        depends = [bits ^ low if TAPS >> k & 1 else bits for k, bits in enumerate(moved)]
+    return Cat(reduce(xor, (state[j] for j in sorted(bits)), Const(0, 1)) for bits in depends)

@@ -186,7 +186,7 @@ class MultiplyAddSlot(wiring.Component):
             negative, total = r["total"][S], r["total"][:S]
             magnitude = total ^ negative.replicate(S)
             width = 1 << (S - 1).bit_length()
-            zeros, _ = _leading_zeros(m, Cat(C((1 << (width - S)) - 1, width - S), magnitude))
+            zeros, _ = leading_zeros(m, Cat(C((1 << (width - S)) - 1, width - S), magnitude))
             shift = Signal(scale_bits)
             m.d.comb += shift.eq(Mux(zeros < r["scale"], zeros, r["scale"]))
             normal = Signal(S)
@@ -390,12 +390,12 @@ class _Operand:
         m.d.comb += self.zero.eq(~self.significand.any())
 
 
-def _leading_zeros(m: Module, word: Value) -> tuple[Value, Value]:
+def leading_zeros(m: Module, word: Value) -> tuple[Value, Value]:
     """Zeros above the leading one of ``word``, whose length is a power of two; whether all of it is zeros."""
     half = len(word) // 2
     if half == 1:
         return ~word[1], ~word.any()
-    (low, low_none), (high, high_none) = (_leading_zeros(m, part) for part in (word[:half], word[half:]))
+    (low, low_none), (high, high_none) = (leading_zeros(m, part) for part in (word[:half], word[half:]))
     zeros, none = Signal(len(low) + 1), Signal()
     m.d.comb += [zeros.eq(Cat(Mux(high_none, low, high), high_none)), none.eq(low_none & high_none)]
     return zeros, none

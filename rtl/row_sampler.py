@@ -54,7 +54,7 @@ class RowSampler(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
-        m.submodules.lfsr = lfsr = Lfsr(lanes=1)
+        m.submodules.lfsr = lfsr = Lfsr(1)
         row, kept = Signal(self.config.row_bits), Signal(self.config.row_bits + 1)
         number = Signal(self.config.row_bits, reset_less=True)
         total = Signal(self.config.row_bits + 1, reset_less=True)
@@ -64,12 +64,12 @@ class RowSampler(wiring.Component):
         )  # fmt: skip
         probability = self.i.p.probability
         m.d.comb += [
-            keep.eq((probability == _ALWAYS) | (lfsr.o[0] < probability)),
+            keep.eq((probability == _ALWAYS) | (lfsr.o.p[0] < probability)),
             counted.eq(~total_valid | self.count.ready),
             self.i.ready.eq((~number_valid | self.o.ready) & (counted | ~self.i.p.last) & ~self.load.valid),
             taken.eq(self.i.valid & self.i.ready),
             sum_kept.eq(kept + keep),
-            lfsr.advance.eq(taken),
+            lfsr.o.ready.eq(taken),
             lfsr.load.payload.eq(self.load.payload),
             lfsr.load.valid.eq(self.load.valid),
             self.load.ready.eq(1),

@@ -5,17 +5,39 @@ from collections.abc import Sequence
 from lanewise.config import MatrixConfig
 
 
-def mac_array_starts_clk(k_steps: Sequence[int], config: MatrixConfig) -> list[int]:
+def tile_steps(k: int, a_bits: int, w_bits: int, config: MatrixConfig) -> int:
+    """Steps of a tile: ``k`` for each pass.
+
+    Raises:
+        ValueError: The array has no passes for such operands.
+
+    >>> tile_steps(10, 8, 8, MatrixConfig(rows=4, columns=4))
+    40
+    """
+    return k * config.passes(a_bits, w_bits)
+
+
+def mac_array_starts_clk(k_steps: Sequence[int], config: MatrixConfig, row_clk: int = 1) -> list[int]:
     """Edges that accept the first step of each tile; tiles of ``k_steps[j]`` steps back to back, no stalls.
 
     Edges count from the first tile's. A step is accepted at one edge and accumulated at the next or later:
     the first step of a tile waits until the drain registers take the tile before it, and they take it one
-    clock after its last step is accumulated, ``rows`` clocks after the one before at the earliest.
+    clock after its last step is accumulated, ``rows`` clocks after the one before at the earliest, or ``rows``
+    times the ``row_clk`` clocks in which whoever takes the rows takes one.
 
     >>> mac_array_starts_clk([2, 2, 2, 9, 9], MatrixConfig(rows=4, columns=4))
     [0, 2, 4, 8, 19]
     """
-    return _tiles(k_steps, config)[0]
+    return _tiles(k_steps, config, row_clk)[0]
+
+
+def mac_array_loads_clk(k_steps: Sequence[int], config: MatrixConfig, row_clk: int = 1) -> list[int]:
+    """Edges at which the drain registers take each tile; its first row can leave at the next.
+
+    >>> mac_array_loads_clk([2, 2, 9], MatrixConfig(rows=4, columns=4))
+    [3, 7, 16]
+    """
+    return _tiles(k_steps, config, row_clk)[1]
 
 
 def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
@@ -24,7 +46,7 @@ def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
     The RTL takes exactly as many (``lanewise verify mac_array``).
 
     Args:
-        k_steps: Steps of each tile, in order.
+        k_steps: Steps of each tile, in order (:func:`tile_steps`).
 
     Raises:
         ValueError: There is no tile, or a tile has no step.
@@ -32,21 +54,22 @@ def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
     >>> mac_array_clk([10], MatrixConfig(rows=4, columns=4))
     15
     """
-    return _tiles(k_steps, config)[1] + config.rows
+    return mac_array_loads_clk(k_steps, config)[-1] + config.rows
 
 
-def _tiles(k_steps: Sequence[int], config: MatrixConfig) -> tuple[list[int], int]:
-    """Start of each tile, and the edge at which the drain registers take the last one."""
+def _tiles(k_steps: Sequence[int], config: MatrixConfig, row_clk: int) -> tuple[list[int], list[int]]:
+    """Start of each tile, and the edge at which the drain registers take it."""
     if not k_steps or min(k_steps) < 1:
         raise ValueError(f"k_steps must be one or more tiles of at least 1 step, not {list(k_steps)!r}")
-    starts = []
+    starts, loads = [], []
     accumulated = (
         0  # edge of the last accumulated step; 0 when there is none, as the first is accumulated at 1
     )
-    load = 1 - config.rows  # edge at which the drain registers took the tile before
+    load = 1 - config.rows * row_clk  # edge at which the drain registers took the tile before
     for k in k_steps:
         starts.append(accumulated)
         first = max(accumulated + 1, load)
         accumulated = first + k - 1
-        load = max(accumulated + config.latency_clk - 2, load + config.rows)
-    return starts, load
+        load = max(accumulated + config.latency_clk - 2, load + config.rows * row_clk)
+        loads.append(load)
+    return starts, loads

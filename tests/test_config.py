@@ -47,7 +47,7 @@ def test_baseline_differs_in_flex_sfu_alone():
     [
         (
             "[matrix]\nrow = 3\n",
-            "matrix.row: unknown key; expected one of rows, columns, operand_bits, accumulator_bits",
+            "matrix.row: unknown key; expected one of rows, columns, operand_bits, accumulator_bits, output_lanes",
         ),
         (
             "speed = 1\n",
@@ -101,6 +101,7 @@ def test_what_is_no_toml_is_refused(tmp_path):
             "not ['fp16', 'fp16']",
         ),
         (lambda: MatrixConfig(operand_bits=5), "operand_bits must be 4 or 8, not 5"),
+        (lambda: MatrixConfig(output_lanes=65), "output_lanes must be 1 to 64, not 65"),
         (
             lambda: VectorConfig(vlen_bits=100),
             "vlen_bits must be a power of two, 128 to 65536, and at least 32 x lanes = 256, not 100",

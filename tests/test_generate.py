@@ -88,6 +88,7 @@ def test_baseline_has_no_flex_sfu():
     assert [block.name for block in blocks(SMALL.baseline())] == [
         "int4_quantiser",
         "mac_array",
+        "matrix_unit",
         "multiply_add",
         "operand_path",
         "row_sampler",

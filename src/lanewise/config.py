@@ -34,6 +34,15 @@ def multiply_add_latency_clk(formats: Iterable[NumberFormat]) -> int:
 COEFFICIENT_TABLE_LATENCY_CLK = 1
 """Registered read of a segment's coefficients."""
 
+SPLIT_BITS = 4
+"""Bits of the parts into which a 4-bit array takes INT8 operands."""
+
+REQUANTISER_FORMATS = ("int4", "int8", "fp16", "bf16")
+"""What the matrix unit's output path makes of its sums; the place is the code that selects the format."""
+
+REQUANTISER_LATENCY_CLK = 7
+"""Select; add the bias; multiply; add the products; normalise; place; round."""
+
 HADAMARD_BLOCKS = (1, 8, 16, 32, 64)
 """Blocks of the Walsh-Hadamard unit; the index of each is what selects it at run time. 1: no transform."""
 FIXED_POINT_EXPONENTS = (-16, 31)
@@ -177,15 +186,18 @@ class MatrixConfig:
     columns: int = 32
     """Columns of the array (the N dimension of a tile): 1 to 64."""
     operand_bits: int = 4
-    """Width of the signed operands: 4 (INT4), or 8 (INT8) for the comparison machine."""
+    """Width of the operands: 4 (INT4, and INT8 in passes), or 8 (INT8) for the comparison machine."""
     accumulator_bits: int = 32
     """Width of the signed accumulators: 32. A sum wraps beyond it, which INT4 reaches after 2**25 products."""
+    output_lanes: int = 8
+    """Columns of a row that the output path scales and rounds each clock, if there are so many: 1 to 64."""
 
     def __post_init__(self) -> None:
         _require(1 <= self.rows <= 64, "rows", "1 to 64", self.rows)
         _require(1 <= self.columns <= 64, "columns", "1 to 64", self.columns)
         _require(self.operand_bits in (4, 8), "operand_bits", "4 or 8", self.operand_bits)
         _require(self.accumulator_bits == 32, "accumulator_bits", "32", self.accumulator_bits)
+        _require(1 <= self.output_lanes <= 64, "output_lanes", "1 to 64", self.output_lanes)
 
     @property
     def macs_per_clk(self) -> int:
@@ -196,6 +208,39 @@ class MatrixConfig:
     def latency_clk(self) -> int:
         """Clocks from the last accepted step of a tile to its first row of results at the output."""
         return 3
+
+    @property
+    def requantiser_lanes(self) -> int:
+        """Lanes of the output path: no more than there are columns."""
+        return min(self.output_lanes, self.columns)
+
+    @property
+    def row_beats(self) -> int:
+        """Clocks in which the output path takes a row; the last beat of a row may be padded.
+
+        >>> [MatrixConfig(columns=columns).row_beats for columns in (5, 8, 12, 64)]
+        [1, 1, 2, 8]
+        """
+        return -(-self.columns // self.requantiser_lanes)
+
+    @property
+    def splits(self) -> bool:
+        """Whether operands wider than the array's are multiplied in passes."""
+        return self.operand_bits == SPLIT_BITS
+
+    def passes(self, a_bits: int, w_bits: int) -> int:
+        """Steps that one k takes with operands of these widths: one for each pair of their parts.
+
+        Raises:
+            ValueError: The array has no passes for such operands.
+
+        >>> [MatrixConfig().passes(*bits) for bits in ((4, 4), (8, 4), (8, 8))]
+        [1, 2, 4]
+        """
+        widths = (SPLIT_BITS, 2 * SPLIT_BITS) if self.splits else (self.operand_bits,)
+        for name, bits in (("a_bits", a_bits), ("w_bits", w_bits)):
+            _require(bits in widths, name, " or ".join(map(str, widths)), bits)
+        return a_bits * w_bits // self.operand_bits**2
 
     def tile_clk(self, k: int) -> int:
         """Clocks between the starts of two successive tiles of ``k`` steps: the drain takes ``rows`` clocks.

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lanewise.models.mac_array import mac_array
+from lanewise.models.mac_array import Steps, mac_array, split_int8, steps
 
 
 @given(
@@ -53,3 +53,50 @@ def test_no_step_gives_zeros():
 def test_bad_operands_are_refused(a, w, bits, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         mac_array(np.array(a), np.array(w), bits)
+
+
+def test_halves_make_the_whole():
+    x = np.arange(-128, 128)
+    upper, lower = split_int8(x)
+    np.testing.assert_array_equal(16 * upper + lower, x)
+    assert (upper.min(), upper.max(), lower.min(), lower.max()) == (-8, 7, 0, 15)
+    with pytest.raises(ValueError, match=re.escape("x must be in [-128, 127], not 128 to 128")):
+        split_int8(np.array([128]))
+
+
+@pytest.mark.parametrize(("a_bits", "w_bits"), [(8, 8), (8, 4), (4, 8), (4, 4)])
+def test_every_product_in_passes(a_bits, w_bits):
+    a = np.arange(-(1 << (a_bits - 1)), 1 << (a_bits - 1))[:, None]
+    w = np.arange(-(1 << (w_bits - 1)), 1 << (w_bits - 1))[None]
+    np.testing.assert_array_equal(steps(a, w, a_bits, w_bits).sums, a * w)
+
+
+@given(
+    m=st.integers(1, 5), k=st.integers(1, 40), n=st.integers(1, 5),
+    a_bits=st.sampled_from([4, 8]), w_bits=st.sampled_from([4, 8]), seed=st.integers(0, 2**32),
+)  # fmt: skip
+def test_passes_are_the_product(m, k, n, a_bits, w_bits, seed):
+    rng = np.random.default_rng(seed)
+    a = rng.integers(-(1 << (a_bits - 1)), 1 << (a_bits - 1), (m, k))
+    w = rng.integers(-(1 << (w_bits - 1)), 1 << (w_bits - 1), (k, n))
+    made = steps(a, w, a_bits, w_bits)
+    np.testing.assert_array_equal(made.sums, mac_array(a, w, a_bits, w_bits))
+    assert len(made.shift) == k * a_bits * w_bits // 16
+    assert made.shift.sum() == (a_bits + w_bits) // 4 - 2
+
+
+def test_passes_wrap_as_the_sums_do():
+    low = np.full((1, 2**17), -128)
+    assert steps(low, low.T, 8, 8).sums.item() == -(2**31)
+
+
+@given(count=st.integers(1, 30), seed=st.integers(0, 2**32))
+def test_sums_of_any_steps_are_horner_s(count, seed):
+    rng = np.random.default_rng(seed)
+    a, w = rng.integers(-8, 16, (2, count)), rng.integers(-8, 16, (count, 3))
+    shift = rng.random(count) < 0.3
+    made = Steps(a=a, w=w, a_signed=shift, w_signed=shift, shift=shift)
+    total = np.zeros((2, 3), object)
+    for step in range(count):
+        total = total * (16 if shift[step] else 1) + np.outer(a[:, step], w[step]).astype(object)
+    np.testing.assert_array_equal(made.sums, (total & 0xFFFFFFFF).astype(np.uint32).view(np.int32))

@@ -30,11 +30,13 @@ def test_element_is_written_once():
     assert text.count("\n  mac_array_pe pe_") == 12
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_biased_product_is_never_negative_and_fits(bits):
+@pytest.mark.parametrize(("bits", "signs"), [(8, [(1, 1)]), (4, [(1, 1), (1, 0), (0, 1), (0, 0)])])
+def test_biased_product_is_never_negative_and_fits(bits, signs):
     """The bound that lets the element extend no sign: -a*w <= bias, and a*w + bias fits 2 * bits."""
-    half = 1 << (bits - 1)
-    products = [a * w for a in (-half, half - 1) for w in (-half, half - 1)]
-    bias = MacPe.bias(MatrixConfig(operand_bits=bits))
-    assert min(products) + bias >= 0
-    assert max(products) + bias < 1 << (2 * bits)
+    for a_signed, w_signed in signs:
+        a_low, w_low = -(a_signed << (bits - 1)), -(w_signed << (bits - 1))
+        top = (1 << bits) - 1
+        products = [a * w for a in (a_low, a_low + top) for w in (w_low, w_low + top)]
+        bias = MacPe.bias(MatrixConfig(operand_bits=bits), a_signed=bool(a_signed), w_signed=bool(w_signed))
+        assert min(products) + bias >= 0
+        assert max(products) + bias < 1 << (2 * bits)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lanewise.config import MatrixConfig
-from lanewise.sim.mac_array import mac_array_clk, mac_array_starts_clk
+from lanewise.sim.mac_array import mac_array_clk, mac_array_starts_clk, tile_steps
 
 rows = st.integers(1, 64)
 tiles = st.lists(st.integers(1, 200), min_size=1, max_size=30)
@@ -50,3 +50,14 @@ def test_no_tile_or_no_step_is_refused(k_steps):
     message = f"k_steps must be one or more tiles of at least 1 step, not {k_steps!r}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         mac_array_clk(k_steps, MatrixConfig())
+
+
+def test_steps_of_a_tile_are_k_for_each_pass():
+    config = MatrixConfig(rows=4, columns=4)
+    assert [tile_steps(9, *bits, config) for bits in ((8, 8), (8, 4), (4, 8), (4, 4))] == [36, 18, 18, 9]
+    wide = MatrixConfig(operand_bits=8)
+    assert tile_steps(9, 8, 8, wide) == 9
+    with pytest.raises(ValueError, match=r"^w_bits must be 8, not 4$"):
+        tile_steps(9, 8, 4, wide)
+    with pytest.raises(ValueError, match=r"^a_bits must be 4 or 8, not 16$"):
+        tile_steps(9, 16, 4, config)

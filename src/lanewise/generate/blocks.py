@@ -11,6 +11,7 @@ from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.int4_quantiser import Int4Quantiser
 from lanewise.rtl.mac_array import MacArray
+from lanewise.rtl.matrix_unit import MatrixUnit
 from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.operand_path import OperandPath
 from lanewise.rtl.row_sampler import RowSampler
@@ -41,6 +42,7 @@ def blocks(config: MachineConfig) -> list[Block]:
         "operand_path": OperandPath(config.operand_path),
         "walsh_hadamard": WalshHadamard(config.operand_path),
         "int4_quantiser": Int4Quantiser(config.operand_path),
+        "matrix_unit": MatrixUnit(config.matrix),
     }
     if config.flex_sfu.enabled:
         components |= {

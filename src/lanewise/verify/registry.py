@@ -11,11 +11,14 @@ BENCHES = (
     "multiply_add",
     "flex_sfu",
     "flex_sfu_functions",
+    "lfsr",
     "mac_array",
     "walsh_hadamard",
     "int4_quantiser",
     "operand_path",
     "row_sampler",
+    "requantiser",
+    "matrix_unit",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 

@@ -5,14 +5,16 @@ from typing import Any
 
 import cocotb
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from lanewise.config import MachineConfig, MatrixConfig
-from lanewise.models.mac_array import mac_array
+from lanewise.models.mac_array import Steps, mac_array, steps
 from lanewise.rtl.mac_array import MacArray
-from lanewise.sim.mac_array import mac_array_clk, mac_array_starts_clk
+from lanewise.sim.mac_array import mac_array_clk, mac_array_starts_clk, tile_steps
 from lanewise.verify.bench import Bench, Case
 from lanewise.verify.testbench import Testbench, pack, unpack
+from lanewise.verify.words import concatenate, to_words
 
 _SHAPES = ((1, 1, 4), (4, 4, 4), (3, 5, 8))
 _USUAL = (
@@ -21,6 +23,7 @@ _USUAL = (
     "bits_with_stalls",
     "bits_with_slow_input",
 )
+_PASSES = ("passes_and_their_clocks", "passes_with_stalls", "any_flags", "every_product")
 _SHAPES_FULL = (*_SHAPES, (8, 8, 4), (5, 3, 4), (1, 7, 4), (16, 2, 8))
 
 
@@ -29,7 +32,7 @@ def _cases(machine: MachineConfig, full: bool) -> list[Case]:
         MatrixConfig(rows=r, columns=c, operand_bits=b) for r, c, b in (_SHAPES_FULL if full else _SHAPES)
     ]
     cases = [
-        Case(label=_label(config), config=config, tests=_USUAL)
+        Case(label=_label(config), config=config, tests=(*_USUAL, *(_PASSES if config.splits else ())))
         for config in dict.fromkeys([*shapes, machine.matrix])
     ]
     wrapping = MatrixConfig(rows=2, columns=2, operand_bits=8)
@@ -85,6 +88,76 @@ async def bits_with_slow_input(dut: Any) -> None:
 
 
 @cocotb.test()
+async def passes_and_their_clocks(dut: Any) -> None:
+    """INT8 x INT8, INT8 x INT4, INT4 x INT8 and INT4 x INT4 tiles back to back: products, starts, last row."""
+    tb = await Testbench.start(dut, MatrixConfig)
+    config = tb.config
+    tiles = _mixed_tiles(tb)
+    for order in (tiles, [tiles[k] for k in tb.rng.permutation(len(tiles))]):
+        k_steps = [tile_steps(a.shape[1], bits[0], bits[1], config) for a, _, bits in order]
+        made = [steps(a, w, *bits) for a, w, bits in order]
+        rows, i, o = await _stream(tb, made, p_stall=0.0)
+        tb.check_values(rows, np.concatenate([mac_array(a, w, *bits) for a, w, bits in order]), "products")
+        firsts = [i[k] - i[0] for k in np.cumsum([0, *k_steps[:-1]])]
+        tb.check_clocks(firsts, mac_array_starts_clk(k_steps, config), "starts of tiles")
+        tb.check_clocks(o[-1] - i[0], mac_array_clk(k_steps, config), "last row")
+
+
+@cocotb.test()
+@cocotb.parametrize(p_in=[0.0, 0.5], p_out=[0.0, 0.6])
+async def passes_with_stalls(dut: Any, p_in: float, p_out: float) -> None:
+    """A shift happens once however long its step waits."""
+    tb = await Testbench.start(dut, MatrixConfig)
+    tiles = _mixed_tiles(tb)
+    made = [steps(a, w, *bits) for a, w, bits in tiles]
+    rows, _, _ = await _stream(tb, made, p_stall={"i": p_in, "o": p_out})
+    tb.check_values(rows, np.concatenate([mac_array(a, w, *bits) for a, w, bits in tiles]), "products")
+
+
+@cocotb.test()
+@cocotb.parametrize(p_stall=[0.0, 0.4])
+async def any_flags(dut: Any, p_stall: float) -> None:
+    """Signs and shifts as they come, shifts at first steps and until sums have left the 32 bits."""
+    tb = await Testbench.start(dut, MatrixConfig)
+    config, made = tb.config, []
+    for chance in (0.1, 0.5, 1.0) * 6:
+        count = int(tb.rng.integers(1, 3 * config.rows + 12))
+        a, w = tb.rng.integers(0, 16, (config.rows, count)), tb.rng.integers(0, 16, (count, config.columns))
+        a_signed, w_signed = tb.rng.random((2, count)) < 0.5
+        made.append(
+            Steps(
+                a=np.where(a_signed & (a > 7), a - 16, a),
+                w=np.where(w_signed[:, None] & (w > 7), w - 16, w),
+                a_signed=a_signed, w_signed=w_signed, shift=tb.rng.random(count) < chance,
+            )
+        )  # fmt: skip
+    rows, _, _ = await _stream(tb, made, p_stall=p_stall)
+    tb.check_values(rows, np.concatenate([tile.sums for tile in made]), "sums")
+
+
+@cocotb.test()
+async def every_product(dut: Any) -> None:
+    """All 16 x 16 pairs of operands with each pair of signs, in tiles of one step."""
+    tb = await Testbench.start(dut, MatrixConfig)
+    config, made = tb.config, []
+    for a_signed in (True, False):
+        for w_signed in (True, False):
+            left, right = np.arange(16) - 8 * a_signed, np.arange(16) - 8 * w_signed
+            for r in range(0, 16, config.rows):
+                for c in range(0, 16, config.columns):
+                    a, w = (
+                        left.take(range(r, r + config.rows), mode="wrap"),
+                        right.take(range(c, c + config.columns), mode="wrap"),
+                    )
+                    flags = np.array([[a_signed], [w_signed], [False]])
+                    made.append(
+                        Steps(a=a[:, None], w=w[None], a_signed=flags[0], w_signed=flags[1], shift=flags[2])
+                    )
+    rows, _, _ = await _stream(tb, made, p_stall=0.0)
+    tb.check_values(rows, np.concatenate([tile.a * tile.w for tile in made]), "products")
+
+
+@cocotb.test()
 async def sums_wrap(dut: Any) -> None:
     """(-128 x -128) 2**17 times is 2**31, which is -2**31 in 32 bits; two more steps go on from there."""
     tb = await Testbench.start(dut, MatrixConfig)
@@ -101,22 +174,61 @@ async def sums_wrap(dut: Any) -> None:
 
 
 async def _run(tb: Testbench, tiles: Sequence[Tile], p_stall: Any) -> tuple[list[int], list[int]]:
-    """Send the tiles, check every row against golden and torch; edges of all steps and rows."""
-    config = tb.config
-    last = 1 << (tb.port("i__payload").width - 1)
-    words = []
-    for a, w in tiles:
-        words += [pack([*column, *row], config.operand_bits) for column, row in zip(a.T, w, strict=True)]
-        words[-1] |= last
-    got = await tb.exchange({"i": words}, {"o": config.rows * len(tiles)}, p_stall=p_stall)
-    rows = [unpack(word, 32, config.columns, signed=True) for word in got["o"].words]
-    golden = np.concatenate([mac_array(a, w, config.operand_bits) for a, w in tiles])
+    """Send tiles of the array's own operands, check every row against golden and torch; edges of steps and rows."""
+    bits = tb.config.operand_bits
+    rows, i, o = await _stream(tb, [_own_steps(a, w) for a, w in tiles], p_stall)
+    golden = np.concatenate([mac_array(a, w, bits) for a, w in tiles])
     tb.check_values(rows, golden, "sums against the golden model")
     exact = [torch.from_numpy(a.astype(np.int32)) @ torch.from_numpy(w.astype(np.int32)) for a, w in tiles]
     tb.check_values(rows, torch.cat(exact).numpy(), "sums against torch")
+    return i, o
+
+
+async def _stream(
+    tb: Testbench, tiles: Sequence[Steps], p_stall: Any
+) -> tuple[npt.NDArray[np.int32], list[int], list[int]]:
+    """Send tiles; their rows, and the edges of all steps and rows."""
+    config = tb.config
+    words = [word for tile in tiles for word in step_words(tile, config)]
+    got = await tb.exchange({"i": words}, {"o": config.rows * len(tiles)}, p_stall=p_stall)
+    rows = [unpack(word, 32, config.columns, signed=True) for word in got["o"].words]
     flags = [word >> (32 * config.columns) for word in got["o"].words]
     tb.check_values(flags, ([0] * (config.rows - 1) + [1]) * len(tiles), "last flags")
-    return got["i"].clocks, got["o"].clocks
+    return np.array(rows, np.int32), got["i"].clocks, got["o"].clocks
+
+
+def step_words(tile: Steps, config: MatrixConfig) -> list[int]:
+    """Payloads of a tile's steps."""
+    bits, count = config.operand_bits, len(tile.shift)
+    values = np.hstack([tile.a.T, tile.w]) & ((1 << bits) - 1)
+    flags = np.zeros((count, 4), np.int64)
+    flags[:, :3] = np.stack([tile.a_signed, tile.w_signed, tile.shift], axis=1)
+    flags[-1, 3] = 1
+    flags = flags if config.splits else flags[:, 3:]
+    width = bits * (config.rows + config.columns)
+    return concatenate((to_words(values, bits), width), (to_words(flags, 1), flags.shape[1]))
+
+
+def _own_steps(a: npt.NDArray[Any], w: npt.NDArray[Any]) -> Steps:
+    """One pass of signed operands, of either width."""
+    yes = np.ones(a.shape[1], bool)
+    return Steps(a=a, w=w, a_signed=yes, w_signed=yes, shift=~yes)
+
+
+def _mixed_tiles(tb: Testbench) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any], tuple[int, int]]]:
+    """Random and extreme tiles of every pair of widths, shorter and longer than the drain."""
+    rows, columns = tb.config.rows, tb.config.columns
+    tiles = []
+    for bits in ((8, 8), (8, 4), (4, 8), (4, 4)):
+        (low, high), (low_w, high_w) = ((-(1 << (b - 1)), (1 << (b - 1)) - 1) for b in bits)
+        for left in (low, high):
+            for right in (low_w, high_w):
+                k = int(tb.rng.integers(1, rows + 3))
+                tiles.append((np.full((rows, k), left), np.full((k, columns), right), bits))
+        for k in (1, 2, rows, int(tb.rng.integers(1, 3 * rows + 2))):
+            a = tb.rng.integers(low, high + 1, (rows, k))
+            tiles.append((a, tb.rng.integers(low_w, high_w + 1, (k, columns)), bits))
+    return tiles
 
 
 def _extremes(config: MatrixConfig) -> list[Tile]:

@@ -1,0 +1,31 @@
+"""The output path's RTL: bits without stalls, bits with random stalls, clocks, reloads."""
+
+import pytest
+
+from lanewise.config import MachineConfig, MatrixConfig
+from lanewise.rtl.requantiser import Requantiser
+from lanewise.rtl.verilog import emit_verilog
+from lanewise.verify.benches.requantiser import BENCH
+
+MACHINE = MachineConfig(matrix=MatrixConfig(rows=4, columns=8, output_lanes=4))
+QUICK = BENCH.cases(MACHINE, False)
+FULL = [case for case in BENCH.cases(MACHINE, True) if case not in QUICK]
+
+
+@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
+def test_requantiser(run_bench, case):
+    results = run_bench("requantiser", case)
+    assert sum(result.values_compared for result in results) > 0
+    assert sum(result.clocks_compared for result in results) > 0
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", FULL, ids=lambda case: case.label)
+def test_requantiser_full(run_bench, case):
+    run_bench("requantiser", case)
+
+
+def test_lane_is_written_once():
+    text = emit_verilog(Requantiser(MACHINE.matrix), "requantiser")
+    assert text.count("\nmodule ") == 3
+    assert text.count("\n  requantiser_lane lane_") == 4
