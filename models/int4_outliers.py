@@ -12,6 +12,8 @@ from torch import nn
 from lanewise.models.int4.config import Int4Config
 from lanewise.models.int4.integers import INT4_HIGH, turn
 from lanewise.models.int4.operand import Operand, operand
+from lanewise.models.int4_tasks import Task
+from lanewise.models.int4_training import Training
 from lanewise.models.minilm import MODEL_PACKAGE, TEXT_FILE, TEXT_PACKAGE, MiniLm, sentences
 from lanewise.models.one_thread import one_thread
 from lanewise.models.quantise import best_scale
@@ -74,13 +76,55 @@ def int4_outliers(count: int = 32, seed: int = 0, *, block: int = 32) -> Outlier
     Raises:
         UserError: A package is missing, there are not so many sentences, or the block is not one of its choices.
     """
-    config, network = Int4Config(block=block), MiniLm()
-    seen: dict[str, list[torch.Tensor]] = {}
-    parts = {
+    network = MiniLm()
+    parts = _linear_layers(network.module, leave=("key", "value"))
+    with one_thread():
+        seen = _inputs(parts, lambda: network.embed(sentences(count, seed)))
+        layers = _layers_errors(parts, seen, block)
+    packages = ("torch", "numpy", MODEL_PACKAGE, TEXT_PACKAGE)
+    return OutlierStudy(
+        layers=layers, block=block, sentences=count, tokens=len(seen[layers[0].layer]), seed=seed,
+        source=f"{TEXT_PACKAGE}: {TEXT_FILE}", versions={name: version(name) for name in packages},
+    )  # fmt: skip
+
+
+def task_outliers(
+    task: Task, seed: int = 0, *, steps: int | None = None, block: int = 32
+) -> tuple[LayerErrors, ...]:
+    """Errors of the feed-forward layers of a study's own network, trained in FP32, on its test set.
+
+    Args:
+        task: What it is trained on.
+        seed: Of the training.
+        steps: The task's own number if ``None``.
+        block: Elements that are turned together.
+
+    Raises:
+        UserError: The block is not one of its choices.
+    """
+    with one_thread():
+        training = Training(task, None, seed, task.steps if steps is None else steps)
+        while training.done < training.steps:
+            training.step()
+        parts = _linear_layers(training.network, leave=("out_proj",))
+        seen = _inputs(
+            parts, lambda: training.network(task.test[0][:200])
+        )  # in training: evaluation is fused
+        return _layers_errors(parts, seen, block)
+
+
+def _linear_layers(network: nn.Module, leave: tuple[str, ...]) -> dict[str, nn.Linear]:
+    """Of the encoder, but those whose names end so."""
+    return {
         name: part
-        for name, part in network.module.named_modules()
-        if isinstance(part, nn.Linear) and name.startswith("encoder.") and not name.endswith(("key", "value"))
+        for name, part in network.named_modules()
+        if isinstance(part, nn.Linear) and name.startswith("encoder.") and not name.endswith(leave)
     }
+
+
+def _inputs(parts: dict[str, nn.Linear], run: Callable[[], object]) -> dict[str, torch.Tensor]:
+    """What each layer sees while the network runs, shape ``(rows, k)``."""
+    seen: dict[str, list[torch.Tensor]] = {}
 
     def record(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -89,19 +133,20 @@ def int4_outliers(count: int = 32, seed: int = 0, *, block: int = 32) -> Outlier
         return hook
 
     hooks = [part.register_forward_pre_hook(record(name)) for name, part in parts.items()]
-    with one_thread():
-        network.embed(sentences(count, seed))
-        for hook in hooks:
-            hook.remove()
-        layers = tuple(
-            layer_errors(name, torch.cat(seen[name]), part.weight.detach(), config.turned(part.in_features))
-            for name, part in parts.items()
-        )
-    packages = ("torch", "numpy", MODEL_PACKAGE, TEXT_PACKAGE)
-    return OutlierStudy(
-        layers=layers, block=block, sentences=count, tokens=len(torch.cat(seen[layers[0].layer])), seed=seed,
-        source=f"{TEXT_PACKAGE}: {TEXT_FILE}", versions={name: version(name) for name in packages},
-    )  # fmt: skip
+    run()
+    for hook in hooks:
+        hook.remove()
+    return {name: torch.cat(values) for name, values in seen.items()}
+
+
+def _layers_errors(
+    parts: dict[str, nn.Linear], seen: dict[str, torch.Tensor], block: int
+) -> tuple[LayerErrors, ...]:
+    config = Int4Config(block=block)
+    return tuple(
+        layer_errors(name, seen[name], part.weight.detach(), config.turned(part.in_features))
+        for name, part in parts.items()
+    )
 
 
 def layer_errors(name: str, x: torch.Tensor, weight: torch.Tensor, block: int) -> LayerErrors:

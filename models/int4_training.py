@@ -75,7 +75,7 @@ class Int4Study:
         return asdict(self)
 
 
-class _Training:
+class Training:
     """A network, its optimiser and its order of samples, all of one seed."""
 
     def __init__(self, task: Task, config: Int4Config | None, seed: int, steps: int) -> None:
@@ -150,7 +150,7 @@ def train(task: Task, variant: str, seed: int, *, steps: int | None = None, cach
     """
     steps = task.steps if steps is None else steps
     with one_thread():
-        training, begin = _Training(task, VARIANTS[variant], seed, steps), process_time()
+        training, begin = Training(task, VARIANTS[variant], seed, steps), process_time()
         losses = [training.step() for _ in range(min(PROBE, steps))]
         settings = (task.name, variant, seed, steps, task.batch, training.digest(), *_versions().items())
         key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]

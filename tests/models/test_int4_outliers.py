@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lanewise.models.int4_outliers import int4_outliers, layer_errors
+from lanewise.models.int4_outliers import int4_outliers, layer_errors, task_outliers
+from lanewise.models.int4_tasks import TASKS
 
 
 def test_errors_of_a_layer_with_outliers():
@@ -37,3 +38,10 @@ def test_minilm():
     values = json.loads(json.dumps(study.as_dict(), allow_nan=False))
     assert (values["sentences"], values["seed"], values["block"]) == (4, 2, 32)
     assert values["tokens"] > 40
+
+
+def test_the_studys_own_network():
+    layers = task_outliers(TASKS["images"](), steps=3)
+    assert [row.layer for row in layers] == [f"encoder.layers.{n}.linear{m}" for n in (0, 1) for m in (1, 2)]
+    assert [row.width for row in layers] == [64, 256] * 2
+    assert all(0 < error < 1 for row in layers for error in vars(row.activations).values())

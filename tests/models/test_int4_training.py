@@ -9,7 +9,7 @@ import torch
 from lanewise.errors import UserError
 from lanewise.models.int4 import Int4Linear
 from lanewise.models.int4_tasks import TASKS
-from lanewise.models.int4_training import VARIANTS, Int4Study, _Training, int4_training
+from lanewise.models.int4_training import VARIANTS, Int4Study, Training, int4_training
 from lanewise.models.one_thread import one_thread
 
 STEPS = 12
@@ -60,7 +60,7 @@ def test_an_interrupted_study_goes_on(tmp_path):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants_quantise_the_encoder(variant):
-    training = _Training(TASKS["text"](), VARIANTS[variant], 0, 5)
+    training = Training(TASKS["text"](), VARIANTS[variant], 0, 5)
     layers = [name for name, part in training.network.named_modules() if isinstance(part, Int4Linear)]
     assert len(layers) == (0 if variant == "FP32" else 6)
     assert all(name.startswith("encoder.") for name in layers)
