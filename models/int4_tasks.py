@@ -1,6 +1,7 @@
 """What the INT4 training study trains on: real images and real text from installed packages, and a small transformer.
 
-Images are 1,797 handwritten digits (Alpaydin, Kaynak, 1998, UCI) from the package scikit-learn, text is Australian news of 2001, the Lee
+Images are 1,797 handwritten digits (Alpaydin, Kaynak, 1998, UCI) from the package scikit-learn
+(BSD-3-Clause), text is Australian news of 2001, the Lee
 background corpus (Lee, Pincombe, Welsh, 2005), from the package gensim (LGPL-2.1). Both are read as files.
 """
 
@@ -102,7 +103,7 @@ def images() -> Task:
     classes = torch.from_numpy(table[order, -1]).long()
     first = len(table) * 2 // 3
     return Task(
-        name="images", title="digits", data=f"{IMAGE_PACKAGE}: {IMAGE_FILE}", licence="CC BY 4.0",
+        name="images", title="digits", data=f"{IMAGE_PACKAGE}: {IMAGE_FILE}", licence="BSD-3-Clause",
         score="images named rightly", train=(inputs[:first], classes[:first]), test=(inputs[first:], classes[first:]),
         network=lambda: Transformer(nn.Linear(SIDE, WIDTH), SIDE, 10, pooled=True),
         steps=400, batch=64, learning_rate=2e-3,
