@@ -18,7 +18,11 @@ SPLIT_BASE = 14
 """Weight of hi."""
 SPLIT_LIMIT = 6
 """Largest magnitude of hi and of lo."""
-_SATURATION = 100 << 12
+SPLIT_TOP = 98
+"""What the largest gradient becomes: ``s max|g|``."""
+SPLIT_SATURATION = 100
+"""Of the value that is split, in steps of lo."""
+_SATURATION = SPLIT_SATURATION << 12
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,36 +40,35 @@ def leverage_probabilities(norms: Reals, kept: float) -> Reals:
         raise ValueError("norms must be finite and at least 0")
     if not 0 < kept <= norms.size:
         raise ValueError(f"kept must be above 0 and at most {norms.size}, not {kept}")
-    scaled = norms.astype(np.float64)
-    if scaled.max() > 0:
-        scaled = scaled / scaled.max()  # so that no sum overflows
     certain = np.zeros(norms.shape, np.bool_)
     while True:
-        rest = np.where(certain, 0.0, scaled)
+        rest: Reals = np.where(certain, 0.0, norms)
+        rest = np.ldexp(rest, -np.frexp(rest.max())[1])  # so that nothing overflows
         total = rest.sum()
+        probabilities: Reals = certain.astype(np.float64)
+        if total == 0:
+            return probabilities
         left = kept - certain.sum()
-        if total == 0 or left <= 0:
-            return certain.astype(np.float64)
-        probabilities = np.where(certain, 1.0, rest / total * left)
-        above = probabilities > 1
-        if not above.any():
+        above = rest * left > total
+        if left <= 0 or not above.any():
+            probabilities += rest * (max(left, 0) / total)
             return probabilities
         certain |= above
 
 
 def probability_bits(probabilities: Reals) -> npt.NDArray[np.uint16]:
-    """Probabilities as the sampler takes them: to the nearest 1/65536; 65534 at most below 1, which is 65535.
+    """Probabilities as the sampler takes them: to the nearest 1/65536, at least that of what is not 0; 65535 is 1.
 
     Raises:
         ValueError: One is not within 0 and 1.
 
-    >>> probability_bits(np.array([0.0, 0.5, 0.99999, 1.0])).tolist()
-    [0, 32768, 65534, 65535]
+    >>> probability_bits(np.array([0.0, 1e-9, 0.5, 0.9999, 0.99999])).tolist()
+    [0, 1, 32768, 65529, 65535]
     """
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise ValueError("probabilities must be 0 to 1")
-    rounded = np.minimum(np.rint(probabilities * 65536), ALWAYS - 1)
-    return np.where(probabilities == 1, ALWAYS, rounded).astype(np.uint16)
+    rounded = np.minimum(np.rint(probabilities * 65536), ALWAYS)
+    return np.where(probabilities > 0, np.maximum(rounded, 1), 0).astype(np.uint16)
 
 
 def row_weights(bits: npt.NDArray[np.uint16]) -> Reals:

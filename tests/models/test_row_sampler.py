@@ -23,8 +23,8 @@ def test_probabilities_add_up_are_at_most_1_and_keep_the_order(values, share):
     scaled = values / values.max() if values.max() > 0 else values
     assert ((p >= 0) & (p <= 1)).all()
     assert p.sum() == pytest.approx(min(kept, np.count_nonzero(p)), rel=1e-9)
-    assert (p[scaled == 0] == 0).all()
-    order = np.argsort(scaled, kind="stable")
+    assert (p[values == 0] == 0).all()
+    order = np.argsort(values, kind="stable")
     assert (np.diff(p[order]) >= -1e-12).all()
     inner = (p < 1) & (p > 1e-9) & (scaled > 1e-12)  # those that are not clipped are in the norms' ratio
     if inner.sum() > 1:
