@@ -2,17 +2,22 @@
 
 Usage: python benchmarks/fit.py [--quick] [--out FOLDER] [--write docs/fits.md]
 
-`--quick` leaves out the paper's optimiser, the grid search and the formats but FP16. All: about half an hour on one core.
+An interrupted run goes on where it stopped, as long as the models' code is the same. `--quick` leaves out the paper's optimiser, the
+grid search and the formats but FP16. All: about half an hour on one core.
 """
 
 import argparse
+import contextlib
 import csv
+import hashlib
 import json
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import lanewise.models
 from lanewise.errors import UserError
 from lanewise.formats import FORMATS
 from lanewise.models.fit_table import PAPER_AAE2, PAPER_FUNCTIONS, PAPER_GAIN, fit_rows, geometric_mean
@@ -319,26 +324,55 @@ def page(rows: list[Row], best: dict[tuple[str, int], float], quick: bool) -> st
     return "\n".join(str(part) for part in parts if part)
 
 
-def collect(quick: bool) -> tuple[list[Row], dict[tuple[str, int], float]]:
+class Kept:
+    """Rows by what was asked for, kept in a file from run to run, a line each."""
+
+    def __init__(self, file: Path) -> None:
+        code = b"".join(path.read_bytes() for path in sorted(Path(lanewise.models.__path__[0]).glob("*.py")))
+        self.file, self.code, self.found = file, hashlib.sha256(code).hexdigest()[:16], {}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+            with contextlib.suppress(ValueError, KeyError):  # the end of a run that was killed
+                entry = json.loads(line)
+                self.found[entry["asked"]] = entry["rows"]
+
+    def __call__(
+        self, functions: Iterable[str], segments: Sequence[int], degrees: Sequence[int], formats: Sequence[str], **options: Any
+    ) -> list[Row]:  # fmt: skip
+        """As :func:`fit_rows`, a function at a time."""
+        rows: list[Row] = []
+        for name in functions:
+            asked = json.dumps([self.code, name, segments, degrees, formats, options])
+            if asked not in self.found:
+                print(f"{name}: {', '.join(formats)} {options or ''}", file=sys.stderr, flush=True)
+                self.found[asked] = fit_rows([name], segments, degrees, formats, **options)
+                with self.file.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps({"asked": asked, "rows": self.found[asked]}) + "\n")
+            rows += self.found[asked]
+        return rows
+
+
+def collect(quick: bool, kept: Kept) -> tuple[list[Row], dict[tuple[str, int], float]]:
     """All rows, and the MSE of the global search."""
-    rows = fit_rows(segments=SEGMENTS, formats=("real",), pin_tails=(True, False))
-    rows += fit_rows(segments=SEGMENTS, formats=("fp16",))
-    rows += fit_rows(TARGETS, (32,), (1,), ("fp16",), pin_tails=(False,))
+    both = (1, 2)
+    rows = kept(FUNCTIONS, SEGMENTS, both, ("real",), pin_tails=(True, False))
+    rows += kept(FUNCTIONS, SEGMENTS, both, ("fp16",))
+    rows += kept(TARGETS, (32,), (1,), ("fp16",), pin_tails=(False,))
     if quick:
         return rows, {}
     for name in (*TARGETS, *REDUCED):
         for form in FORMATS:
             if form != "fp16":
                 try:
-                    rows += fit_rows([name], SEGMENTS, formats=[form])
+                    rows += kept([name], SEGMENTS, both, (form,))
                 except UserError as error:  # the range holds too few numbers of the format
-                    print(f"{name}, {form}: {error}")
+                    print(f"{name}, {form}: {error}", file=sys.stderr)
     best = {
         (name, n): best_on_grid(FUNCTIONS[name], n, *FUNCTIONS[name].range, candidates=GRID)
         for name in TARGETS
         for n in (32, 64)
     }
-    rows += fit_rows(TARGETS, (8, 16, 32), (1,), ("real",), method="paper")
+    rows += kept(TARGETS, (8, 16, 32), (1,), ("real",), method="paper")
     return rows, best
 
 
@@ -351,8 +385,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/fits"), help="folder of fits.csv and fits.json")
     parser.add_argument("--write", type=Path, help="write the page there as well as to the terminal")
     arguments = parser.parse_args()
-    rows, best = collect(arguments.quick)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows, best = collect(arguments.quick, Kept(arguments.out / "kept.jsonl"))
     (arguments.out / "fits.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     with (arguments.out / "fits.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys())
