@@ -75,7 +75,7 @@ def arrays() -> str:
     shape = f"{CONFIG.matrix.rows} x {CONFIG.matrix.columns}"
     equal = f"INT8 {areas.equal_area.rows} x {areas.equal_area.columns}"
     rows = [
-        [f"INT4 {shape}", f"{areas.matrix_area_um2:,.0f}"],
+        [f"INT4 {shape}, INT8 in passes", f"{areas.matrix_area_um2:,.0f}"],
         [f"INT8 {shape}", f"{areas.same_shape_area_um2:,.0f}"],
         [
             f"{equal}, the largest square one that is no larger than the INT4 array",
