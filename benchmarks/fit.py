@@ -3,7 +3,7 @@
 Usage: python benchmarks/fit.py [--quick] [--out FOLDER] [--write docs/fits.md]
 
 An interrupted run goes on where it stopped, as long as the models' code is the same. `--quick` leaves out the paper's optimiser, the
-grid search and the formats but FP16. All: about half an hour on one core.
+grid search and the formats but FP16. All: about five minutes on one core.
 """
 
 import argparse
@@ -121,7 +121,8 @@ def limits(rows: list[Row], best: dict[tuple[str, int], float]) -> str:
 Target: at most 1.10 x the limit with 32 segments and 1.05 x with 64. The worst with free tails is {max(free):.3f} x. Pinned
 tails cannot reach it everywhere: two of the segments hold no free piece, and (32/30)^4 = {(32 / 30) ** 4:.2f}. That this is the
 price and no fault of the search shows the column `grid`: the global optimum over knots on another grid of {GRID} places, by
-dynamic programming alone, pinned tails as well (`tests/models/test_fit.py` holds the fits to it).
+dynamic programming alone, pinned tails as well. `tests/models/test_fit.py` holds the fits to it, and to L-BFGS from random knots that shares
+no code with them.
 
 """ + table(
         ["function, segments", "limit", "free MSE", "x limit", "pinned MSE", "x limit", "grid x limit", "s"],
@@ -304,7 +305,7 @@ def seconds(rows: list[Row]) -> str:
         if times:
             lines.append([form, str(len(times)), f"{statistics.median(times):.2f}", f"{max(times):.2f}"])
     return (
-        "## Seconds a fit takes\n\nOne core; of a format with the real fit that it starts from.\n\n"
+        "## Seconds a fit takes\n\nProcessor time; of a format with the real fit that it starts from.\n\n"
         + table(["format", "fits", "median", "most"], lines)
     )
 
