@@ -132,12 +132,12 @@ def _plain_real(
 def _shared_real(
     subject: Function, segments: int, degree: int, low: float, high: float, method: str, pin: bool
 ) -> tuple[RealFit, float]:
-    start = time.perf_counter()
+    start = time.process_time()
     if method == "paper":
         result = fit_paper(subject, segments, low, high, degree=degree)
     else:
         result = fit_real(subject, segments, low, high, degree=degree, pin=(pin, pin))
-    return result, time.perf_counter() - start
+    return result, time.process_time() - start
 
 
 def _fit(
@@ -167,7 +167,7 @@ def _fit_once(
     distribution: Weight, *, fine: bool = True,
 ) -> PwlFit:  # fmt: skip
     method, pin_tails, symmetric, relative, input_scale, output_scale = options
-    start = time.perf_counter()
+    start = time.process_time()
     cells = cells_of(subject, low, high, degree, distribution)
     largest = float(np.abs(subject(cells.middles)).max())
     least = _RELATIVE_FLOOR * largest + 1e-300 if largest else 1.0
@@ -250,7 +250,7 @@ def _fit_once(
         mse=float(share @ error**2),
         aae2=float(share @ error) ** 2,
         max_error=float(error.max()),
-        seconds=spent + time.perf_counter() - start,
+        seconds=spent + time.process_time() - start,
     )
     if not np.isfinite([result.mse, result.max_error, result.limit_mse, result.uniform_mse]).all():
         raise UserError(
@@ -270,7 +270,7 @@ def _better(result: PwlFit, subject: Function, options: _Options, x: Reals, shar
     """A fit, or the table of the function's own range where that does better in the wider one: its tails go on."""
     if result.scaling is not None and not result.scaling.form.floating:
         return result
-    start = time.perf_counter()
+    start = time.process_time()
     shape = (subject, result.segments, result.degree, result.format, *subject.range, options)
     try:
         own = _cached(*shape) if FUNCTIONS.get(subject.name) is subject else _fit_once(*shape, uniform_weight)
@@ -278,7 +278,7 @@ def _better(result: PwlFit, subject: Function, options: _Options, x: Reals, shar
         return result
     error = np.abs(own.evaluate(x) - subject(x))
     mse = float(share @ error**2)
-    seconds = result.seconds + time.perf_counter() - start
+    seconds = result.seconds + time.process_time() - start
     if not mse < result.mse:
         return replace(result, seconds=seconds)
     return replace(

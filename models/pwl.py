@@ -59,7 +59,7 @@ class PwlFit:
     rounding_mse: float
     """Of f rounded to ``format``: no table returns less. 0 for ``real``."""
     seconds: float
-    """Wall-clock time of the fit."""
+    """Processor time of the fit, all threads."""
 
     @property
     def limit_ratio(self) -> float | None:
