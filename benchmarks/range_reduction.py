@@ -1,6 +1,6 @@
 """Range reduction by vector instructions, or by a mode of Flex-SFU: clocks of both and area of the mode.
 
-Usage: python benchmarks/range_reduction.py [errors] [clocks] [rows] [mode]
+Usage: python benchmarks/range_reduction.py [errors] [clocks] [rows] [mode] [--write docs/range_reduction.md]
 
 ``errors``: largest and root-mean-square relative error over all FP16 operands with a normal result, and over 40,000 FP32 ones.
 ``clocks``: element-wise functions, clocks for 16 FP16 elements. ``rows``: softmax and norms, likewise, whole operators with
@@ -8,9 +8,10 @@ DMA. ``mode``: the mode's logic in Amaranth, run on all 65,536 operands with an 
 normal), then synthesised.
 """
 
-import sys
-from contextlib import ExitStack
+import argparse
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from unittest.mock import patch
 
@@ -21,6 +22,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from lanewise.config import FlexSfuConfig, MachineConfig
+from lanewise.files import write_text
 from lanewise.formats import FORMATS
 from lanewise.mapping.kernels import activations, row
 from lanewise.mapping.kernels.builder import Register, VectorKernel
@@ -140,7 +142,9 @@ def rows():
     print("softmax: clocks for 16 elements, DMA included")
     print(f"{'length':>8}{'software':>10}{'direct':>10}{'reduced':>10}{'mode':>10}{'1/sum by table':>16}")
     for length in (64, 128, 197, 256, 384, 512, 768, 1024, 4096):
-        work = RowsWork(function="softmax", rows=max(16, 65536 // length), length=length)
+        work = RowsWork(
+            function="softmax", rows=max(16, 65536 // length), length=length, exponential="reduced"
+        )
         figures = (
             operator(work, MACHINE.baseline()),
             operator(replace(work, exponential="direct"), MACHINE),
@@ -296,6 +300,28 @@ def mode():
             print(f"    {name}: {added:.0f} um2, {100 * added / unit:.1f} %")
 
 
+PARTS = {"errors": errors, "clocks": clocks, "rows": rows, "mode": mode}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--write", type=Path, metavar="FILE", help="a page with markers")
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.parts) - set(PARTS))
+    if unknown:
+        parser.error(f"parts must be any of {', '.join(PARTS)}, not {unknown[0]!r}")
+    for part in arguments.parts or PARTS:
+        if arguments.write is None:
+            PARTS[part]()
+            continue
+        with redirect_stdout(StringIO()) as text:
+            PARTS[part]()
+        page = arguments.write.read_text(encoding="utf-8")
+        begin, end = f"<!-- {part}: made by benchmarks/range_reduction.py -->", f"<!-- end of {part} -->"
+        before, rest = page.split(begin)
+        write_text(arguments.write, f"{before}{begin}\n```\n{text.getvalue()}```\n{end}{rest.split(end)[1]}")
+
+
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["errors", "clocks", "rows", "mode"]:
-        {"errors": errors, "clocks": clocks, "rows": rows, "mode": mode}[part]()
+    main()
