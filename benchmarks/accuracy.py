@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lanewise.errors import UserError
-from lanewise.files import write_json, write_text
+from lanewise.files import write_json, write_part
 from lanewise.models.accuracy_networks import NetworkAccuracy, VariantScore, accuracy_networks, accuracy_rows
 from lanewise.models.pretrained import NETWORKS
 
@@ -118,12 +118,8 @@ def main() -> None:
     if arguments.write is None:
         print("\n\n".join(texts.values()))
         return
-    page = arguments.write.read_text(encoding="utf-8")
     for part, text in texts.items():
-        begin, end = f"<!-- {part}: made by benchmarks/accuracy.py -->", f"<!-- end of {part} -->"
-        before, rest = page.split(begin)
-        page = f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
-    write_text(arguments.write, page)
+        write_part(arguments.write, part, text, by="benchmarks/accuracy.py")
 
 
 if __name__ == "__main__":

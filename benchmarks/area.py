@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from lanewise.config import MachineConfig
-from lanewise.files import cache_folder, write_text
+from lanewise.files import cache_folder, write_part
 from lanewise.formats import FORMATS
 from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.multiply_add import MultiplyAdd
@@ -162,11 +162,8 @@ def main() -> None:
         text = PARTS[part]()
         if arguments.write is None:
             print(text, end="\n\n")
-            continue
-        page = arguments.write.read_text(encoding="utf-8")
-        begin, end = f"<!-- {part}: made by benchmarks/area.py -->", f"<!-- end of {part} -->"
-        before, rest = page.split(begin)
-        write_text(arguments.write, f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
+        else:
+            write_part(arguments.write, part, text, by="benchmarks/area.py")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from statistics import mean, stdev
 from scipy.stats import t as student
 
 from lanewise.errors import UserError
-from lanewise.files import write_json, write_text
+from lanewise.files import write_json, write_part
 from lanewise.models.int4_outliers import LayerErrors, OutlierStudy, int4_outliers, task_outliers
 from lanewise.models.int4_tasks import HEADS, IMAGE_PACKAGE, LAYERS, TASKS, WIDTH
 from lanewise.models.int4_training import REFERENCE, SEEDS, VARIANTS, Int4Study, int4_training
@@ -228,12 +228,8 @@ def main() -> None:
     if arguments.write is None:
         print("\n\n".join(texts.values()))
         return
-    page = arguments.write.read_text(encoding="utf-8")
     for part, text in texts.items():
-        begin, end = f"<!-- {part}: made by benchmarks/int4_training.py -->", f"<!-- end of {part} -->"
-        before, rest = page.split(begin)
-        page = f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
-    write_text(arguments.write, page)
+        write_part(arguments.write, part, text, by="benchmarks/int4_training.py")
 
 
 if __name__ == "__main__":

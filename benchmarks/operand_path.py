@@ -10,13 +10,11 @@ import sys
 from pathlib import Path
 
 from lanewise.config import MachineConfig, OperandPathConfig
-from lanewise.files import cache_folder, write_text
+from lanewise.files import cache_folder, write_part
 from lanewise.rtl.operand_path import OperandPath
 from lanewise.sim.operand_path import operand_path_clk
 from lanewise.synth.component import Synthesiser
 from lanewise.synth.liberty import load_liberty
-
-BEGIN, END = "<!-- figures: made by benchmarks/operand_path.py -->", "<!-- end of figures -->"
 
 
 def areas(base: OperandPathConfig, run: Synthesiser) -> str:
@@ -75,10 +73,7 @@ def main() -> None:
     if arguments.write is None:
         print(text)
         return
-    page = arguments.write.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    write_text(arguments.write, f"{before}{BEGIN}\n{text}\n{END}{after}")
+    write_part(arguments.write, "figures", text, by="benchmarks/operand_path.py")
 
 
 if __name__ == "__main__":

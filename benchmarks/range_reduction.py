@@ -22,7 +22,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from lanewise.config import FlexSfuConfig, MachineConfig
-from lanewise.files import write_text
+from lanewise.files import write_part
 from lanewise.formats import FORMATS
 from lanewise.mapping.kernels import activations, row
 from lanewise.mapping.kernels.builder import Register, VectorKernel
@@ -317,10 +317,8 @@ def main():
             continue
         with redirect_stdout(StringIO()) as text:
             PARTS[part]()
-        page = arguments.write.read_text(encoding="utf-8")
-        begin, end = f"<!-- {part}: made by benchmarks/range_reduction.py -->", f"<!-- end of {part} -->"
-        before, rest = page.split(begin)
-        write_text(arguments.write, f"{before}{begin}\n```\n{text.getvalue()}```\n{end}{rest.split(end)[1]}")
+        block = f"```\n{text.getvalue()}```"
+        write_part(arguments.write, part, block, by="benchmarks/range_reduction.py")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lanewise.files import write_text
-
-BEGIN, END = "<!-- runs: made by benchmarks/verification.py -->", "<!-- end of runs -->"
+from lanewise.files import write_part
 
 
 def table(tests: list[dict[str, Any]]) -> str:
@@ -69,9 +67,7 @@ def main() -> None:
     if arguments.write is None:
         print(text)
         return
-    page = arguments.write.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    write_text(arguments.write, f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+    write_part(arguments.write, "runs", text, by="benchmarks/verification.py")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from lanewise.files import atomic_write, cache_folder, write_json
+from lanewise.models.one_thread import one_thread
 from lanewise.models.pretrained import NETWORKS, pretrained
 from lanewise.models.pretrained.hardware import FP32, VARIANTS, Hardware, Variant
 from lanewise.models.pretrained.network import Outputs, PretrainedNetwork, Samples
@@ -101,7 +101,7 @@ def accuracy_networks(
     """
     networks = [pretrained(name) for name in names]
     folder = (cache_folder() if cache is None else cache) / "accuracy-networks"
-    with _one_thread():
+    with one_thread():
         return [_study(network, count, seed, variants, folder, progress or _silent) for network in networks]
 
 
@@ -281,14 +281,3 @@ def _sources(network: PretrainedNetwork) -> str:
 
 
 _IMPORTED = re.compile(r"^from (lanewise\.models\.(?:pretrained\.\w+|minilm)) import", re.MULTILINE)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One order of summation on every machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -50,6 +50,29 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def write_part(page: Path, part: str, text: str, *, by: str) -> None:
+    """Put ``text`` between a page's markers ``<!-- part: made by ... -->`` and ``<!-- end of part -->``, atomically.
+
+    Args:
+        page: A text file that has both markers once.
+        part: Their name.
+        text: What stands between them from now on, on lines of its own.
+        by: What makes the part, as the first marker says.
+
+    Raises:
+        UserError: The page cannot be read or written, or lacks the markers.
+    """
+    begin, end = f"<!-- {part}: made by {by} -->", f"<!-- end of {part} -->"
+    try:
+        before, rest = page.read_text(encoding="utf-8").split(begin)
+        _, after = rest.split(end)
+    except OSError as error:
+        raise UserError(f"{page}: cannot be read: {error.strerror}; expected a page with markers") from None
+    except ValueError:
+        raise UserError(f"{page}: must have {begin} and then {end}, once each") from None
+    write_text(page, f"{before}{begin}\n{text}\n{end}{after}")
+
+
 def cache_folder() -> Path:
     """Where traces and synthesis results are kept: ``$LANEWISE_CACHE``, else ``$XDG_CACHE_HOME/lanewise``."""
     if folder := os.environ.get("LANEWISE_CACHE"):

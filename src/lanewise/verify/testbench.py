@@ -77,6 +77,13 @@ class Testbench:
             await self._edge
             self.clk += 1
 
+    async def reset(self) -> None:
+        """Hold reset for a clock, and let another pass: ports then have the values from after it."""
+        self.dut.rst.value = 1
+        await self.wait(1)
+        self.dut.rst.value = 0
+        await self.wait(1)
+
     async def exchange(
         self, send: Mapping[str, Sequence[int]], receive: Mapping[str, int], *,
         p_stall: float | Mapping[str, float] = 0.0, extra_clk: int = 4,

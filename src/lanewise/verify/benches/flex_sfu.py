@@ -139,10 +139,7 @@ async def reset_in_mid_run(dut: Any) -> None:
             await tb.exchange({"i": beat_words(config, x[:in_flight], form)}, {})
             await tb.wait(1)  # ports read at an edge have the values from before it
             assert tb.port("busy").get() == 1
-            dut.rst.value = 1
-            await tb.wait(1)
-            dut.rst.value = 0
-            await tb.wait(1)
+            await tb.reset()
             assert tb.port("busy").get() == 0
             await evaluate(tb, table, x[in_flight:], 0.0, f"after a reset with {in_flight} beats in flight")
 

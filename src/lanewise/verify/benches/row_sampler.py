@@ -79,10 +79,7 @@ async def reset_in_mid_run(dut: Any) -> None:
     for rows in (1, 2, 9):
         await _seed(tb, rows)
         await tb.exchange({"i": [65535] * rows}, {"o": rows - 1} if rows > 1 else {}, extra_clk=0)
-        dut.rst.value = 1
-        await tb.wait(1)
-        dut.rst.value = 0
-        await tb.wait(1)
+        await tb.reset()
         tb.check_values(tb.port("o__valid").get(), 0, "valid after a reset")
         states = await _seed(tb, rows)
         await _compare(tb, [tb.rng.integers(0, 65536, 40).astype(np.uint16)], states, 0.0)

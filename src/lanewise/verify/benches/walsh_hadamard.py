@@ -82,10 +82,7 @@ async def reset_in_mid_run(dut: Any) -> None:
         await tb.exchange({"i": words[:in_flight]}, {})
         await tb.wait(1)  # ports read at an edge have the values from before it
         tb.check_values(tb.port("busy").get(), 1, "busy")
-        dut.rst.value = 1
-        await tb.wait(1)
-        dut.rst.value = 0
-        await tb.wait(1)
+        await tb.reset()
         tb.check_values(tb.port("busy").get(), 0, "busy after a reset")
         await _compare(tb, form, x, np.full(len(x), 5), blocks, 0.0, f"after {in_flight} beats and a reset")
 
