@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from lanewise.config import multiply_add_latency_clk
 from lanewise.formats import NumberFormat
+from lanewise.rtl.pipeline import Pipelined
 
 SHIFTS = data.StructLayout({"product": 6, "addend": 5})
 """Of an integer multiply-add: places by which the sum moves right and the addend left."""
@@ -21,7 +22,7 @@ def select_bits(formats: Sequence[NumberFormat]) -> int:
     return (len(formats) - 1).bit_length()
 
 
-class MultiplyAddSlot(wiring.Component):
+class MultiplyAddSlot(Pipelined, wiring.Component):
     """One element: multiply; align and add; normalise; round. The stages advance where ``move`` is 1.
 
     The pipeline is deep where a format has 32 bits: take apart; multiply; align; add; normalise; round. It then multiplies
@@ -342,16 +343,6 @@ class MultiplyAddSlot(wiring.Component):
     def _cut(self, m: Module, **values: Value) -> dict[str, Value]:
         """Registers in a deep pipeline, wires in one that is not."""
         return dict(self._register(m, **values)) if self.deep else values
-
-    def _register(self, m: Module, **values: Value) -> dict[str, Signal]:
-        """The values one clock later; no reset, for what is not valid does not matter."""
-        self._stage += 1
-        registers = {}
-        for name, value in values.items():
-            registers[name] = Signal(len(value), name=f"{name}_{self._stage}", reset_less=True)
-            with m.If(self.move):
-                m.d.sync += registers[name].eq(value)
-        return registers
 
 
 class _Fields:

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from lanewise.config import REQUANTISER_FORMATS
 from lanewise.rtl.multiply_add_slot import leading_zeros
+from lanewise.rtl.pipeline import Pipelined
 
 _INT4, _INT8, _FP16, _BF16 = range(len(REQUANTISER_FORMATS))
 _CUT = 17
@@ -16,7 +17,7 @@ _HIDDEN = _WINDOW - 1
 """Where the leading one of a floating-point number stands."""
 
 
-class RequantiserLane(wiring.Component):
+class RequantiserLane(Pipelined, wiring.Component):
     """One result: select; add the bias; multiply; add the products; normalise; place; round. The stages advance where ``move`` is 1.
 
     The product is a magnitude below 2**64 with its sign. Normalised, its leading one is worth 2**e, and 24 bits
@@ -122,16 +123,6 @@ class RequantiserLane(wiring.Component):
             for code, bits in ((_INT4, 4), (_INT8, 8)):
                 with m.Case(code):
                     m.d.comb += self.y.eq(_saturated(upper, bits, r["over"], r["sign"]))
-
-    def _register(self, m: Module, **values: Value) -> dict[str, Signal]:
-        """The values one clock later; no reset, for what is not valid does not matter."""
-        self._stage += 1
-        registers = {}
-        for name, value in values.items():
-            registers[name] = Signal(len(value), name=f"{name}_{self._stage}", reset_less=True)
-            with m.If(self.move):
-                m.d.sync += registers[name].eq(value)
-        return registers
 
 
 def _saturated(word: Value, bits: int, over: Value, sign: Value) -> Value:
