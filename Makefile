@@ -26,7 +26,7 @@ test: setup lint
 
 # target: under 60 minutes on 2 cores
 test-full: setup lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	HYPOTHESIS_PROFILE=random $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

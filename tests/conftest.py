@@ -1,14 +1,21 @@
 """Fixtures for every test: running a bench on Verilator."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lanewise.verify import Case, TestResult, run_case
 
 BUILDS = Path(__file__).parents[1] / "build" / "verify"
 SEED = 1
+
+# `make test` tries the same examples everywhere; `make test-full` asks for others (HYPOTHESIS_PROFILE=random), and prints a blob that repeats a failure
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("random", print_blob=True, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture

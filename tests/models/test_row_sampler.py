@@ -14,6 +14,9 @@ from lanewise.models.row_sampler import leverage_probabilities, probability_bits
 norms = arrays(
     np.float64, st.integers(1, 60), elements=st.floats(0, 1e6) | st.sampled_from([0.0, 1.0, 1e300])
 )
+scalable_norms = arrays(  # that a factor of 1/1024 does not round
+    np.float64, st.integers(1, 60), elements=st.floats(1e-290, 1e6) | st.sampled_from([0.0, 1.0, 1e300])
+)
 
 
 @given(norms, st.floats(0.01, 1.0))
@@ -32,7 +35,7 @@ def test_probabilities_add_up_are_at_most_1_and_keep_the_order(values, share):
         assert np.ptp(ratio) <= 1e-9 * ratio.max()
 
 
-@given(norms)
+@given(scalable_norms)
 def test_scale_of_the_norms_does_not_matter(values):
     kept = max(1, values.size // 2)
     np.testing.assert_allclose(
