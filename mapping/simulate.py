@@ -12,6 +12,8 @@ from lanewise.config import MachineConfig
 from lanewise.errors import UserError
 from lanewise.files import write_text
 from lanewise.mapping.graph import Graph
+from lanewise.mapping.kernels.elementwise import ElementwiseWork
+from lanewise.mapping.kernels.movement import MovementWork
 from lanewise.mapping.lower import Lowered, Task, Work, lower
 from lanewise.sim.engine import Run, run
 from lanewise.sim.timing import UNITS
@@ -129,7 +131,7 @@ def work_cost(work: Work, config: MachineConfig) -> Run:
     Raises:
         ValueError: Its buffers, each in banks of its own, do not fit the scratchpad.
     """
-    program = work.program(config)
+    program = _as_stored(work, config).program(config)
     bank = config.scratchpad.bank_bytes
     needed = sum(ceil(size / bank) for size in program.buffers_bytes.values())
     if needed > config.scratchpad.banks:
@@ -137,6 +139,15 @@ def work_cost(work: Work, config: MachineConfig) -> Run:
             f"scratchpad.banks must hold the operator's {needed} banks of {bank} bytes, not {config.scratchpad.banks}"
         )
     return run(program, config)
+
+
+def _as_stored(work: Work, config: MachineConfig) -> Work:
+    """``work`` with its results as the machine keeps them: the operands of an FP16 array are the FP16 values themselves."""
+    if config.matrix.operand_bits != 16 or isinstance(work, MovementWork):
+        return work
+    if isinstance(work, ElementwiseWork) and not work.steps:  # nothing to quantise
+        return replace(work, elements=0)
+    return replace(work, outputs=("fp16",))
 
 
 def network_cost(lowered: Lowered, config: MachineConfig, *, like: NetworkCost | None = None) -> NetworkCost:

@@ -18,9 +18,9 @@ class MatrixUnit(wiring.Component):
     broadcast along rows and columns need none. Steps that are offered one a clock are taken one a clock, from tile to tile too, as
     long as a tile has at least ``rows * row_beats`` steps.
 
-    Latency ``config.latency_clk + 7`` clocks from the step with ``last`` to the first results; throughput one step
-    a clock, a tile in ``max(steps, rows * row_beats)`` clocks. A stall of ``o``, or a row whose scale has not
-    come, stops output path and drain; the array goes on until its next tile is finished.
+    Latency ``config.result_latency_clk`` from the step with ``last`` to the first results; throughput one step
+    a clock, a tile in ``max(steps, config.leave_clk())`` clocks. A stall of ``o``, or a row whose scale or constants have
+    not come, stops output path and drain; the array goes on until its next tile is finished.
     Golden model: :func:`lanewise.models.matrix_unit.matrix_tile`; clocks: :mod:`lanewise.sim.matrix_unit`.
 
     Members
@@ -28,9 +28,9 @@ class MatrixUnit(wiring.Component):
     i : ``In(stream.Signature(StructLayout(a, w[, a_signed, w_signed, shift], last)))``
         Steps, as :class:`~lanewise.rtl.mac_array.MacArray` takes them.
     scale : ``In(stream.Signature(ROW_SCALE))``
-        For each row of each tile, in order: its multiplier, shift, format and rounding.
+        For each row of each tile, in order: its multiplier, shift, format and rounding, and whether new constants come before it.
     load, seed : ``In(stream.Signature(...))``
-        Columns' constants and random states, as :class:`~lanewise.rtl.requantiser.Requantiser` takes them: between rows.
+        Columns' constants and random states, as :class:`~lanewise.rtl.requantiser.Requantiser` takes them.
     o : ``Out(stream.Signature(StructLayout(y, last)))``
         Results, a beat of ``lanes`` columns at a time, packed; ``last`` marks a tile's last beat.
     busy : ``Out(1)``

@@ -8,8 +8,9 @@ from lanewise.config import REQUANTISER_FORMATS, REQUANTISER_LATENCY_CLK, Matrix
 from lanewise.rtl.lfsr import Lfsr
 from lanewise.rtl.requantiser_lane import RequantiserLane
 
-ROW_SCALE = data.StructLayout({"multiplier": 16, "shift": 6, "form": 2, "stochastic": 1})
-"""What goes with a row: multiplier, places of the shift, code of the format, and how integers are rounded."""
+ROW_SCALE = data.StructLayout({"multiplier": 16, "shift": 6, "form": 2, "stochastic": 1, "reload": 1})
+"""What goes with a row: multiplier, places of the shift, code of the format, how integers are rounded, and whether new
+constants of the columns come before it."""
 
 WORD_BITS = 16
 """Room for one result."""
@@ -24,17 +25,18 @@ class Requantiser(wiring.Component):
 
     Latency 7 clocks from a beat to its results; throughput ``lanes`` columns a clock, a row in
     ceil(columns / lanes) clocks; all stages stand still while ``o`` is valid and not taken. A row is taken with its
-    last beat. A load waits until the rows before it have left, and no row begins while one is offered: rows
-    before a load see the old constants, later ones the new. Every beat consumes 16 random bits a lane, whatever its
-    format, so that they are a function of the seed and the number of beats. The tables have no reset: load before use.
+    last beat. A row with ``reload`` first takes the whole table from ``load``, a word a clock, while the rows before it go on
+    through the stages: the order of rows and constants is in the rows, whatever stalls. A seed waits until the rows before
+    it have left, and no row begins while one is offered. Every beat consumes 16 random bits a lane, whatever its
+    format, so that they are a function of the seed and the number of beats. The table has no reset: the first row reloads.
     Golden model: :func:`lanewise.models.requantiser.requantise`; clocks: :mod:`lanewise.sim.requantiser`.
 
     Members
     -------
     i : ``In(stream.Signature(StructLayout(row, last, scale)))``
         ``columns`` sums, column 0 in the low bits; whether the row is its tile's last; :data:`ROW_SCALE`.
-    load : ``In(stream.Signature(StructLayout(address, bias, multiplier)))``
-        Constants of the ``lanes`` columns of beat ``address``: INT32 biases, 16-bit multipliers.
+    load : ``In(stream.Signature(StructLayout(bias, multiplier)))``
+        Constants of ``lanes`` columns: INT32 biases, 16-bit multipliers; a table has a word for each beat of a row, in order.
     seed : ``In(stream.Signature(StructLayout(lane, state)))``
         As :class:`~lanewise.rtl.lfsr.Lfsr`'s ``load``.
     o : ``Out(stream.Signature(StructLayout(y, last)))``
@@ -58,7 +60,6 @@ class Requantiser(wiring.Component):
             "row": data.ArrayLayout(signed(config.accumulator_bits), config.columns), "last": 1, "scale": ROW_SCALE,
         })  # fmt: skip
         load = data.StructLayout({
-            "address": max(1, (config.row_beats - 1).bit_length()),
             "bias": data.ArrayLayout(signed(config.accumulator_bits), lanes),
             "multiplier": data.ArrayLayout(16, lanes),
         })  # fmt: skip
@@ -78,14 +79,16 @@ class Requantiser(wiring.Component):
         beat = Signal(range(beats))
         final = beat == beats - 1
         valid = Signal(latency)
+        wanted, begins = Signal(), Signal()
         m.d.comb += [
             move.eq(~self.o.valid | self.o.ready),
-            accept.eq(move & self.i.valid & ((beat != 0) | ~(self.load.valid | self.seed.valid))),
-            self.i.ready.eq(move & final & ((beat != 0) | ~(self.load.valid | self.seed.valid))),
+            begins.eq((beat != 0) | ~(wanted | self.seed.valid)),
+            accept.eq(move & self.i.valid & begins),
+            self.i.ready.eq(move & final & begins),
             self.o.valid.eq(valid[-1]),
             self.busy.eq(valid.any() | (beat != 0)),
             idle.eq(~self.busy),
-            self.load.ready.eq(idle),
+            self.load.ready.eq(self.i.valid & wanted),
             self.seed.ready.eq(idle),
             random.load.payload.eq(self.seed.payload),
             random.load.valid.eq(self.seed.valid & idle),
@@ -112,7 +115,7 @@ class Requantiser(wiring.Component):
         stochastic = later(scale.stochastic, "stochastic", 6)[-1]
         last = later(self.i.p.last & final, "last", latency)[-1]
 
-        bias, factor = self._table(m, beat)
+        bias, factor = self._table(m, beat, accept & final, wanted)
         results: list[Value] = []
         for k in range(lanes):
             m.submodules[f"lane_{k}"] = lane = RequantiserLane()
@@ -142,16 +145,21 @@ class Requantiser(wiring.Component):
         m.d.comb += [self.o.p.y.eq(y), self.o.p.last.eq(last)]
         return m
 
-    def _table(self, m: Module, beat: Signal) -> tuple[data.View, data.View]:
-        """Constants of the beat's columns: biases and multipliers."""
-        layout = data.StructLayout({
-            name: field for name, field in self.load.payload.shape().members.items() if name != "address"
-        })  # fmt: skip
+    def _table(self, m: Module, beat: Signal, leaves: Value, wanted: Signal) -> tuple[data.View, data.View]:
+        """Constants of the beat's columns: biases and multipliers; ``wanted``: the row at the input waits for a table."""
+        layout = self.load.payload.shape()
+        beats = self.config.row_beats
+        loaded, place = Signal(), Signal(range(beats))
+        m.d.comb += wanted.eq(self.i.p.scale.reload & ~loaded)
+        with m.If(self.load.valid & self.load.ready):
+            m.d.sync += [place.eq(Mux(place == beats - 1, 0, place + 1)), loaded.eq(place == beats - 1)]
+        with m.If(leaves):
+            m.d.sync += loaded.eq(0)
         words = []
-        for address in range(self.config.row_beats):
+        for address in range(beats):
             word = Signal(layout, name=f"constants_{address}", reset_less=True)
-            with m.If(self.load.valid & self.load.ready & (self.load.p.address == address)):
-                m.d.sync += [word.bias.eq(self.load.p.bias), word.multiplier.eq(self.load.p.multiplier)]
+            with m.If(self.load.valid & self.load.ready & (place == address)):
+                m.d.sync += word.eq(self.load.payload)
             words.append(word)
         read = Signal(layout, name="constants")
         m.d.comb += read.eq(words[0] if len(words) == 1 else Array(Value.cast(word) for word in words)[beat])

@@ -17,27 +17,31 @@ def tile_steps(k: int, a_bits: int, w_bits: int, config: MatrixConfig) -> int:
     return k * config.passes(a_bits, w_bits)
 
 
-def mac_array_starts_clk(k_steps: Sequence[int], config: MatrixConfig, row_clk: int = 1) -> list[int]:
+def mac_array_starts_clk(
+    k_steps: Sequence[int], config: MatrixConfig, leave_clk: Sequence[int] | None = None
+) -> list[int]:
     """Edges that accept the first step of each tile; tiles of ``k_steps[j]`` steps back to back, no stalls.
 
     Edges count from the first tile's. A step is accepted at one edge and accumulated at the next or later:
     the first step of a tile waits until the drain registers take the tile before it, and they take it one
-    clock after its last step is accumulated, ``rows`` clocks after the one before at the earliest, or ``rows``
-    times the ``row_clk`` clocks in which whoever takes the rows takes one.
+    clock after its last step is accumulated, and not before the tile before has left: in ``rows`` clocks, or in
+    ``leave_clk[j]``, if whoever takes the rows is slower.
 
     >>> mac_array_starts_clk([2, 2, 2, 9, 9], MatrixConfig(rows=4, columns=4))
     [0, 2, 4, 8, 19]
     """
-    return _tiles(k_steps, config, row_clk)[0]
+    return _tiles(k_steps, config, leave_clk)[0]
 
 
-def mac_array_loads_clk(k_steps: Sequence[int], config: MatrixConfig, row_clk: int = 1) -> list[int]:
+def mac_array_loads_clk(
+    k_steps: Sequence[int], config: MatrixConfig, leave_clk: Sequence[int] | None = None
+) -> list[int]:
     """Edges at which the drain registers take each tile; its first row can leave at the next.
 
     >>> mac_array_loads_clk([2, 2, 9], MatrixConfig(rows=4, columns=4))
     [3, 7, 16]
     """
-    return _tiles(k_steps, config, row_clk)[1]
+    return _tiles(k_steps, config, leave_clk)[1]
 
 
 def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
@@ -57,19 +61,23 @@ def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
     return mac_array_loads_clk(k_steps, config)[-1] + config.rows
 
 
-def _tiles(k_steps: Sequence[int], config: MatrixConfig, row_clk: int) -> tuple[list[int], list[int]]:
+def _tiles(
+    k_steps: Sequence[int], config: MatrixConfig, leave_clk: Sequence[int] | None
+) -> tuple[list[int], list[int]]:
     """Start of each tile, and the edge at which the drain registers take it."""
     if not k_steps or min(k_steps) < 1:
         raise ValueError(f"k_steps must be one or more tiles of at least 1 step, not {list(k_steps)!r}")
-    starts, loads = [], []
+    starts: list[int] = []
+    loads: list[int] = []
     accumulated = (
         0  # edge of the last accumulated step; 0 when there is none, as the first is accumulated at 1
     )
-    load = 1 - config.rows * row_clk  # edge at which the drain registers took the tile before
-    for k in k_steps:
+    free = 1  # edge at which the drain registers are free
+    for k, leave in zip(k_steps, leave_clk or [config.rows] * len(k_steps), strict=True):
         starts.append(accumulated)
-        first = max(accumulated + 1, load)
+        first = max(accumulated + 1, loads[-1] if loads else 1)
         accumulated = first + k - 1
-        load = max(accumulated + config.latency_clk - 2, load + config.rows * row_clk)
+        load = max(accumulated + config.latency_clk - 2, free)
+        free = load + leave
         loads.append(load)
     return starts, loads

@@ -1,7 +1,7 @@
 """Programs: instruction streams with loops, the one thing that the timing engine runs.
 
 A Program is what the host feeds to the core. Its order fixes the dependences; each instruction belongs to one
-of four in-order streams (load, store, matrix, vector), and a stream runs ahead of another as far as the
+of five in-order streams (load, store, matrix, vector, operand), and a stream runs ahead of another as far as the
 buffers that they share allow. Registers and buffers are named; the numbers in them are no concern here.
 """
 
@@ -15,11 +15,12 @@ class Instruction:
     """One instruction, as the engine sees it.
 
     Vector instructions carry the RVV mnemonic, the element count and the element width; ``mm.tile`` the
-    number of steps; ``dma.load`` and ``dma.store`` the number and size of contiguous runs.
+    number of steps; ``op.quantise`` and ``op.sample`` the number of elements or rows; ``dma.load`` and ``dma.store`` the number
+    and size of contiguous runs.
     """
 
     opcode: str
-    """Mnemonic: RVV 1.0's, or ``sfu.*``, ``mm.*``, ``dma.*`` for the custom ones."""
+    """Mnemonic: RVV 1.0's, or ``sfu.*``, ``mm.*``, ``op.*``, ``dma.*`` for the custom ones."""
     writes: tuple[str, ...] = ()
     """Registers or buffers written."""
     reads: tuple[str, ...] = ()
@@ -30,6 +31,10 @@ class Instruction:
     """Width of the widest operand's elements."""
     steps: int = 0
     """Steps of the K dimension (``mm.tile``, ``mm.accumulate``)."""
+    reload: bool = False
+    """Whether the columns' constants are reloaded before the tile leaves (``mm.tile``)."""
+    block: int = 1
+    """Elements that are transformed together (``op.quantise``)."""
     runs: int = 0
     """Contiguous runs in external memory (``dma.*``)."""
     run_bytes: int = 0

@@ -9,27 +9,35 @@ from dataclasses import dataclass
 from functools import cache
 from math import ceil
 
-from lanewise.config import MachineConfig
+from lanewise.config import ROW_SAMPLER_LATENCY_CLK, MachineConfig, OperandPathConfig
 from lanewise.sim.program import Instruction
 
-STREAMS = ("load", "store", "matrix", "vector")
+STREAMS = ("load", "store", "matrix", "vector", "operand")
 """In-order instruction streams; at most one start a clock in each."""
 
 UNITS = (
     "dma_load",
     "dma_store",
     "matrix",
+    "operand_path",
     "vector_fma",
     "vector_alu",
     "vector_divide",
     "vector_memory",
     "flex_sfu",
     "flex_sfu_load",
+    "row_sampler",
 )
 """What an instruction can occupy. DMA has AXI4's independent read and write channels; a double-buffered Flex-SFU loads one
 table while it uses the other."""
 
-_STREAM_OF_UNIT = {"dma_load": "load", "dma_store": "store", "matrix": "matrix"}
+_STREAM_OF_UNIT = {
+    "dma_load": "load",
+    "dma_store": "store",
+    "matrix": "matrix",
+    "operand_path": "operand",
+    "row_sampler": "operand",
+}
 
 _FMA = (
     "vfadd vfsub vfrsub vfmul vfmadd vfmacc vfnmsub vfnmsac vfmsub vfmsac vfnmadd vfnmacc vfcvt.f.x vfcvt.x.f vfncvt.f.f "
@@ -48,6 +56,8 @@ _UNIT_OF_OPCODE = (
     | dict.fromkeys(["vle", "vse", "vlse", "vsse", "vluxei", "vsuxei"], "vector_memory")
     | dict.fromkeys(["sfu.load", "sfu.execute"], "flex_sfu")
     | dict.fromkeys(["mm.tile", "mm.accumulate"], "matrix")
+    | dict.fromkeys(["op.settings", "op.quantise"], "operand_path")
+    | {"op.sample": "row_sampler"}
     | {"dma.load": "dma_load", "dma.store": "dma_store"}
 )
 
@@ -101,16 +111,18 @@ def timing(instruction: Instruction, config: MachineConfig) -> Timing:
             unit=unit, stream=stream, beats=beats, latency_clk=config.dma.latency_clk, chained=False
         )
     if unit == "matrix":
-        rows, latency = config.matrix.rows, config.matrix.latency_clk
-        drain = rows if base == "mm.tile" else 0
+        drain = config.matrix.leave_clk(reload=instruction.reload) if base == "mm.tile" else 0
         return Timing(
             unit=unit,
             stream=stream,
             beats=instruction.steps,
-            latency_clk=latency,
+            latency_clk=config.matrix.result_latency_clk,
             chained=False,
             drain_clk=drain,
         )
+    if stream == "operand":
+        beats, latency = _operand_clk(base, instruction, config.operand_path)
+        return Timing(unit=unit, stream=stream, beats=beats, latency_clk=latency, chained=False)
     vector = config.vector
     beats = max(1, ceil(instruction.vl * instruction.sew_bits / vector.bits_per_clk))
     latency, chained = vector.alu_latency_clk, True
@@ -125,6 +137,10 @@ def timing(instruction: Instruction, config: MachineConfig) -> Timing:
         latency = vector.memory_latency_clk
         if base in ("vlse", "vsse", "vluxei", "vsuxei"):  # one element a clock in each lane's bank
             beats = ceil(instruction.vl / vector.lanes)
+    elif (
+        instruction.opcode == "vrgather.vv"
+    ):  # one element a clock and lane, from anywhere in the group: no chaining
+        beats, chained = ceil(instruction.vl / vector.lanes), False
     elif unit == "flex_sfu":
         if not config.flex_sfu.enabled:
             raise ValueError(f"{instruction.opcode} needs a machine with flex_sfu.enabled = true")
@@ -140,3 +156,16 @@ def timing(instruction: Instruction, config: MachineConfig) -> Timing:
     elif base in ("vfrec7", "vfrsqrt7"):
         latency = vector.estimate_latency_clk
     return Timing(unit=unit, stream=stream, beats=beats, latency_clk=latency, chained=chained)
+
+
+def _operand_clk(base: str, instruction: Instruction, config: OperandPathConfig) -> tuple[int, int]:
+    """Beats and latency in the operand path or the row sampler."""
+    if (
+        base == "op.settings"
+    ):  # taken the clock after the tensor before has left; its own beats from the next clock on
+        return 1, 2
+    if base == "op.sample":  # a row a clock
+        return instruction.vl, ROW_SAMPLER_LATENCY_CLK
+    if instruction.block not in config.blocks:
+        raise ValueError(f"block must be one of {config.blocks}, not {instruction.block!r}")
+    return ceil(instruction.vl / config.lanes), config.latency_clk(instruction.block)

@@ -28,6 +28,8 @@ class ElementwiseWork:
 
     def program(self, config: MachineConfig) -> Program:
         """Chunks through double buffers: load, strips, store."""
+        if not self.elements:
+            return Program(body=())
         chunk = min(CHUNK_ELEMENTS, self.elements)
         vectors = [i for i, step in enumerate(self.steps) if step.operand in ("tensor", "channel")]
         kernel = best_kernel(config, chunk, lambda kernel, _: self._strip(kernel, vectors))

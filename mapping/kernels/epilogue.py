@@ -122,13 +122,13 @@ def _emit_step(kernel: VectorKernel, value: Register, step: Step, operand: Regis
 def store_outputs(
     kernel: VectorKernel, value: Register, outputs: Sequence[str], buffers: dict[str, str]
 ) -> None:
-    """Store the value in each format that its consumers want.
+    """Store the value in each format that its consumers want; what an FP16 array wants is FP16.
 
     ``quantised``: multiply by the inverse step, convert to INT8 with saturation, clamp to the operands' range, and for INT4
     pack two to a byte (shift the odd elements down to the even ones' upper nibble, mask both, or, narrow).
     """
     for form in outputs:
-        if form in ("fp16", "middle"):
+        if form == "fp16":
             kernel.store(buffers[form], value)
             continue
         scaled = kernel.emit("vfmul.vf", value, constant=1.0)
@@ -151,5 +151,5 @@ def store_outputs(
 
 
 def format_bits(form: str, operand_bits: int) -> int:
-    """Bits of an element in memory: 16, or the matrix unit's operand width. ``middle`` is FP16 that stays in the scratchpad."""
+    """Bits of an element in memory: 16, or the matrix unit's operand width, which is 16 as well for an FP16 array."""
     return operand_bits if form == "quantised" else 16

@@ -4,8 +4,13 @@ An operator is a loop nest over tiles of ``rows x columns`` results. One operand
 other streams past it; the choice is the one that moves fewer bytes. All buffers are double, so that load, MAC
 array, vector unit and store work on different tiles at the same time. The convolution is the same product:
 the DMA's descriptors gather each output pixel's patch (implicit im2col), ``kernel height`` runs a pixel.
+
+The matrix unit's output path scales the sums, adds the bias and rounds: to FP16, or to the next operator's operands where nothing
+else is done to them. What is more than that the vector unit does to the FP16 tile in the scratchpad. A column's constants are
+reloaded where the columns change.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import ceil
@@ -14,13 +19,17 @@ from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import Step, emit_steps, format_bits, store_outputs
 from lanewise.mapping.kernels.strips import best_kernel, load, store
-from lanewise.sim.engine import run
-from lanewise.sim.program import Instruction, Node, Program, Rotate, flatten_once, repeat
+from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
+
+CONSTANT_BYTES = 6
+"""Of a column: INT32 bias and 16-bit multiplier."""
+SCALE_BYTES = 4
+"""Of a row that has a scale of its own: 16-bit multiplier, shift, format."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatmulWork:
-    """``batch`` independent products (m, k) x (k, n) -> (m, n), dequantised, biased, passed through ``steps``, and stored."""
+    """``batch`` independent products (m, k) x (k, n) -> (m, n), scaled, biased, passed through ``steps``, and stored."""
 
     m: int
     k: int
@@ -34,6 +43,12 @@ class MatmulWork:
     """The right operand is stored with n, not k, contiguous."""
     weights: bool = True
     """The right operand is a parameter: a scale and a bias for each column; otherwise one scale for all."""
+    row_scales: bool = False
+    """Each row of results has a scale of its own, read from memory."""
+    left_bits: int = 0
+    """Width of the left operand on an array that takes several, 4 or 8; 0: the array's own."""
+    right_bits: int = 0
+    """Width of the right operand, likewise."""
     steps: tuple[Step, ...] = ()
     outputs: tuple[str, ...] = ("fp16",)
 
@@ -51,83 +66,57 @@ class MatmulWork:
         return _Nest(self, config).program()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Epilogue:
-    """Vector code for a tile of accumulators: one pass, or dequantisation and then the steps in a pass of their own."""
-
-    first: VectorKernel
-    second: VectorKernel | None
-
-
 @lru_cache(maxsize=4096)
-def _best_epilogue(
-    config: MachineConfig, weights: bool, steps: tuple[Step, ...], outputs: tuple[str, ...]
-) -> _Epilogue:
-    """The faster of both; neither depends on the product's size. A long software activation wants registers of its own."""
-
-    def nest_of(steps: tuple[Step, ...], outputs: tuple[str, ...]) -> _Nest:
-        return _Nest(MatmulWork(m=1, k=1, n=1, weights=weights, steps=steps, outputs=outputs), config)
-
-    def kernel_of(nest: _Nest) -> VectorKernel:
-        return best_kernel(
-            config,
-            nest.tile,
-            nest.epilogue,
-            prepare=nest.column_registers,
-            multiple=nest.columns,
-            widest_bits=32,
-        )
-
-    nest = nest_of(steps, outputs)
-    fused = _Epilogue(first=kernel_of(nest), second=None)
-    if not steps or nest.channel_steps:
-        return fused
-    split = _Epilogue(
-        first=kernel_of(nest_of((), ("middle",))), second=best_kernel(config, nest.tile, nest.second_pass)
+def _tile_kernel(config: MachineConfig, steps: tuple[Step, ...], outputs: tuple[str, ...]) -> VectorKernel:
+    """The vector code for an FP16 tile; it does not depend on the product's size."""
+    nest = _Nest(MatmulWork(m=1, k=1, n=1, steps=steps, outputs=outputs), config)
+    return best_kernel(
+        config,
+        nest.tile,
+        nest.vector_strip,
+        prepare=nest.column_registers,
+        multiple=nest.columns if nest.channel_steps else 1,
     )
-    rounds = [
-        run(_free(repeat(8, *nest.columns_code(choice), *nest.vector_code(choice, nest.tile))), config).cycles
-        for choice in (fused, split)
-    ]
-    return fused if rounds[0] <= rounds[1] else split
-
-
-def _free(nodes: tuple[Node, ...]) -> Program:
-    """A Program whose buffers are of no particular size."""
-    names = {n for i in flatten_once(nodes) for n in (*i.reads, *i.writes) if n.startswith("@")}
-    return Program(body=nodes, buffers_bytes=dict.fromkeys(names, 1))
 
 
 class _Nest:
     def __init__(self, work: MatmulWork, config: MachineConfig) -> None:
         self.work, self.config = work, config
-        self.rows, self.columns = config.matrix.rows, config.matrix.columns
-        self.bits = config.matrix.operand_bits
+        matrix = config.matrix
+        self.rows, self.columns, self.bits = matrix.rows, matrix.columns, matrix.operand_bits
         self.tensor_steps = [i for i, s in enumerate(work.steps) if s.operand == "tensor"]
         self.channel_steps = [i for i, s in enumerate(work.steps) if s.operand == "channel"]
+        self.left_bits, self.right_bits = (
+            (bits or self.bits) if matrix.splits else self.bits for bits in (work.left_bits, work.right_bits)
+        )
+        self.passes = matrix.passes(self.left_bits, self.right_bits)
+        self.outputs = work.outputs
+        self.direct = not work.steps and len(self.outputs) == 1
+        """Whether what leaves the output path is what is stored."""
 
     @cached_property
     def fixed_bytes(self) -> dict[str, int]:
-        """Buffers that do not depend on the tiling: accumulators, results, second operands of the epilogue."""
-        tile = self.rows * self.columns
-        sizes = {"@acc.0": 4 * tile, "@acc.1": 4 * tile}
-        for form in self.work.outputs:
+        """Buffers that do not depend on the tiling: results, and second operands of the steps."""
+        tile = self.tile
+        sizes = {} if self.direct else {"@middle.0": 2 * tile, "@middle.1": 2 * tile}
+        for form in self.outputs:
             size = max(1, tile * format_bits(form, self.bits) // 8)
             sizes |= {f"@{form}.0": size, f"@{form}.1": size}
-        if self.vector.second is not None:
-            sizes |= {"@middle.0": 2 * tile}
         for index in self.tensor_steps:
             sizes |= {f"@operand{index}.0": 2 * tile, f"@operand{index}.1": 2 * tile}
+        if self.work.row_scales:
+            sizes |= {f"@scales.{copy}": SCALE_BYTES * self.rows for copy in "01"}
         return sizes
 
     def constants_bytes(self) -> int:
-        """Scale, bias and further column constants of a tile of columns, as the vector registers want them."""
-        if not self.work.weights:
-            return 2 * self.columns * len(self.channel_steps)
-        return self.columns * (4 + 4 + 2 * len(self.channel_steps))
+        """Scale, bias and further constants of a tile of columns."""
+        return self.columns * (CONSTANT_BYTES * self.work.weights + 2 * len(self.channel_steps))
 
-    def operand_bytes(self, lines: int, k: int) -> int:
-        return ceil(lines * k * self.bits / 8)
+    def left_bytes(self, lines: int, k: int) -> int:
+        return ceil(lines * k * self.left_bits / 8)
+
+    def right_bytes(self, lines: int, k: int) -> int:
+        return ceil(lines * k * self.right_bits / 8)
 
     def free_bytes(self) -> int:
         bank = self.config.scratchpad.bank_bytes
@@ -139,7 +128,7 @@ class _Nest:
         work, free, bank = self.work, self.free_bytes(), self.config.scratchpad.bank_bytes
 
         def fits(left: int, right: int, k: int) -> bool:
-            sizes = self.operand_bytes(left, k), self.operand_bytes(right, k) + self.constants_bytes()
+            sizes = self.left_bytes(left, k), self.right_bytes(right, k) + self.constants_bytes()
             return 2 * sum(ceil(size / bank) * bank for size in sizes) <= free
 
         if not fits(self.rows, self.columns, work.k):
@@ -163,44 +152,45 @@ class _Nest:
             )
             * self.columns
         )
-        left_bytes, right_bytes = work.m * work.k, work.n * work.k
+        left_bytes, right_bytes = self.left_bytes(work.m, work.k), self.right_bytes(work.n, work.k)
         if left_bytes + right_bytes * ceil(work.m / tall) <= right_bytes + left_bytes * ceil(work.n / wide):
             return self.assemble(self.left_stationary(tall), tall, self.columns, work.k)
         return self.assemble(self.right_stationary(wide), self.rows, wide, work.k)
 
     @staticmethod
-    def largest(fits: "object", limit: int) -> int:
+    def largest(fits: Callable[[int], bool], limit: int) -> int:
         low, high = 1, limit
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if fits(middle) else (low, middle - 1)  # type: ignore[operator]
+            low, high = (middle, high) if fits(middle) else (low, middle - 1)
         return low
 
     def assemble(self, nest: tuple[Node, ...], left: int, right: int, k: int) -> Program:
         sizes = dict(self.fixed_bytes)
         for copy in "01":
-            sizes[f"@left.{copy}"] = self.operand_bytes(left, k)
-            sizes[f"@right.{copy}"] = self.operand_bytes(right, k) + self.constants_bytes()
+            sizes[f"@left.{copy}"] = self.left_bytes(left, k)
+            sizes[f"@right.{copy}"] = self.right_bytes(right, k) + self.constants_bytes()
         return Program(body=(*self.setup, *repeat(self.work.batch, *nest)), buffers_bytes=sizes)
 
     # Loads
 
     def load_left(self, lines: int, k: int) -> Instruction:
-        work = self.work
+        work, bits = self.work, self.left_bits
         if work.left_transposed:
-            return load("@left.0", k, ceil(lines * self.bits / 8))
+            return load("@left.0", k, ceil(lines * bits / 8))
         if work.left_runs == 0 and k == work.k:
-            return load("@left.0", 1, self.operand_bytes(lines, k))
+            return load("@left.0", 1, self.left_bytes(lines, k))
         runs = max(1, ceil(max(1, work.left_runs) * k / work.k))
-        return load("@left.0", lines * runs, ceil(k * self.bits / 8 / runs))
+        return load("@left.0", lines * runs, ceil(k * bits / 8 / runs))
 
     def load_right(self, lines: int, k: int) -> list[Instruction]:
+        bits = self.right_bits
         if self.work.right_transposed:
-            loads = [load("@right.0", k, ceil(lines * self.bits / 8))]
+            loads = [load("@right.0", k, ceil(lines * bits / 8))]
         elif k == self.work.k:
-            loads = [load("@right.0", 1, self.operand_bytes(lines, k))]
+            loads = [load("@right.0", 1, self.right_bytes(lines, k))]
         else:
-            loads = [load("@right.0", lines, ceil(k * self.bits / 8))]
+            loads = [load("@right.0", lines, ceil(k * bits / 8))]
         constants = ceil(self.constants_bytes() * lines / self.columns)
         return [*loads, load("@right.0", 1, constants)] if constants else loads
 
@@ -211,76 +201,72 @@ class _Nest:
         return self.rows * self.columns
 
     @cached_property
-    def vector(self) -> _Epilogue:
-        """Vector code for a tile of accumulators."""
-        return _best_epilogue(self.config, self.work.weights, self.work.steps, self.work.outputs)
+    def vector(self) -> VectorKernel | None:
+        """Vector code for a tile, where there is something to do."""
+        return None if self.direct else _tile_kernel(self.config, self.work.steps, self.outputs)
 
     @property
     def setup(self) -> tuple[Instruction, ...]:
-        return () if self.vector.second is not None else tuple(self.vector.first.setup)
-
-    def columns_code(self, choice: _Epilogue) -> list[Instruction]:
-        """Loads of the column constants, into the registers that the first pass has for them."""
-        probe = VectorKernel(config=self.config, vl=choice.first.vl)
-        widths = [32, 32] if self.work.weights else []
-        for bits in (*widths, *[16] * len(self.channel_steps)):
-            probe.load("@right.0", sew_bits=bits)
-        return probe.code
+        return () if self.vector is None else tuple(self.vector.setup)
 
     def load_columns(self) -> list[Instruction]:
-        """What is loaded once a tile of columns; a second pass takes the registers, so then each tile of results loads its own."""
-        return [] if self.vector.second is not None else self.columns_code(self.vector)
+        """Loads of the channel steps' constants, once a tile of columns, into the registers that the code has for them."""
+        if self.vector is None or not self.channel_steps:
+            return []
+        probe = VectorKernel(config=self.config, vl=self.vector.vl)
+        for _ in self.channel_steps:
+            probe.load("@right.0")
+        return probe.code
 
-    def vector_code(self, choice: _Epilogue, elements: int) -> tuple[Node, ...]:
-        """All passes over the accumulators of a tile."""
-        first, second = choice.first, choice.second
-        if second is None:
-            return repeat(first.strips(elements), *first.code)
-        return (
-            *first.setup, *self.columns_code(choice), *repeat(first.strips(elements), *first.code),
-            *second.setup, *repeat(second.strips(elements), *second.code),
-        )  # fmt: skip
-
-    def second_pass(self, kernel: VectorKernel, _: object) -> None:
+    def vector_strip(self, kernel: VectorKernel, constants: list[Register]) -> None:
         value = kernel.load("@middle.0")
-        self.finish(kernel, value, {i: f"@operand{i}.0" for i in self.tensor_steps})
-
-    def epilogue(self, kernel: VectorKernel, constants: list[Register]) -> None:
-        value = kernel.load("@acc.0", sew_bits=32)
-        kernel.emit("vfcvt.f.x.v", value, into=value, sew_bits=32)
-        if self.work.weights:
-            kernel.emit("vfmadd.vv", constants[0], constants[1], into=value, sew_bits=32)
-        else:
-            kernel.emit("vfmul.vf", value, into=value, sew_bits=32, constant=1.0)
-        half = kernel.emit("vfncvt.f.f.w", value, sew_bits=32, result_bits=16)
-        kernel.release(value)
         operands: dict[int, Register | str] = {i: f"@operand{i}.0" for i in self.tensor_steps}
-        operands |= dict(zip(self.channel_steps, constants[2 if self.work.weights else 0 :]))
-        self.finish(kernel, half, operands)
-
-    def finish(self, kernel: VectorKernel, value: Register, operands: dict[int, Register | str]) -> None:
+        operands |= dict(zip(self.channel_steps, constants))
         result = emit_steps(kernel, value, self.work.steps, operands)
-        store_outputs(kernel, result, self.work.outputs, {form: f"@{form}.0" for form in self.work.outputs})
+        store_outputs(kernel, result, self.outputs, {form: f"@{form}.0" for form in self.outputs})
         kernel.release(result)
 
     def column_registers(self, kernel: VectorKernel) -> list[Register]:
-        """Scale, bias and column constants, in registers that the strips do not write."""
-        widths = [32, 32] if self.work.weights else []
-        return [kernel.allocate(bits) for bits in (*widths, *[16] * len(self.channel_steps))]
+        """Column constants of the steps, in registers that the strips do not write."""
+        return [kernel.allocate() for _ in self.channel_steps]
 
-    def block(self, valid_rows: int, valid_columns: int, left: str, right: str, k: int) -> tuple[Node, ...]:
-        """One tile of results, of which these are the last ``k`` steps."""
-        body: list[Node] = [Instruction(opcode="mm.tile", reads=(left, right), writes=("@acc.0",), steps=k)]
-        body += [load(f"@operand{index}.0", valid_rows, 2 * valid_columns) for index in self.tensor_steps]
-        body += self.vector_code(self.vector, valid_rows * self.columns)
-        for form in self.work.outputs:
-            body.append(
-                store(f"@{form}.0", valid_rows, ceil(valid_columns * format_bits(form, self.bits) / 8))
+    def block(self, rows: int, columns: int, k: int, *, reload: bool) -> tuple[Node, ...]:
+        """One tile of ``rows`` x ``columns`` results, of which these are the last ``k`` steps.
+
+        Args:
+            reload: The tile before had other columns.
+        """
+        target = f"@{self.outputs[0]}" if self.direct else "@middle"
+        reads: tuple[str, ...] = ("@left.0", "@right.0")
+        body: list[Node] = []
+        if self.work.row_scales:
+            body.append(load("@scales.0", 1, SCALE_BYTES * rows))
+            reads = (*reads, "@scales.0")
+        body.append(
+            Instruction(
+                opcode="mm.tile", reads=reads, writes=(f"{target}.0",), steps=self.steps(k, last=True),
+                reload=reload and self.bits != 16 and self.work.weights,
             )
-        body.append(Rotate(names=("@acc.0", "@acc.1")))
-        body += [Rotate(names=(f"@{form}.0", f"@{form}.1")) for form in self.work.outputs]
-        body += [Rotate(names=(f"@operand{i}.0", f"@operand{i}.1")) for i in self.tensor_steps]
-        return tuple(body)
+        )  # fmt: skip
+        body += [load(f"@operand{index}.0", rows, 2 * columns) for index in self.tensor_steps]
+        if self.vector is not None:
+            body += repeat(self.vector.strips(rows * self.columns), *self.vector.code)
+        for form in self.outputs:
+            body.append(store(f"@{form}.0", rows, ceil(columns * format_bits(form, self.bits) / 8)))
+        names = [*self.outputs, *(f"operand{i}" for i in self.tensor_steps)]
+        names += [] if self.direct else ["middle"]
+        names += ["scales"] if self.work.row_scales else []
+        return (*body, *(Rotate(names=(f"@{name}.0", f"@{name}.1")) for name in names))
+
+    def steps(self, k: int, *, last: bool) -> int:
+        """Steps of ``k`` elements in all passes; an FP16 array adds the bias as a product with 1."""
+        return k * self.passes + (self.bits == 16 and self.work.weights and last)
+
+    def blocks(self, count: int, rows: int, columns: int) -> tuple[Node, ...]:
+        """``count`` tiles one below the other, the first of their columns at first."""
+        k = self.work.k
+        first = self.block(rows, columns, k, reload=True)
+        return (*first, *repeat(count - 1, *self.block(rows, columns, k, reload=False)))
 
     # Nests: whole tiles in loops, the remainders after them
 
@@ -297,8 +283,11 @@ class _Nest:
             inner: list[Node] = [self.load_left(lines, self.work.k)]
             for n_count, columns in self.split(self.work.n, self.columns):
                 tile: list[Node] = [*self.load_right(columns, self.work.k), *self.load_columns()]
-                for r_count, rows in self.split(lines, self.rows):
-                    tile += repeat(r_count, *self.block(rows, columns, "@left.0", "@right.0", self.work.k))
+                for place, (r_count, rows) in enumerate(self.split(lines, self.rows)):
+                    if place == 0:
+                        tile += self.blocks(r_count, rows, columns)
+                    else:
+                        tile += repeat(r_count, *self.block(rows, columns, self.work.k, reload=False))
                 inner += repeat(n_count, *tile, Rotate(names=("@right.0", "@right.1")))
             nest += repeat(count, *inner, Rotate(names=("@left.0", "@left.1")))
         return tuple(nest)
@@ -310,10 +299,7 @@ class _Nest:
             for m_count, rows in self.split(self.work.m, self.rows):
                 tile: list[Node] = [self.load_left(rows, self.work.k)]
                 for c_count, columns in self.split(lines, self.columns):
-                    block = (
-                        *self.load_columns(),
-                        *self.block(rows, columns, "@left.0", "@right.0", self.work.k),
-                    )
+                    block = (*self.load_columns(), *self.block(rows, columns, self.work.k, reload=True))
                     tile += repeat(c_count, *block)
                 inner += repeat(m_count, *tile, Rotate(names=("@left.0", "@left.1")))
             nest += repeat(count, *inner, Rotate(names=("@right.0", "@right.1")))
@@ -329,12 +315,13 @@ class _Nest:
         for n_count, columns in self.split(self.work.n, self.columns):
             for m_count, rows in self.split(self.work.m, self.rows):
                 chunk = Instruction(
-                    opcode="mm.accumulate", reads=("@left.0", "@right.0"), writes=(), steps=steps
-                )
+                    opcode="mm.accumulate", reads=("@left.0", "@right.0"), writes=(),
+                    steps=self.steps(steps, last=False),
+                )  # fmt: skip
                 chunks = repeat(
                     whole, self.load_left(rows, steps), *self.load_right(columns, steps), chunk, *rotate
                 )
                 last = (self.load_left(rows, rest), *self.load_right(columns, rest), *self.load_columns())
-                tile = (*chunks, *last, *self.block(rows, columns, "@left.0", "@right.0", rest), *rotate)
+                tile = (*chunks, *last, *self.block(rows, columns, rest, reload=True), *rotate)
                 nest += repeat(n_count * m_count, *tile)
         return tuple(nest)

@@ -210,6 +210,11 @@ class MatrixConfig:
         return 3
 
     @property
+    def result_latency_clk(self) -> int:
+        """Clocks from the last accepted step of a tile to its first results behind the output path."""
+        return self.latency_clk + REQUANTISER_LATENCY_CLK
+
+    @property
     def requantiser_lanes(self) -> int:
         """Lanes of the output path: no more than there are columns."""
         return min(self.output_lanes, self.columns)
@@ -222,6 +227,14 @@ class MatrixConfig:
         [1, 1, 2, 8]
         """
         return -(-self.columns // self.requantiser_lanes)
+
+    def leave_clk(self, *, reload: bool = False) -> int:
+        """Clocks in which a tile leaves through the output path; ``reload``: new constants of the columns come before it.
+
+        >>> MatrixConfig().leave_clk(), MatrixConfig().leave_clk(reload=True)
+        (128, 132)
+        """
+        return (self.rows + reload) * self.row_beats
 
     @property
     def splits(self) -> bool:

@@ -28,10 +28,17 @@ def test_a_lane_for_each_column_adds_its_latency_to_the_array_s_clocks(config, k
     assert matrix_unit_clk(k_steps, config) >= matrix_unit_clk(k_steps, wide)
 
 
-@given(shapes, st.integers(1, 900))
-def test_equal_tiles_reach_their_period(config, steps):
-    starts = matrix_unit_starts_clk([steps] * 8, config)
-    assert starts[7] - starts[6] == matrix_unit_tile_clk(steps, config)
+@given(shapes, st.integers(1, 900), st.booleans())
+def test_equal_tiles_reach_their_period(config, steps, reload):
+    starts = matrix_unit_starts_clk([steps] * 8, config, range(8) if reload else ())
+    assert starts[7] - starts[6] == matrix_unit_tile_clk(steps, config, reload=reload)
+
+
+@given(shapes, tiles, st.sets(st.integers(0, 19)))
+def test_reloads_delay_and_no_more_than_their_words(config, k_steps, reloads):
+    reloads = [tile for tile in reloads if tile < len(k_steps)]
+    extra = matrix_unit_clk(k_steps, config, reloads) - matrix_unit_clk(k_steps, config)
+    assert 0 <= extra <= len(reloads) * config.row_beats
 
 
 @given(shapes, tiles)

@@ -1,5 +1,7 @@
 """Clocks of the output path: laws that hold without the RTL (the RTL's own test holds the numbers)."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,3 +21,12 @@ def test_a_row_is_taken_in_its_beats_and_a_beat_leaves_each_clock(columns, lanes
         < columns
         <= config.row_beats * config.requantiser_lanes
     )
+
+
+@given(columns=st.integers(1, 64), rows=st.integers(2, 50), reloads=st.sets(st.integers(0, 49)))
+def test_a_reload_takes_as_long_as_a_row(columns, rows, reloads):
+    config = MatrixConfig(columns=columns)
+    taken = requantiser_rows_clk(rows, config, reloads)
+    assert [late - early for early, late in pairwise(taken)] == [
+        config.row_beats * (1 + (row in reloads)) for row in range(1, rows)
+    ]

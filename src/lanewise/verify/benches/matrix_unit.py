@@ -67,10 +67,13 @@ async def bits_and_clocks(dut: Any) -> None:
     left = tb.parameters["outputs"] // config.macs_per_clk
     while left > 0:
         tiles = _random_tiles(tb, min(left + 2, 40))
-        k_steps, i, o = await _run(tb, tiles, 0.0)
+        reloads = _some(tb, len(tiles))
+        k_steps, i, o = await _run(tb, tiles, 0.0, reloads=reloads)
         firsts = [i[k] - i[0] for k in np.cumsum([0, *k_steps[:-1]])]
-        tb.check_clocks(firsts, matrix_unit_starts_clk(k_steps, config), "starts of tiles")
-        tb.check_clocks([clk - i[0] for clk in o], matrix_unit_results_clk(k_steps, config), "results")
+        tb.check_clocks(firsts, matrix_unit_starts_clk(k_steps, config, reloads), "starts of tiles")
+        tb.check_clocks(
+            [clk - i[0] for clk in o], matrix_unit_results_clk(k_steps, config, reloads), "results"
+        )
         left -= len(tiles)
 
 
@@ -80,7 +83,7 @@ async def bits_with_stalls(dut: Any, p_in: float, p_out: float) -> None:
     """The same values whatever stalls: steps, scales, results."""
     tb = await Testbench.start(dut, MatrixConfig)
     tiles = _random_tiles(tb, max(12, 8000 // tb.config.macs_per_clk))
-    await _run(tb, tiles, {"i": p_in, "o": p_out, "scale": 0.5})
+    await _run(tb, tiles, {"i": p_in, "o": p_out, "scale": 0.5, "load": p_in}, reloads=_some(tb, len(tiles)))
 
 
 @cocotb.test()
@@ -88,13 +91,14 @@ async def period_of_equal_tiles(dut: Any) -> None:
     """In steady state a tile takes its steps, or the clocks in which it leaves: no bubbles between tiles."""
     tb = await Testbench.start(dut, MatrixConfig)
     config = tb.config
-    leaves = config.rows * config.row_beats
-    for k in (1, leaves - 1, leaves, leaves + 3):
-        count = max(1, k)
-        tiles = [_tile(tb, count, (4, 4)) for _ in range(6)]
-        _, i, _ = await _run(tb, tiles, 0.0)
-        periods = [i[4 * count] - i[3 * count], i[5 * count] - i[4 * count]]
-        tb.check_clocks(periods, [matrix_unit_tile_clk(count, config)] * 2, "period")
+    for reload in (False, True):
+        leaves = config.leave_clk(reload=reload)
+        for k in (1, leaves - 1, leaves, leaves + 3):
+            count = max(1, k)
+            tiles = [_tile(tb, count, (4, 4)) for _ in range(6)]
+            _, i, _ = await _run(tb, tiles, 0.0, reloads=range(6) if reload else [0])
+            periods = [i[4 * count] - i[3 * count], i[5 * count] - i[4 * count]]
+            tb.check_clocks(periods, [matrix_unit_tile_clk(count, config, reload=reload)] * 2, "period")
 
 
 @cocotb.test()
@@ -132,31 +136,48 @@ async def long_sums(dut: Any) -> None:
 
 
 async def _run(
-    tb: Testbench, tiles: Sequence[Tile], p_stall: Any,
-    columns: Columns | None = None, scales: Scales | None = None,
+    tb: Testbench, tiles: Sequence[Tile], p_stall: Any, columns: Columns | None = None, scales: Scales | None = None,
+    *, reloads: Sequence[int] = (0,),
 ) -> tuple[list[int], list[int], list[int]]:  # fmt: skip
-    """Load constants and seeds, send the tiles, compare results; steps of the tiles, edges of all steps and beats."""
+    """Load seeds, send the tiles, compare results; steps of the tiles, edges of all steps and beats.
+
+    Args:
+        reloads: Numbers of the tiles that bring new constants of the columns; the first is 0.
+    """
     config = tb.config
-    columns = columns or random_columns(tb.rng, config)
-    sums = np.concatenate([mac_array(a, w, *bits) for a, w, bits in tiles]).astype(np.int64)
-    scales = scales or random_scales(tb.rng, columns, sums)
+    sums = [mac_array(a, w, *bits).astype(np.int64) for a, w, bits in tiles]
     states = lane_states(int(tb.rng.integers(1 << 32)), config.requantiser_lanes)
-    await tb.exchange({"load": column_words(columns, config), "seed": seed_words(states)}, {})
+    await tb.exchange({"seed": seed_words(states)}, {})
+    random, _ = tile_random(states, len(tiles), config)
+    loads: list[int] = []
+    each: list[Scales] = []
+    expected: list[npt.NDArray[np.int64]] = []
+    own = columns
+    for n, tile in enumerate(tiles):
+        if n in reloads:
+            own = columns or random_columns(tb.rng, config)
+            loads += column_words(own, config)
+        assert own is not None
+        rows = slice(n * config.rows, (n + 1) * config.rows)
+        each.append(scales.part(rows) if scales else random_scales(tb.rng, own, sums[n]))
+        expected.append(_golden(tile, own, each[n], random[n]))
+    every = Scales.joined(each)
     words = [word for a, w, bits in tiles for word in step_words(steps(a, w, *bits), config)]
     got = await tb.exchange(
-        {"i": words, "scale": scale_words(scales)}, {"o": len(sums) * config.row_beats}, p_stall=p_stall
-    )
-    random, _ = tile_random(states, len(tiles), config)
-    expected = [
-        _golden(tile, columns, scales.part(slice(n * config.rows, (n + 1) * config.rows)), random[n])
-        for n, tile in enumerate(tiles)
-    ]
-    tb.check_values(result_rows(got["o"].words, scales, config), np.concatenate(expected), "results")
+        {"i": words, "scale": scale_words(every, {n * config.rows for n in reloads}), "load": loads},
+        {"o": len(tiles) * config.rows * config.row_beats}, p_stall=p_stall,
+    )  # fmt: skip
+    tb.check_values(result_rows(got["o"].words, every, config), np.concatenate(expected), "results")
     flags = [word >> (16 * config.requantiser_lanes) for word in got["o"].words]
     beats = config.rows * config.row_beats
     tb.check_values(flags, ([0] * (beats - 1) + [1]) * len(tiles), "last flags")
     k_steps = [tile_steps(a.shape[1], bits[0], bits[1], config) for a, _, bits in tiles]
     return k_steps, got["i"].clocks, got["o"].clocks
+
+
+def _some(tb: Testbench, tiles: int) -> list[int]:
+    """Numbers of tiles that bring new constants: the first, and a third of the others."""
+    return [0, *(n for n in range(1, tiles) if tb.rng.random() < 1 / 3)]
 
 
 def _golden(

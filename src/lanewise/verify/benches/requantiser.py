@@ -1,6 +1,7 @@
 """Output path: every format and rounding on sums of every size, stalls, reloads, clocks."""
 
 import dataclasses
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ _ROWS, _ROWS_FULL = 30_000, 400_000
 _BLOCK = 3000
 _SHAPES = ((4, 2), (5, 3), (1, 1))
 _SHAPES_FULL = (*_SHAPES, (8, 8), (64, 16), (7, 64))
-_TESTS = ("bits_and_clocks", "bits_with_stalls", "loads_wait_for_rows")
+_TESTS = ("bits_and_clocks", "bits_with_stalls", "seeds_wait_for_rows")
 
 
 def _cases(machine: MachineConfig, full: bool) -> list[Case]:
@@ -61,6 +62,13 @@ class Scales:
         """Those of some rows."""
         return Scales(**{name: values[rows] for name, values in vars(self).items()})
 
+    @staticmethod
+    def joined(parts: "Sequence[Scales]") -> "Scales":
+        """Those of several runs of rows, one after the other."""
+        return Scales(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+        )
+
 
 @cocotb.test()
 async def bits_and_clocks(dut: Any) -> None:
@@ -69,12 +77,12 @@ async def bits_and_clocks(dut: Any) -> None:
     left = tb.parameters["rows"]
     while left > 0:
         count = min(left, _BLOCK)
-        moved = await _block(tb, count, 0.0)
-        start = moved["i"].clocks[0] - requantiser_rows_clk(1, tb.config)[0]
+        reloads, moved = await _block(tb, count, 0.0)
+        start = moved["load"].clocks[0]  # the first row reloads
         rows = [clk - start for clk in moved["i"].clocks]
-        tb.check_clocks(rows, requantiser_rows_clk(count, tb.config), "rows")
+        tb.check_clocks(rows, requantiser_rows_clk(count, tb.config, reloads), "rows")
         beats = [clk - start for clk in moved["o"].clocks]
-        tb.check_clocks(beats, requantiser_results_clk(count, tb.config), "results")
+        tb.check_clocks(beats, requantiser_results_clk(count, tb.config, reloads), "results")
         left -= count
 
 
@@ -88,18 +96,19 @@ async def bits_with_stalls(dut: Any, p_in: float, p_out: float) -> None:
 
 
 @cocotb.test()
-async def loads_wait_for_rows(dut: Any) -> None:
-    """Constants and seeds that are offered behind a row: it keeps the old ones, the next rows have the new."""
+async def seeds_wait_for_rows(dut: Any) -> None:
+    """Seeds and constants that are offered behind a row: it keeps the old ones, the next rows have the new."""
     tb = await Testbench.start(dut, MatrixConfig)
     config = tb.config
-    old, new = random_columns(tb.rng, config), random_columns(tb.rng, config)
     states = lane_states(3, config.requantiser_lanes)
-    await tb.exchange({"load": column_words(old, config), "seed": seed_words(states)}, {})
+    await tb.exchange({"seed": seed_words(states)}, {})
     for _ in range(20):
+        old, new = random_columns(tb.rng, config), random_columns(tb.rng, config)
         sums, scales = random_rows(tb.rng, old, 4)
         scales = dataclasses.replace(scales, stochastic=np.ones(4, np.int64), form=np.arange(4) % 2)
-        words = row_words(sums, scales, config)
-        first = await tb.exchange({"i": words[:1]}, {})
+        words = row_words(sums, scales, config, reloads=[0, 1])
+        loads = column_words(old, config)
+        first = await tb.exchange({"load": loads, "i": words[:1]}, {})
         assert len(first["i"].words) == 1
         other = lane_states(int(tb.rng.integers(1 << 32)), config.requantiser_lanes)
         moved = await tb.exchange(
@@ -109,27 +118,38 @@ async def loads_wait_for_rows(dut: Any) -> None:
         expected, _ = expected_rows(sums[:1], old, scales.part(slice(0, 1)), config, states)
         rest, states = expected_rows(sums[1:], new, scales.part(slice(1, 4)), config, other)
         tb.check_values(result_rows(moved["o"].words, scales, config), np.vstack([expected, rest]), "rows")
-        old, new = new, old
 
 
-async def _block(tb: Testbench, count: int, p_stall: Any) -> dict[str, Transfers]:
-    """Load constants and seeds, send rows, compare the results."""
+async def _block(tb: Testbench, count: int, p_stall: Any) -> tuple[list[int], dict[str, Transfers]]:
+    """Load seeds, send rows of which some bring constants, compare the results; the rows that reload."""
     config = tb.config
-    columns = random_columns(tb.rng, config)
     states = lane_states(int(tb.rng.integers(1 << 32)), config.requantiser_lanes)
-    await tb.exchange(
-        {"load": column_words(columns, config), "seed": seed_words(states)}, {}, p_stall=p_stall
-    )
-    sums, scales = random_rows(tb.rng, columns, count)
+    await tb.exchange({"seed": seed_words(states)}, {}, p_stall=p_stall)
+    places = np.flatnonzero(tb.rng.random(count) < 0.01) + 1
+    reloads = [0, *(int(place) for place in places if place < count)]
+    ends = [*reloads[1:], count]
+    loads: list[int] = []
+    parts: list[tuple[npt.NDArray[np.int64], Scales]] = []
+    expected: list[npt.NDArray[np.int64]] = []
+    after = states
+    for begin, end in zip(reloads, ends, strict=True):
+        columns = random_columns(tb.rng, config)
+        loads += column_words(columns, config)
+        sums, scales = random_rows(tb.rng, columns, end - begin)
+        parts.append((sums, scales))
+        results, after = expected_rows(sums, columns, scales, config, after)
+        expected.append(results)
+    sums = np.vstack([sums for sums, _ in parts])
+    scales = Scales.joined([scales for _, scales in parts])
     moved = await tb.exchange(
-        {"i": row_words(sums, scales, config)}, {"o": count * config.row_beats}, p_stall=p_stall
-    )
-    expected, _ = expected_rows(sums, columns, scales, config, states)
-    tb.check_values(result_rows(moved["o"].words, scales, config), expected, "results")
+        {"i": row_words(sums, scales, config, reloads), "load": loads},
+        {"o": count * config.row_beats}, p_stall=p_stall,
+    )  # fmt: skip
+    tb.check_values(result_rows(moved["o"].words, scales, config), np.vstack(expected), "results")
     flags = [word >> (16 * config.requantiser_lanes) for word in moved["o"].words]
     last = np.arange(1, count * config.row_beats + 1) % (config.rows * config.row_beats) == 0
     tb.check_values(flags, last.astype(int), "last flags")
-    return moved
+    return reloads, moved
 
 
 def random_columns(rng: np.random.Generator, config: MatrixConfig) -> Columns:
@@ -222,11 +242,7 @@ def column_words(columns: Columns, config: MatrixConfig) -> list[int]:
     fields = np.zeros((2, beats * lanes), np.int64)
     fields[:, : config.columns] = columns.bias & 0xFFFFFFFF, columns.multiplier
     bias, multiplier = fields.reshape(2, beats, lanes)
-    return concatenate(
-        (list(range(beats)), max(1, (beats - 1).bit_length())),
-        (to_words(bias, 32), 32 * lanes),
-        (to_words(multiplier, 16), 16 * lanes),
-    )
+    return concatenate((to_words(bias, 32), 32 * lanes), (to_words(multiplier, 16), 16 * lanes))
 
 
 def seed_words(states: States) -> list[int]:
@@ -235,14 +251,17 @@ def seed_words(states: States) -> list[int]:
     return [lane | int(state) << place for lane, state in enumerate(states)]
 
 
-def scale_words(scales: Scales) -> list[int]:
-    """Payloads of what goes with a row."""
+def scale_words(scales: Scales, reloads: Collection[int]) -> list[int]:
+    """Payloads of what goes with a row; ``reloads``: numbers of the rows that bring constants."""
     parts = ((scales.multiplier, 16), (scales.shift, 6), (scales.form, 2), (scales.stochastic, 1))
-    return concatenate(*((values.tolist(), bits) for values, bits in parts))
+    reload = [int(row in reloads) for row in range(len(scales.form))]
+    return concatenate(*((values.tolist(), bits) for values, bits in parts), (reload, 1))
 
 
-def row_words(sums: npt.NDArray[np.int64], scales: Scales, config: MatrixConfig) -> list[int]:
+def row_words(
+    sums: npt.NDArray[np.int64], scales: Scales, config: MatrixConfig, reloads: Collection[int]
+) -> list[int]:
     """Payloads of rows; every ``config.rows``-th is its tile's last."""
     last = [int((row + 1) % config.rows == 0) for row in range(len(sums))]
     words = to_words(sums & 0xFFFFFFFF, 32)
-    return concatenate((words, 32 * config.columns), (last, 1), (scale_words(scales), 25))
+    return concatenate((words, 32 * config.columns), (last, 1), (scale_words(scales, set(reloads)), 26))
