@@ -164,8 +164,8 @@ def _operand_clk(base: str, instruction: Instruction, config: OperandPathConfig)
         base == "op.settings"
     ):  # taken the clock after the tensor before has left; its own beats from the next clock on
         return 1, 2
-    if base == "op.sample":  # a row a clock
-        return instruction.vl, ROW_SAMPLER_LATENCY_CLK
+    if base == "op.sample":  # a row a clock; what is handed over is in its buffer the clock after
+        return instruction.vl, ROW_SAMPLER_LATENCY_CLK + 1
     if instruction.block not in config.blocks:
         raise ValueError(f"block must be one of {config.blocks}, not {instruction.block!r}")
     return ceil(instruction.vl / config.lanes), config.latency_clk(instruction.block)

@@ -128,7 +128,7 @@ def store_outputs(
     pack two to a byte (shift the odd elements down to the even ones' upper nibble, mask both, or, narrow).
     """
     for form in outputs:
-        if form == "fp16":
+        if form in ("fp16", "middle"):
             kernel.store(buffers[form], value)
             continue
         scaled = kernel.emit("vfmul.vf", value, constant=1.0)
@@ -151,5 +151,8 @@ def store_outputs(
 
 
 def format_bits(form: str, operand_bits: int) -> int:
-    """Bits of an element in memory: 16, or the matrix unit's operand width, which is 16 as well for an FP16 array."""
+    """Bits of an element in memory: 16, or the matrix unit's operand width, which is 16 as well for an FP16 array.
+
+    ``middle`` is FP16 that stays in the scratchpad.
+    """
     return operand_bits if form == "quantised" else 16

@@ -123,7 +123,7 @@ def test_a_load_and_a_store_overlap_but_two_loads_share_the_channel():
 
 def test_short_tiles_wait_for_the_drain():
     tiles = [Instruction(opcode="mm.tile", reads=("@a",), writes=(f"@{o}",), steps=10) for o in "bcd"]
-    assert [start for _, start, _ in clocks(*tiles)] == [0, 32, 64]
+    assert [start for _, start, _ in clocks(*tiles)] == [0, 128, 256]  # 32 rows of 4 beats
 
 
 def test_a_watcher_needs_unrolled_execution():

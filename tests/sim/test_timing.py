@@ -5,12 +5,20 @@ import random
 
 import pytest
 
-from lanewise.config import FlexSfuConfig, MachineConfig, MatrixConfig, multiply_add_latency_clk
+from lanewise.config import (
+    FlexSfuConfig,
+    MachineConfig,
+    MatrixConfig,
+    OperandPathConfig,
+    multiply_add_latency_clk,
+)
 from lanewise.formats import FORMATS
 from lanewise.sim.engine import run
 from lanewise.sim.flex_sfu import flex_sfu_clk, flex_sfu_load_clk
-from lanewise.sim.mac_array import mac_array_clk
+from lanewise.sim.matrix_unit import matrix_unit_clk
+from lanewise.sim.operand_path import operand_path_tensors_clk
 from lanewise.sim.program import Instruction, Program
+from lanewise.sim.row_sampler import row_sampler_clk
 from lanewise.sim.timing import opcode_base, timing
 
 SEED = 20230613
@@ -48,19 +56,62 @@ def test_a_table_load_between_two_runs_takes_the_rtl_s_clocks(entries):
     assert seen[2][0] - last_beat_before == flex_sfu_load_clk(entries, config.flex_sfu)
 
 
-def test_mac_array_takes_the_rtl_s_clocks():
+def test_the_matrix_unit_takes_the_rtl_s_clocks():
     rng = random.Random(SEED)
     print(f"seed {SEED}")
-    for rows in (1, 4, 32):
-        config = dataclasses.replace(MachineConfig(), matrix=MatrixConfig(rows=rows, columns=4))
+    for rows, columns, lanes in ((1, 1, 1), (4, 4, 2), (8, 5, 2), (32, 32, 8)):
+        config = dataclasses.replace(
+            MachineConfig(), matrix=MatrixConfig(rows=rows, columns=columns, output_lanes=lanes)
+        )
+        leaves = config.matrix.leave_clk()
         for _ in range(50):
-            steps = [rng.choice([1, 2, rows, rng.randint(1, 3 * rows)]) for _ in range(rng.randint(1, 8))]
+            steps = [rng.choice([1, 2, leaves, rng.randint(1, 2 * leaves)]) for _ in range(rng.randint(1, 8))]
+            reloads = [tile for tile in range(len(steps)) if rng.random() < 0.4]
             tiles = [
-                Instruction(opcode="mm.tile", reads=("@a",), writes=(f"@{'bcd'[i % 3]}",), steps=k)
+                Instruction(
+                    opcode="mm.tile",
+                    reads=("@a",),
+                    writes=(f"@{'bcd'[i % 3]}",),
+                    steps=k,
+                    reload=i in reloads,
+                )
                 for i, k in enumerate(steps)
             ]
-            # a row is in its buffer the clock after the array hands it over
-            assert starts(config, *tiles)[0] == mac_array_clk(steps, config.matrix) + 1
+            # a beat is in its buffer the clock after the unit hands it over
+            assert starts(config, *tiles)[0] == matrix_unit_clk(steps, config.matrix, reloads) + 1
+
+
+def test_the_operand_path_takes_the_rtl_s_clocks():
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    for lanes in (8, 16, 64):
+        config = dataclasses.replace(MachineConfig(), operand_path=OperandPathConfig(lanes=lanes))
+        for _ in range(50):
+            tensors = [
+                (8 * rng.randint(1, 30), rng.choice(config.operand_path.blocks))
+                for _ in range(rng.randint(1, 5))
+            ]
+            body = []
+            for beats, block in tensors:
+                body.append(Instruction(opcode="op.settings", reads=("op.path",), writes=("op.settings",)))
+                body.append(
+                    Instruction(
+                        opcode="op.quantise", reads=("@a", "op.settings"), writes=("@b", "op.path"), vl=beats * lanes, block=block
+                    )
+                )  # fmt: skip
+            assert starts(config, *body)[0] == operand_path_tensors_clk(tensors, config.operand_path) + 1
+
+
+@pytest.mark.parametrize("rows", [1, 1000])
+def test_the_row_sampler_takes_the_rtl_s_clocks(rows):
+    sample = Instruction(opcode="op.sample", reads=("@a",), writes=("@b",), vl=rows)
+    assert starts(MachineConfig(), sample)[0] == row_sampler_clk(rows) + 1
+
+
+def test_a_block_that_the_operand_path_does_not_have_is_refused():
+    config = dataclasses.replace(MachineConfig(), operand_path=OperandPathConfig(largest_block=16))
+    with pytest.raises(ValueError, match=r"block must be one of \(1, 8, 16\), not 64"):
+        timing(Instruction(opcode="op.quantise", vl=64, block=64), config)
 
 
 def test_the_vector_multiply_add_is_the_rtl_s():
