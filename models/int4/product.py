@@ -64,6 +64,13 @@ class Int4Product(nn.Module):
         )
         return result.to(x.dtype).reshape(*x.shape[:-1], weight.shape[0])
 
+    def gradient_bits(self, gradient: torch.Tensor) -> torch.Tensor | None:
+        """The next random bits of the gradient's quantiser, int32 of its shape; ``None`` if it rounds to the nearest."""
+        if self.config.naive:
+            return None
+        drawn = self.element_bits(gradient.numel())
+        return torch.from_numpy(drawn.astype(np.int32)).reshape(gradient.shape)
+
     def element_bits(self, elements: int) -> npt.NDArray[np.uint16]:
         """The next random bits of the gradient's quantiser, one an element, in beats of ``lanes`` elements."""
         lanes = self.config.lanes
@@ -110,11 +117,9 @@ class _Function(torch.autograd.Function):
             to_x = gradient @ right.integers if want_x or want_step_x else None
             to_w = gradient.T @ left.integers if want_w or want_step_w else None
         else:
-            bits = None
-            if not config.naive:
-                drawn = layer.element_bits(gradient.numel())
-                bits = torch.from_numpy(drawn.astype(np.int32)).reshape(gradient.shape)
-            integers = quantised_gradient(gradient, splits=config.splits, random=bits)
+            integers = quantised_gradient(
+                gradient, splits=config.splits, random=layer.gradient_bits(gradient)
+            )
             sampler = layer.row_bits if config.sampling and config.splits else None
             if want_x or want_step_x:
                 to_x = input_product(integers, right.integers, sampler)
