@@ -1,4 +1,4 @@
-"""INT4 training of a small transformer against FP32, with ablations, and INT4's error on MiniLM's outliers.
+"""INT4 training of a small transformer against FP32, with ablations, what its sampling keeps, and INT4's error on MiniLM's outliers.
 
 ``python benchmarks/int4_training.py`` prints the tables and writes all numbers to build/int4_training.json; with ``--write
 docs/int4_training.md`` the tables go between the page's markers. An interrupted run goes on where it stopped.
@@ -17,11 +17,14 @@ from scipy.stats import t as student
 from lanewise.errors import UserError
 from lanewise.files import write_json, write_part
 from lanewise.models.int4_outliers import LayerErrors, OutlierStudy, int4_outliers, task_outliers
+from lanewise.models.int4_sampling import SamplingMeasurement, sampling_statistics
 from lanewise.models.int4_tasks import HEADS, IMAGE_PACKAGE, LAYERS, TASKS, WIDTH
 from lanewise.models.int4_training import REFERENCE, SEEDS, VARIANTS, Int4Study, int4_training
 
 POINTS = 1.0
 """Target: INT4's mean accuracy is at most so many points below FP32's."""
+TARGETS = ("INT4", "INT4, attention INT8")
+"""What has to reach it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,8 @@ class Results:
     outliers: OutlierStudy
     own: dict[str, tuple[LayerErrors, ...]]
     """Errors of the study's own networks, by task."""
+    sampling: dict[str, SamplingMeasurement]
+    """Of the variant INT4, by task."""
 
 
 def tasks(results: Results) -> str:
@@ -107,11 +112,12 @@ def findings(results: Results) -> str:
     names = _names(study)
     for task, about in study.tasks.items():
         wanted = _accuracies(study, task, REFERENCE)
-        if "INT4" in names:
-            loss = mean(wanted) - mean(_accuracies(study, task, "INT4"))
+        for name in (name for name in TARGETS if name in names):
+            loss = mean(wanted) - mean(_accuracies(study, task, name))
             verdict = "met" if loss <= POINTS else "missed"
+            side = "below" if loss >= 0 else "above"
             lines.append(
-                f"- {about['title']}: INT4 is {loss:.2f} points below FP32; the target, {POINTS:.0f} point, is {verdict}."
+                f"- {about['title']}: {name} is {abs(loss):.2f} points {side} FP32; the target, {POINTS:.0f} point, is {verdict}."
             )
         for name in names:
             if name in (REFERENCE, "INT4") or "INT4" not in names:
@@ -134,6 +140,43 @@ def _compared(study: Int4Study, task: str, name: str) -> str:
         sure = "beyond" if abs(middle) > error * student.ppf(0.975, len(values) - 1) else "within"
         texts.append(f"{title} {middle:+.{2 if scale > 1 else 4}f}{unit} beside INT4's ({sure} chance)")
     return "; ".join(texts)
+
+
+def sampling(results: Results) -> str:
+    """Kept rows of each word."""
+    measured = results.sampling
+    titles = [results.training.tasks[name]["title"] for name in measured]
+    lines = [f"| rows kept, of N | {' | '.join(f'{title}: hi | lo | both' for title in titles)} |"]
+    lines.append("|---|" + "---:|---:|---:|" * len(titles))
+    every = [part.statistics for part in measured.values()]
+    shares = {
+        "dX": [(part.dx_hi, part.dx_lo) for part in every],
+        "dW": [part.dw_kept for part in every],
+    }
+    for worth in sorted({worth for part in every for worth in (*part.dw_hi, *part.dw_lo)}):
+        shares[f"dW, worth {worth}"] = [
+            (part.dw_hi.get(worth, 0), part.dw_lo.get(worth, 0)) for part in every
+        ]
+    for name, pairs in shares.items():
+        cells = [_share(value) for pair in pairs for value in (*pair, sum(pair))]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    powers = [part.dw_powers for part in measured.values()]
+    cells = [f"{value:.2f}" for pair in powers for value in (*pair, sum(pair))]
+    lines.append(f"| distinct worths in a dW | {' | '.join(cells)} |")
+    products = ", ".join(
+        f"{title}: {part.products:,} products" for title, part in zip(titles, measured.values())
+    )
+    count = len({run.seed for run in results.training.runs})
+    rows = " and ".join(sorted({f"{part.rows:.0f}" for part in measured.values()}))
+    lines += [
+        "",
+        f"Means over layers, steps and {count} seeds of INT4 ({products}, half of them dX); N is {rows}.",
+    ]
+    return "\n".join(lines)
+
+
+def _share(value: float) -> str:
+    return f"{value:.2%}" if value >= 0.00005 or not value else "< 0.01%"
 
 
 def outliers(results: Results) -> str:
@@ -197,7 +240,8 @@ def versions(results: Results) -> str:
 
 
 PARTS = {
-    part.__name__: part for part in (tasks, accuracy, findings, losses, outliers, own_outliers, versions)
+    part.__name__: part
+    for part in (tasks, accuracy, findings, losses, sampling, outliers, own_outliers, versions)
 }
 
 
@@ -215,12 +259,18 @@ def main() -> None:
             arguments.tasks, seeds=range(arguments.seeds), steps=arguments.steps,
             progress=lambda line: print(line, file=sys.stderr, flush=True),
         )  # fmt: skip
+        sampled = {}
+        for name in study.tasks:
+            print(f"int4_sampling: {name}", file=sys.stderr, flush=True)
+            sampled[name] = sampling_statistics(
+                TASKS[name](), seeds=range(arguments.seeds), steps=arguments.steps
+            )
         print("int4_outliers: MiniLM", file=sys.stderr, flush=True)
         minilm, own = int4_outliers(), {}
         for name in study.tasks:
             print(f"int4_outliers: {name}", file=sys.stderr, flush=True)
             own[name] = task_outliers(TASKS[name](), steps=arguments.steps)
-        results = Results(training=study, outliers=minilm, own=own)
+        results = Results(training=study, outliers=minilm, own=own, sampling=sampled)
         write_json(arguments.json, asdict(results))
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -25,6 +25,7 @@ Progress = Callable[[str], None]
 VARIANTS: Mapping[str, Int4Config | None] = {
     "FP32": None,
     "INT4": Int4Config(),
+    "INT4, attention INT8": Int4Config(attention_bits=8),
     "INT4, no sampling": Int4Config(sampling=False),
     "INT4, no Hadamard": Int4Config(hadamard=False),
     "INT4, no bit splitting": Int4Config(bit_splitting=False),

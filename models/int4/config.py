@@ -6,6 +6,9 @@ from typing import Any
 from lanewise.config import HADAMARD_BLOCKS
 from lanewise.errors import UserError
 
+ATTENTION_BITS = (None, 8)
+"""What the operands of attention's own products can be."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Int4Config:
@@ -27,6 +30,9 @@ class Int4Config:
     """Whether gradients' rows are sampled: of the 2 N rows of both words N on average. One word's N rows are all kept."""
     naive: bool = False
     """Plain INT4 instead: all of X, W and the gradient to the nearest, their largest magnitude becomes 7; nothing of the above."""
+    attention_bits: int | None = None
+    """Of the operands of attention's own products, QK^T and PV, and of their gradients' products: 8, or ``None``, which leaves
+    them real, as the paper does. The INT4 array takes INT8 in four passes, exactly."""
     lanes: int = 16
     """Random generators of the gradient's quantiser; the row sampler has one of its own."""
     seed: int = 0
@@ -36,6 +42,10 @@ class Int4Config:
         if self.block not in HADAMARD_BLOCKS:
             raise UserError(
                 f"block must be one of {', '.join(map(str, HADAMARD_BLOCKS))}, not {self.block!r}"
+            )
+        if self.attention_bits not in ATTENTION_BITS:
+            raise UserError(
+                f"attention_bits must be {' or '.join(map(str, ATTENTION_BITS))}, not {self.attention_bits!r}"
             )
         if not 1 <= self.lanes <= 1024:
             raise UserError(f"lanes must be 1 to 1024, not {self.lanes!r}")

@@ -94,20 +94,26 @@ def scaled_values(y: torch.Tensor, scaling: Scaling) -> torch.Tensor:
     return y.to(torch.float64).mul_(scaling.multiplier * 2.0**-scaling.shift)
 
 
-def nearest(values: torch.Tensor) -> torch.Tensor:
-    """INT4 in FP32, the nearest, ties to even, saturated; of :func:`scaled_values`."""
-    return torch.round(values).clamp_(INT4_LOW, INT4_HIGH).to(torch.float32)
+def highest(bits: int) -> int:
+    """Largest integer of so many bits, two's complement."""
+    return (1 << (bits - 1)) - 1
 
 
-def stochastic(values: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
-    """INT4 in FP32, rounded up with the fraction's probability.
+def nearest(values: torch.Tensor, bits: int = 4) -> torch.Tensor:
+    """INT4 or INT8 in FP32, the nearest, ties to even, saturated; of :func:`scaled_values`."""
+    return torch.round(values).clamp_(-highest(bits) - 1, highest(bits)).to(torch.float32)
+
+
+def stochastic(values: torch.Tensor, random: torch.Tensor, bits: int = 4) -> torch.Tensor:
+    """INT4 or INT8 in FP32, rounded up with the fraction's probability.
 
     Args:
         values: Of :func:`scaled_values`.
         random: 16 bits as integers, same shape.
+        bits: Width of the results, 4 or 8.
     """
     moved = values.add(random.to(torch.float64), alpha=2.0**-16)
-    return moved.floor_().clamp_(INT4_LOW, INT4_HIGH).to(torch.float32)
+    return moved.floor_().clamp_(-highest(bits) - 1, highest(bits)).to(torch.float32)
 
 
 def split(values: torch.Tensor, random: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,10 +135,10 @@ def split(values: torch.Tensor, random: torch.Tensor) -> tuple[torch.Tensor, tor
 
 @dataclass(frozen=True, kw_only=True)
 class Gradient:
-    """A gradient in INT4: ``sum(weight * word) / units`` is about the gradient."""
+    """A gradient in INT4, or in INT8: ``sum(weight * word) / units`` is about the gradient."""
 
     words: tuple[tuple[float, torch.Tensor], ...]
-    """Weight and integers in FP32, shape ``(rows, n)``; of a split gradient 14 and ``hi``, 1 and ``lo``."""
+    """Weight and integers in FP32, the gradient's shape; of a split gradient 14 and ``hi``, 1 and ``lo``."""
     units: float
     """What 1.0 becomes."""
 
@@ -146,7 +152,7 @@ def gradient_scaling(gradient: torch.Tensor, top: float) -> tuple[torch.Tensor, 
     """``gradient`` in FP16 under its loss scale, how its largest magnitude becomes ``top``, and the loss scale's exponent.
 
     Args:
-        gradient: FP32, shape ``(rows, n)``.
+        gradient: FP32, any shape.
         top: What the largest magnitude becomes.
     """
     exponent = loss_scale(peak_of(gradient))
@@ -156,19 +162,20 @@ def gradient_scaling(gradient: torch.Tensor, top: float) -> tuple[torch.Tensor, 
 
 
 def quantised_gradient(
-    gradient: torch.Tensor, *, splits: bool, random: torch.Tensor | None = None
+    gradient: torch.Tensor, *, splits: bool, random: torch.Tensor | None = None, bits: int = 4
 ) -> Gradient:
-    """A gradient in one or two INT4 words.
+    """A gradient in one or two INT4 words, or in one of INT8.
 
     Args:
-        gradient: FP32, shape ``(rows, n)``. NaN becomes 0, infinities saturate.
-        splits: Two words, ``hi`` and ``lo``; else one, whose largest magnitude is 7.
+        gradient: FP32, any shape. NaN becomes 0, infinities saturate.
+        splits: Two words, ``hi`` and ``lo``; else one, whose largest magnitude is 7, or 127 of 8 bits.
         random: 16 bits of each element, as integers; one word is rounded to the nearest without.
+        bits: Of one word, 4 or 8.
 
     Raises:
         ValueError: A split lacks random bits.
     """
-    half, scaling, exponent = gradient_scaling(gradient, SPLIT_TOP if splits else INT4_HIGH)
+    half, scaling, exponent = gradient_scaling(gradient, SPLIT_TOP if splits else highest(bits))
     values = scaled_values(turned_integers(half, scaling), scaling)
     units = scaling.units * 2.0**exponent
     if splits:
@@ -176,5 +183,5 @@ def quantised_gradient(
             raise ValueError("random must be given for a split, not None")
         hi, lo = split(values, random)
         return Gradient(words=((float(SPLIT_BASE), hi), (1.0, lo)), units=units)
-    word = nearest(values) if random is None else stochastic(values, random)
+    word = nearest(values, bits) if random is None else stochastic(values, random, bits)
     return Gradient(words=((1.0, word),), units=units)

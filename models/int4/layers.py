@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from lanewise.errors import UserError
+from lanewise.models.int4.attention_product import attention_product
 from lanewise.models.int4.config import Int4Config
 from lanewise.models.int4.product import Int4Product
 
@@ -40,9 +41,10 @@ class Int4Linear(nn.Linear):
 
 
 class Int4MultiheadAttention(nn.MultiheadAttention):
-    """``nn.MultiheadAttention`` whose projections are INT4; QK^T, softmax and PV stay real, as in the paper.
+    """``nn.MultiheadAttention`` whose projections are INT4; QK^T and PV are INT8 with ``attention_bits=8``, else real, as in the paper.
 
-    Self-attention projects to Q, K and V in one product. The steps are of the projection's input and of its weight, one each.
+    Softmax is real always, and masks are added to real scores. Self-attention projects to Q, K and V in one product. The steps are of the
+    projection's input and of its weight, one each.
     """
 
     int4: Int4Product
@@ -81,10 +83,10 @@ class Int4MultiheadAttention(nn.MultiheadAttention):
             inputs = [x.transpose(0, 1) for x in inputs]
         mask = self._mask(query, key_padding_mask, attn_mask, is_causal, batched)
         q, k, v = (self._heads(part) for part in self._projected(inputs))
-        scores = q @ k.mT * self.head_dim**-0.5
+        scores = self._product(q, k.mT) * self.head_dim**-0.5
         weights = torch.softmax(scores if mask is None else scores + mask, -1)
         weights = functional.dropout(weights, self.dropout, self.training)
-        mixed = (weights @ v).transpose(1, 2).flatten(2)
+        mixed = self._product(weights, v).transpose(1, 2).flatten(2)
         result: torch.Tensor = self.out_proj(mixed)
         if not self.batch_first:
             result = result.transpose(0, 1)
@@ -92,6 +94,10 @@ class Int4MultiheadAttention(nn.MultiheadAttention):
         if batched:
             return result, shown
         return result.squeeze(0 if self.batch_first else 1), None if shown is None else shown.squeeze(0)
+
+    def _product(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """``x @ y`` of each head, shapes ``(batch, heads, m, k)`` and ``(batch, heads, k, n)``."""
+        return x @ y if self.int4.config.attention_bits is None else attention_product(x, y, self.int4)
 
     def _projected(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Q, K and V, each of shape ``(batch, length, width)``."""

@@ -12,7 +12,7 @@ from lanewise.errors import UserError
 from lanewise.models.int4.config import Int4Config
 from lanewise.models.int4.integers import quantised_gradient
 from lanewise.models.int4.operand import first_step, minmax_operand, operand
-from lanewise.models.int4.sampling import input_product, weight_product
+from lanewise.models.int4.sampling import Observer, input_product, weight_product
 from lanewise.models.lfsr import lane_states, random_bits
 
 LEAST_STEP = 2.0**-20
@@ -31,6 +31,7 @@ class Int4Product(nn.Module):
         step_weight: Learned step of the weight, shape ``()``.
         generators: States of the gradient's lanes and, last, of the row sampler, int64, shape ``(lanes + 1,)``. A state dict has
             them, so that a run that is resumed gives the bits of one that never stopped.
+        observer: Is told what each backward product keeps, if not ``None``.
     """
 
     generators: torch.Tensor
@@ -39,6 +40,7 @@ class Int4Product(nn.Module):
         """Of a weight of shape ``(m, k)``; ``place`` tells layers of one seed apart."""
         super().__init__()
         self.config = config
+        self.observer: Observer | None = None
         self.block = config.turned(weight.shape[1])
         first = torch.tensor(first_step(weight, self.block))
         self.step_weight = nn.Parameter(first, requires_grad=not config.naive)
@@ -63,6 +65,13 @@ class Int4Product(nn.Module):
             rows, weight.to(torch.float32), self.step_x, self.step_weight, self
         )
         return result.to(x.dtype).reshape(*x.shape[:-1], weight.shape[0])
+
+    def gradient_bits(self, gradient: torch.Tensor) -> torch.Tensor | None:
+        """The next random bits of the gradient's quantiser, int32 of its shape; ``None`` if it rounds to the nearest."""
+        if self.config.naive:
+            return None
+        drawn = self.element_bits(gradient.numel())
+        return torch.from_numpy(drawn.astype(np.int32)).reshape(gradient.shape)
 
     def element_bits(self, elements: int) -> npt.NDArray[np.uint16]:
         """The next random bits of the gradient's quantiser, one an element, in beats of ``lanes`` elements."""
@@ -110,16 +119,14 @@ class _Function(torch.autograd.Function):
             to_x = gradient @ right.integers if want_x or want_step_x else None
             to_w = gradient.T @ left.integers if want_w or want_step_w else None
         else:
-            bits = None
-            if not config.naive:
-                drawn = layer.element_bits(gradient.numel())
-                bits = torch.from_numpy(drawn.astype(np.int32)).reshape(gradient.shape)
-            integers = quantised_gradient(gradient, splits=config.splits, random=bits)
+            integers = quantised_gradient(
+                gradient, splits=config.splits, random=layer.gradient_bits(gradient)
+            )
             sampler = layer.row_bits if config.sampling and config.splits else None
             if want_x or want_step_x:
-                to_x = input_product(integers, right.integers, sampler)
+                to_x = input_product(integers, right.integers, sampler, layer.observer)
             if want_w or want_step_w:
-                to_w = weight_product(integers, left.integers, sampler)
+                to_w = weight_product(integers, left.integers, sampler, layer.observer)
         if to_x is not None:
             to_x.mul_(right.step)
         if to_w is not None:

@@ -10,6 +10,7 @@ sum, which leaves the array as INT32; the output path scales it and adds it to t
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,22 @@ from lanewise.models.row_sampler import ALWAYS, leverage_probabilities, probabil
 
 RowBits = Callable[[int], npt.NDArray[np.uint16]]
 """Gives the sampler's next random bits, one beat a row."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KeptRows:
+    """What one product took of a gradient."""
+
+    product: str
+    """``dx`` or ``dw``."""
+    rows: int
+    """N, of the gradient."""
+    worths: tuple[npt.NDArray[np.float64], ...]
+    """Of each word's kept rows, shape ``(kept,)``: 1 / p in dX, powers of two in dW."""
+
+
+Observer = Callable[[KeptRows], None]
+"""Is told of each sampled product."""
 
 
 def row_norms(integers: torch.Tensor) -> npt.NDArray[np.float64]:
@@ -70,13 +87,19 @@ def sampled_rows(
     return kept, probabilities[kept], random[kept]
 
 
-def input_product(gradient: Gradient, weight: torch.Tensor, row_bits: RowBits | None = None) -> torch.Tensor:
+def input_product(
+    gradient: Gradient,
+    weight: torch.Tensor,
+    row_bits: RowBits | None = None,
+    observer: Observer | None = None,
+) -> torch.Tensor:
     """``dY @ W``, in the units of the gradient's reals times ``weight``'s integers.
 
     Args:
         gradient: Shape ``(n, m)``.
         weight: INT4 in FP32, shape ``(m, k)``.
         row_bits: The sampler's generator; no sampling without.
+        observer: Is told what is kept.
 
     Returns:
         FP32, shape ``(n, k)``: of each word an exact INT32 product of its kept rows, times its factor; the words' sum.
@@ -84,9 +107,10 @@ def input_product(gradient: Gradient, weight: torch.Tensor, row_bits: RowBits | 
     n = gradient.words[0][1].shape[0]
     scores = np.concatenate([worth * row_norms(word) for worth, word in gradient.words])
     kept, probabilities, _ = sampled_rows(scores, n, row_bits)
-    factors = torch.from_numpy(
-        np.where(probabilities == ALWAYS, 1.0, 65536.0 / np.maximum(probabilities, 1)).astype(np.float32)
-    )
+    worths = np.where(probabilities == ALWAYS, 1.0, 65536.0 / np.maximum(probabilities, 1))
+    if observer is not None:
+        observer(_told("dx", n, kept, worths, len(gradient.words)))
+    factors = torch.from_numpy(worths.astype(np.float32))
     result = torch.zeros(n, weight.shape[1])
     for place, (worth, word) in enumerate(gradient.words):
         mine = slice(*np.searchsorted(kept, [place * n, (place + 1) * n]))
@@ -97,13 +121,16 @@ def input_product(gradient: Gradient, weight: torch.Tensor, row_bits: RowBits | 
     return result
 
 
-def weight_product(gradient: Gradient, x: torch.Tensor, row_bits: RowBits | None = None) -> torch.Tensor:
+def weight_product(
+    gradient: Gradient, x: torch.Tensor, row_bits: RowBits | None = None, observer: Observer | None = None
+) -> torch.Tensor:
     """``dY^T @ X``, in the units of the gradient's reals times ``x``'s integers.
 
     Args:
         gradient: Shape ``(n, m)``.
         x: INT4 in FP32, shape ``(n, k)``.
         row_bits: The sampler's generator; no sampling without.
+        observer: Is told what is kept.
 
     Returns:
         FP32, shape ``(m, k)``: of each word and worth an exact INT32 product of such rows, times its factor; their sum.
@@ -113,6 +140,8 @@ def weight_product(gradient: Gradient, x: torch.Tensor, row_bits: RowBits | None
     scores = np.concatenate([worth * row_norms(word) * x_norms for worth, word in gradient.words])
     kept, probabilities, random = sampled_rows(scores, n, row_bits)
     weights = row_weights(probabilities, random)
+    if observer is not None:
+        observer(_told("dw", n, kept, weights.astype(np.float64), len(gradient.words)))
     result = torch.zeros(m, x.shape[1])
     for place, (worth, word) in enumerate(gradient.words):
         mine = slice(*np.searchsorted(kept, [place * n, (place + 1) * n]))
@@ -122,6 +151,17 @@ def weight_product(gradient: Gradient, x: torch.Tensor, row_bits: RowBits | None
             product = _rows(word, index).T @ _rows(x, index)
             result.add_(product, alpha=worth * float(power) / gradient.units)
     return result
+
+
+def _told(
+    product: str, n: int, kept: npt.NDArray[np.int64], worths: npt.NDArray[np.float64], words: int
+) -> KeptRows:
+    """Of stacked rows, ``n`` a word, by rising index."""
+    return KeptRows(
+        product=product,
+        rows=n,
+        worths=tuple(np.split(worths, np.searchsorted(kept, n * np.arange(1, words)))),
+    )
 
 
 def _rows(matrix: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from lanewise.models.int4_outliers import Errors, LayerErrors, OutlierStudy
+from lanewise.models.int4_sampling import SamplingMeasurement
 from lanewise.models.int4_training import Int4Study, Run
+from lanewise.models.sampling_statistics import MEASURED, SamplingStatistics
 
 ROOT = Path(__file__).parents[2]
 ABOUT = {
@@ -24,7 +26,12 @@ def benchmark():
 
 
 def results(benchmark):
-    accuracies = {"FP32": (0.96, 0.97, 0.98), "INT4": (0.955, 0.965, 0.975), "naive INT4": (0.90, 0.96, 0.87)}
+    accuracies = {
+        "FP32": (0.96, 0.97, 0.98),
+        "INT4": (0.955, 0.965, 0.975),
+        "INT4, attention INT8": (0.97, 0.98, 0.99),
+        "naive INT4": (0.90, 0.96, 0.87),
+    }
     runs = tuple(
         Run(
             task="images",
@@ -46,7 +53,13 @@ def results(benchmark):
     other = OutlierStudy(
         layers=(layer,), block=32, sentences=2, tokens=9, seed=0, source="e", versions={"numpy": "3"}
     )
-    return benchmark.Results(training=study, outliers=other, own={"images": (layer,)})
+    sampled = SamplingMeasurement(
+        statistics=SamplingStatistics(dx_hi=0.75, dx_lo=0.25, dw_hi={1: 0.5, 2: 0.25}, dw_lo={2: 0.2, 8: 0.00001}),
+        dw_powers=(1.5, 2.25), products=80, rows=512.0,
+    )  # fmt: skip
+    return benchmark.Results(
+        training=study, outliers=other, own={"images": (layer,)}, sampling={"images": sampled}
+    )
 
 
 def test_accuracy(benchmark):
@@ -60,7 +73,38 @@ def test_accuracy(benchmark):
 def test_findings(benchmark):
     text = benchmark.findings(results(benchmark))
     assert "digits: INT4 is 0.50 points below FP32; the target, 1 point, is met." in text
+    assert "digits: INT4, attention INT8 is 1.00 points above FP32; the target, 1 point, is met." in text
     assert "naive INT4: accuracy -5.50 points beside INT4's (within chance)" in text
+
+
+def test_sampling(benchmark):
+    lines = benchmark.sampling(results(benchmark)).splitlines()
+    assert lines[0] == "| rows kept, of N | digits: hi | lo | both |"
+    assert lines[2:8] == [
+        "| dX | 75.00% | 25.00% | 100.00% |",
+        "| dW | 75.00% | 20.00% | 95.00% |",
+        "| dW, worth 1 | 50.00% | 0.00% | 50.00% |",
+        "| dW, worth 2 | 25.00% | 20.00% | 45.00% |",
+        "| dW, worth 8 | 0.00% | < 0.01% | < 0.01% |",
+        "| distinct worths in a dW | 1.50 | 2.25 | 3.75 |",
+    ]
+    assert lines[-1] == (
+        "Means over layers, steps and 3 seeds of INT4 (digits: 80 products, half of them dX); N is 512."
+    )
+
+
+def test_the_defaults_are_the_pages():
+    """What the model of time takes is what the page says was measured, to the page's two digits."""
+    page = (ROOT / "docs" / "int4_training.md").read_text(encoding="utf-8")
+    part = page.split("<!-- sampling: made by")[1].split("<!-- end of sampling -->")[0]
+    rows = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in part.splitlines()}
+    for place, told in enumerate(MEASURED.values()):
+        pairs = {"dX": (told.dx_hi, told.dx_lo), "dW": told.dw_kept}
+        for worth in {*told.dw_hi, *told.dw_lo}:
+            pairs[f"dW, worth {worth}"] = (told.dw_hi.get(worth, 0), told.dw_lo.get(worth, 0))
+        for name, pair in pairs.items():
+            for cell, value in zip(rows[name][3 * place :], pair):
+                assert float(cell.strip("<% ")) / 100 == pytest.approx(value, abs=0.0001)
 
 
 def test_outliers(benchmark):

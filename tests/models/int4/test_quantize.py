@@ -114,6 +114,7 @@ def test_attention_is_pytorchs(monkeypatch, batch_first, masks, same):
         {"bit_splitting": False},
         {"hadamard": False},
         {"naive": True},
+        {"attention_bits": 8},
     ],
 )
 def test_training_learns_and_repeats(options):
@@ -145,10 +146,11 @@ def test_training_learns_and_repeats(options):
         (lambda: quantize(encoder(), include=["3.*"]), "include must match linear layers of Sequential, not '3.*'"),
         (lambda: quantize(encoder(), exclude=["9"]), "exclude must match linear layers of Sequential, not '9'"),
         (lambda: quantize(encoder(), block=12), "block must be one of 1, 8, 16, 32, 64, not 12"),
+        (lambda: quantize(encoder(), attention_bits=4), "attention_bits must be None or 8, not 4"),
         (lambda: quantize(encoder(), lanes=0), "lanes must be 1 to 1024, not 0"),
         (
             lambda: quantize(encoder(), bits=4),
-            "option must be one of backward, hadamard, block, bit_splitting, sampling, naive, lanes, seed, not 'bits'",
+            "option must be one of backward, hadamard, block, bit_splitting, sampling, naive, attention_bits, lanes, seed, not 'bits'",
         ),
         (
             lambda: quantize(nn.MultiheadAttention(16, 2, add_bias_kv=True)),
