@@ -62,7 +62,7 @@ def lower(graph: Graph, *, allow_unmapped: bool = False) -> Lowered:
     Raises:
         UserError: An operator has no kernel and ``allow_unmapped`` is false.
     """
-    return _Lowering(graph, allow_unmapped).lower()
+    return Lowering(graph, allow_unmapped).lower()
 
 
 def fallback(elements: int) -> ElementwiseWork:
@@ -70,11 +70,13 @@ def fallback(elements: int) -> ElementwiseWork:
     return ElementwiseWork(elements=max(1, elements), steps=FALLBACK_STEPS)
 
 
-class _UnmappedError(Exception):
+class UnmappedError(Exception):
     """The operator at hand has no kernel."""
 
 
-class _Lowering:
+class Lowering:
+    """Walks the operators in order; a task for each, and those fused into it."""
+
     def __init__(self, graph: Graph, allow_unmapped: bool) -> None:
         self.graph, self.allow_unmapped = graph, allow_unmapped
         layouts = self.layouts = Layouts(graph)
@@ -137,7 +139,7 @@ class _Lowering:
                 continue  # made of parameters and constants alone: computed once, before the network runs
             try:
                 self.one(operator)
-            except _UnmappedError:
+            except UnmappedError:
                 label = (
                     f"{operator.name} ({operator.kind}{' ' + operator.function if operator.function else ''})"
                 )
@@ -173,7 +175,7 @@ class _Lowering:
             case "movement":
                 self.movement(operator)
             case _:
-                raise _UnmappedError
+                raise UnmappedError
 
     def add(
         self,
@@ -233,7 +235,7 @@ class _Lowering:
                 chain.append(after)  # column scale and bias: folded
                 value = out
                 continue
-            if after.kind != "elementwise":
+            if after.kind != "elementwise" or not self.fuses(after):
                 break
             more = steps_of(after, self.layouts, value)
             if (
@@ -251,6 +253,10 @@ class _Lowering:
             steps += more
             value = out
         return chain, steps, value
+
+    def fuses(self, operator: Operator) -> bool:  # noqa: ARG002
+        """Whether an element-wise operator may be computed while its operand is in registers."""
+        return True
 
     def in_memory_order(self, view: int, value: int) -> bool:
         """Whether reading ``view`` element by element is reading ``value`` as it lies."""
@@ -385,7 +391,7 @@ class _Lowering:
             )
             return
         if operator.kind == "softmax" and operator.attributes.get("log"):
-            raise _UnmappedError
+            raise UnmappedError
         length = operator.number("length")
         rank = len(self.shape(out))
         if function in ("softmax", "layer_norm", "rms_norm"):
@@ -434,7 +440,7 @@ class _Lowering:
         shape = self.shape(x)
         function = {"amax": "max"}.get(operator.function, operator.function)
         if function not in ("sum", "mean", "max"):
-            raise _UnmappedError
+            raise UnmappedError
         axes = sorted(
             {int(a) % len(shape) for a in _sizes(operator.attributes.get("axes", tuple(range(len(shape)))))}
         )
@@ -463,7 +469,7 @@ class _Lowering:
     def elementwise(self, operator: Operator) -> None:
         first = steps_of(operator, self.layouts)
         if first is None or not all(knows(step) for step in first):
-            raise _UnmappedError
+            raise UnmappedError
         out = operator.outputs[0]
         for value_id in dict.fromkeys(operator.inputs):
             if self.size(value_id) == self.size(out):

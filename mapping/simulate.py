@@ -6,17 +6,22 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lanewise.config import MachineConfig
 from lanewise.errors import UserError
 from lanewise.files import write_text
 from lanewise.mapping.graph import Graph
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
-from lanewise.mapping.kernels.movement import MovementWork
+from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.lower import Lowered, Task, Work, lower
 from lanewise.sim.engine import Run, run
 from lanewise.sim.timing import UNITS
+
+Stored = TypeVar("Stored")
+"""Any work."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +136,7 @@ def work_cost(work: Work, config: MachineConfig) -> Run:
     Raises:
         ValueError: Its buffers, each in banks of its own, do not fit the scratchpad.
     """
-    program = _as_stored(work, config).program(config)
+    program = as_stored(work, config).program(config)
     bank = config.scratchpad.bank_bytes
     needed = sum(ceil(size / bank) for size in program.buffers_bytes.values())
     if needed > config.scratchpad.banks:
@@ -141,13 +146,15 @@ def work_cost(work: Work, config: MachineConfig) -> Run:
     return run(program, config)
 
 
-def _as_stored(work: Work, config: MachineConfig) -> Work:
+def as_stored(work: Stored, config: MachineConfig) -> Stored:
     """``work`` with its results as the machine keeps them: the operands of an FP16 array are the FP16 values themselves."""
-    if config.matrix.operand_bits != 16 or isinstance(work, MovementWork):
+    if config.matrix.operand_bits != 16:
         return work
     if isinstance(work, ElementwiseWork) and not work.steps:  # nothing to quantise
         return replace(work, elements=0)
-    return replace(work, outputs=("fp16",))
+    if isinstance(work, MatmulWork | RowsWork | ElementwiseWork | WindowsWork):
+        return replace(work, outputs=("fp16",))
+    return work
 
 
 def network_cost(lowered: Lowered, config: MachineConfig, *, like: NetworkCost | None = None) -> NetworkCost:

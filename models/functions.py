@@ -61,6 +61,20 @@ _ZERO, _ONE, _MINUS_ONE, _IDENTITY = (0.0, 0.0), (0.0, 1.0), (0.0, -1.0), (1.0, 
 _WIDE = (-8.0, 8.0)
 _GELU = "Hendrycks and Gimpel, arXiv 1606.08415"
 
+
+
+def _derivative(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Its derivative, by automatic differentiation."""
+
+    def derivative(x: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            point = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(function(point).sum(), point)
+        return slope
+
+    return derivative
+
+
 _ALL = (
     Function(
         name="gelu",
@@ -85,6 +99,30 @@ _ALL = (
         left=_ZERO,
         right=_IDENTITY,
         source="Elfwing, Uchibe, Doya, arXiv 1702.03118: x sigmoid(x)",
+    ),
+    Function(
+        name="gelu_derivative",
+        torch=_derivative(F.gelu),
+        range=_WIDE,
+        left=_ZERO,
+        right=_ONE,
+        source="of gelu: what its gradient is multiplied by",
+    ),
+    Function(
+        name="gelu_tanh_derivative",
+        torch=_derivative(lambda x: F.gelu(x, approximate="tanh")),
+        range=_WIDE,
+        left=_ZERO,
+        right=_ONE,
+        source="of gelu_tanh",
+    ),
+    Function(
+        name="silu_derivative",
+        torch=_derivative(F.silu),
+        range=_WIDE,
+        left=_ZERO,
+        right=_ONE,
+        source="of silu",
     ),
     Function(
         name="sigmoid", torch=torch.sigmoid, range=_WIDE, left=_ZERO, right=_ONE, source="1 / (1 + exp(-x))"

@@ -41,7 +41,7 @@ _STREAM_OF_UNIT = {
 
 _FMA = (
     "vfadd vfsub vfrsub vfmul vfmadd vfmacc vfnmsub vfnmsac vfmsub vfmsac vfnmadd vfnmacc vfcvt.f.x vfcvt.x.f vfncvt.f.f "
-    "vfncvt.x.f vfncvt.f.x vfwcvt.f.f vfwmul vfwadd vfwmacc"
+    "vfncvt.x.f vfncvt.f.x vfwcvt.f.f vfwcvt.f.x vfwmul vfwadd vfwmacc vwmul vwmacc"
 )
 _ALU = (
     "vadd vsub vrsub vand vor vxor vsll vsrl vsra vnsrl vmin vmax vmv vmerge vfmin vfmax vfmerge vfmv vfsgnj vfsgnjn vfsgnjx "
@@ -52,7 +52,7 @@ _UNIT_OF_OPCODE = (
     | dict.fromkeys(_ALU.split(), "vector_alu")
     | dict.fromkeys(["vfrec7", "vfrsqrt7"], "vector_alu")
     | dict.fromkeys(["vfdiv", "vfrdiv", "vfsqrt"], "vector_divide")
-    | dict.fromkeys(["vfredusum", "vfwredusum", "vfredmax", "vfredmin"], "vector_fma")
+    | dict.fromkeys(["vfredusum", "vfwredusum", "vfredmax", "vfredmin", "vwredsum"], "vector_fma")
     | dict.fromkeys(["vle", "vse", "vlse", "vsse", "vluxei", "vsuxei"], "vector_memory")
     | dict.fromkeys(["sfu.load", "sfu.execute"], "flex_sfu")
     | dict.fromkeys(["mm.tile", "mm.accumulate"], "matrix")

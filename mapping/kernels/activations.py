@@ -229,6 +229,35 @@ def _gelu(kernel: VectorKernel, x: Register, name: str) -> Register:
     return result
 
 
+def gelu_derivative(kernel: VectorKernel, x: Register, name: str) -> Register:
+    """Phi(x) + x phi(x), both of x within [-4.4, 4.4]; beyond, the gradient's factor is 0 or 1 to 0.0002."""
+    bounded, clamped, result = _bent(kernel, x, name)
+    kernel.emit("vfmadd.vv", clamped, kernel.splat(0.5), into=result)
+    kernel.emit("vfmax.vf", result, into=result, constant=0.0)
+    kernel.emit("vfmin.vf", result, into=result, constant=1.0)
+    kernel.emit("vfmax.vf", x, into=bounded, constant=-4.4)
+    kernel.emit("vfmin.vf", bounded, into=bounded, constant=4.4)
+    kernel.emit("vfmul.vv", bounded, bounded, into=clamped)
+    kernel.emit("vfmul.vf", clamped, into=clamped, constant=-0.5)
+    density = exponential(kernel, clamped)
+    kernel.emit("vfmul.vf", density, into=density, constant=1 / sqrt(2 * pi))
+    kernel.emit("vfmacc.vv", density, bounded, into=result)
+    kernel.release(bounded, clamped, density)
+    return result
+
+
+def silu_derivative(kernel: VectorKernel, x: Register) -> Register:
+    """s + s (x - x s) with s = sigmoid(x); x is bounded to [-11, 11]."""
+    result = sigmoid(kernel, x)
+    bounded = kernel.emit("vfmax.vf", x, constant=-EXP_MAXIMUM)
+    kernel.emit("vfmin.vf", bounded, into=bounded, constant=EXP_MAXIMUM)
+    rest = kernel.emit("vmv.v.v", bounded)
+    kernel.emit("vfnmsac.vv", bounded, result, into=rest)
+    kernel.emit("vfmadd.vv", rest, result, into=result)
+    kernel.release(bounded, rest)
+    return result
+
+
 def hardswish(kernel: VectorKernel, x: Register) -> Register:
     """x min(max(x/6 + 1/2, 0), 1)."""
     result = hardsigmoid(kernel, x)
@@ -265,6 +294,9 @@ SOFTWARE: dict[str, Emitter] = {
     "erf": error_function,
     "gelu": lambda kernel, x: _gelu(kernel, x, "gelu"),
     "gelu_tanh": lambda kernel, x: _gelu(kernel, x, "gelu_tanh"),
+    "gelu_derivative": lambda kernel, x: gelu_derivative(kernel, x, "gelu"),
+    "gelu_tanh_derivative": lambda kernel, x: gelu_derivative(kernel, x, "gelu_tanh"),
+    "silu_derivative": silu_derivative,
     "hardswish": hardswish,
     "elu": elu,
     "reciprocal": reciprocal,
@@ -286,6 +318,7 @@ REDUCED_ON_FLEX_SFU = frozenset({"exp", "log", "sin", "cos"})
 
 ON_FLEX_SFU = REDUCED_ON_FLEX_SFU | {
     "sigmoid", "silu", "tanh", "mish", "softplus", "erf", "gelu", "gelu_tanh", "hardswish", "elu",
+    "gelu_derivative", "gelu_tanh_derivative", "silu_derivative",
 }  # fmt: skip
 """Functions for which a machine with Flex-SFU uses it; the others bend at most twice and are exact in software."""
 

@@ -8,7 +8,7 @@ from lanewise.sim.program import Instruction
 from lanewise.sim.timing import opcode_base
 
 _READS_DESTINATION = frozenset(
-    ["vfmadd", "vfmacc", "vfnmsub", "vfnmsac", "vfmsub", "vfmsac", "vfnmadd", "vfnmacc", "vfwmacc"]
+    ["vfmadd", "vfmacc", "vfnmsub", "vfnmsac", "vfmsub", "vfmsac", "vfnmadd", "vfnmacc", "vfwmacc", "vwmacc"]
 )
 REGISTERS = 32
 

@@ -1,0 +1,152 @@
+"""The three products of a linear layer in training, with all that an INT4 array needs around them.
+
+Source: Xi, Li, Chen, Zhu, arXiv 2306.11987; what the integers are: :mod:`lanewise.models.int4`. With N rows, K inputs, M outputs:
+
+* forward: the largest magnitudes of X and W, transform and quantiser of each, the product;
+* backward: the largest magnitude of dY, its two words, their row norms (and X's), probabilities and sampling for each product; dX of the kept
+  rows (each scaled by 1 / p on its way out), masked, turned back; dW of the kept rows, a product for each word and worth, added up, masked, turned back.
+
+An FP16 array has the three products alone. The bias's gradient is a sum over rows on either.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lanewise.config import HADAMARD_BLOCKS
+from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.operand import NormsWork, PeakWork, QuantiseWork, SampleWork
+from lanewise.mapping.kernels.row_gradients import ColumnSumsWork
+from lanewise.mapping.kernels.turn_back import TurnBackWork
+from lanewise.mapping.training.work import TrainingWork
+from lanewise.models.sampling_statistics import SamplingStatistics
+
+Part = tuple[str, TrainingWork]
+"""What a work is for (``product``, ``quantise``, ``sample``, ``turn back``, ``bias``), and the work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """``Y = X W^T + b``: X ``(rows, inputs)``, W ``(outputs, inputs)``."""
+
+    rows: int
+    inputs: int
+    outputs: int
+    bias: bool = True
+    steps: tuple[Step, ...] = ()
+    """What is done to Y before it is stored."""
+    left_runs: int = 0
+    """Contiguous runs of a row of X; 0: all rows are one run."""
+
+    @property
+    def product(self) -> MatmulWork:
+        """The forward product."""
+        return MatmulWork(
+            m=self.rows, k=self.inputs, n=self.outputs, left_runs=self.left_runs, weights=self.bias, steps=self.steps
+        )  # fmt: skip
+
+
+def input_gradient(layer: Linear, bits: int = 0) -> MatmulWork:
+    """``dX = dY W``, all rows."""
+    return MatmulWork(
+        m=layer.rows, k=layer.outputs, n=layer.inputs, right_transposed=True, weights=False, left_bits=bits, right_bits=bits
+    )  # fmt: skip
+
+
+def weight_gradient(layer: Linear, bits: int = 0) -> MatmulWork:
+    """``dW = dY^T X``, all rows."""
+    return MatmulWork(
+        m=layer.outputs, k=layer.rows, n=layer.inputs, left_transposed=True, right_transposed=True, weights=False,
+        left_bits=bits, right_bits=bits,
+    )  # fmt: skip
+
+
+def block_of(inputs: int, largest: int) -> int:
+    """The largest block of the transform, up to ``largest``, that divides the inputs."""
+    return max(block for block in HADAMARD_BLOCKS if block <= largest and inputs % block == 0)
+
+
+def fp16_forward(layer: Linear) -> list[Part]:
+    """The product."""
+    return [("product", layer.product)]
+
+
+def fp16_backward(layer: Linear, *, inputs: bool) -> list[Part]:
+    """The products of both gradients, or of the weight's alone if no gradient of the input is wanted."""
+    parts: list[Part] = [("product", input_gradient(layer))] if inputs else []
+    return [*parts, ("product", weight_gradient(layer)), *_bias(layer)]
+
+
+def int8_forward(layer: Linear) -> list[Part]:
+    """Operands to nearest INT8, and the product in four passes: layers that INT4 would harm (first and last)."""
+    elements = (layer.rows * layer.inputs, layer.outputs * layer.inputs)
+    product = MatmulWork(
+        m=layer.rows, k=layer.inputs, n=layer.outputs, left_runs=layer.left_runs, weights=layer.bias, steps=layer.steps,
+        left_bits=8, right_bits=8,
+    )  # fmt: skip
+    return [*int8_operands(elements), ("product", product)]
+
+
+def int8_operands(elements: Sequence[int]) -> list[Part]:
+    """Largest magnitude and INT8 of tensors of so many elements."""
+    return [
+        ("quantise", work)
+        for count in elements
+        for work in (PeakWork(elements=count), QuantiseWork(elements=count, bits=8))
+    ]
+
+
+def int8_backward(layer: Linear, *, inputs: bool) -> list[Part]:
+    """dY to stochastic INT8, and the products in four passes, all rows."""
+    parts: list[Part] = int8_operands([layer.rows * layer.outputs])
+    if inputs:
+        parts.append(("product", input_gradient(layer, 8)))
+    return [*parts, ("product", weight_gradient(layer, 8)), *_bias(layer)]
+
+
+def int4_forward(layer: Linear, block: int) -> list[Part]:
+    """Transform, quantiser, product."""
+    block = block_of(layer.inputs, block)
+    parts: list[Part] = []
+    for elements in (layer.rows * layer.inputs, layer.outputs * layer.inputs):
+        parts.append(("quantise", PeakWork(elements=elements)))
+        parts.append(("quantise", QuantiseWork(elements=elements, block=block, flags=True)))
+    return [*parts, ("product", layer.product)]
+
+
+def int4_backward(layer: Linear, block: int, sampling: SamplingStatistics, *, inputs: bool) -> list[Part]:
+    """Words, norms, sampling, products of the kept rows, and the way back to the real operands."""
+    rows, k, m = layer.rows, layer.inputs, layer.outputs
+    block = block_of(k, block)
+    parts: list[Part] = [
+        ("quantise", PeakWork(elements=rows * m)),
+        ("quantise", QuantiseWork(elements=rows * m, bits=8)),
+        ("sample", NormsWork(rows=2 * rows, length=m)),
+        ("sample", NormsWork(rows=rows, length=k)),
+    ]
+    if inputs:
+        kept = max(1, round((sampling.dx_hi + sampling.dx_lo) * rows))
+        parts += [
+            ("sample", SampleWork(rows=2 * rows)),
+            ("product", MatmulWork(
+                m=kept, k=m, n=k, left_runs=1, right_transposed=True, weights=False, row_scales=True,
+            )),
+            ("turn back", TurnBackWork(elements=rows * k, block=block, run_elements=k, parts=kept / rows)),
+        ]  # fmt: skip
+    parts.append(("sample", SampleWork(rows=2 * rows, factors=2)))
+    steps: tuple[Step, ...] = ()
+    for shares in (sampling.dw_hi, sampling.dw_lo):
+        for share in shares.values():
+            if (kept := round(share * rows)) < 1:
+                continue  # less than half a row on average
+            product = MatmulWork(
+                m=m, k=kept, n=k, left_transposed=True, right_transposed=True, weights=False, steps=steps
+            )
+            parts.append(("product", product))
+            steps = (Step(function="add", operand="tensor"),)
+    parts.append(("turn back", TurnBackWork(elements=m * k, block=block, run_elements=k)))
+    return [*parts, *_bias(layer)]
+
+
+def _bias(layer: Linear) -> list[Part]:
+    return [("bias", ColumnSumsWork(rows=layer.rows, columns=layer.outputs))] if layer.bias else []

@@ -1,0 +1,364 @@
+"""From a network's graph to the tasks of one training step.
+
+Forward: as for inference, but what the backward pass needs is stored: an activation's operand, so that no product takes it along.
+Backward: the operators in reverse order, each by its rule; a value with several readers has its gradients added. Then AdamW on every parameter.
+
+On an INT4 array linear layers train in INT4 (:mod:`~lanewise.mapping.training.linear`); attention's products, convolutions and the layers whose
+results the network returns in INT8, in passes (docs/int4_training.md). On an FP16 array everything is FP16. The loss is softmax and cross
+entropy over the results' last axis.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from lanewise.config import MachineConfig
+from lanewise.errors import UserError
+from lanewise.mapping.graph import Graph, Operator
+from lanewise.mapping.kernels.adamw import AdamWWork
+from lanewise.mapping.kernels.elementwise import ElementwiseWork
+from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.movement import MovementWork
+from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
+from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.layout import is_view
+from lanewise.mapping.lower import Lowering, Task, UnmappedError
+from lanewise.mapping.training.linear import (
+    Linear,
+    Part,
+    fp16_backward,
+    fp16_forward,
+    int4_backward,
+    int4_forward,
+    int8_backward,
+    int8_forward,
+    int8_operands,
+)
+from lanewise.mapping.training.work import TrainingWork
+from lanewise.models.sampling_statistics import MEASURED, SamplingStatistics
+
+DERIVATIVES: dict[str, tuple[Step, ...]] = {
+    "gelu": (Step(function="gelu_derivative"),),
+    "gelu_tanh": (Step(function="gelu_tanh_derivative"),),
+    "silu": (Step(function="silu_derivative"),),
+    "relu": (Step(function="compare"),),
+    "tanh": (Step(function="square"), Step(function="subtract", operand="scalar", constant=1.0)),
+    "sigmoid": (Step(function="square"), Step(function="subtract", operand="tensor")),
+    "exp": (),
+    "cast": (),
+    "negate": (),
+    "square": (Step(function="multiply", operand="scalar", constant=2.0),),
+}
+"""What the gradient is multiplied by, from the operand or (tanh, sigmoid, exp) the result."""
+
+LINEAR = ("add", "subtract", "multiply", "divide")
+"""Functions of two operands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How a step is run."""
+
+    block: int = 32
+    """Elements that are transformed together, where the width allows it."""
+    sampling: SamplingStatistics = MEASURED["text"]
+    """Rows that the sampler keeps, and what they are worth; measured in training, see docs/int4_training.md."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingTask:
+    """A piece of the step."""
+
+    name: str
+    """The operator's."""
+    kind: str
+    """The operator's, or ``optimiser``."""
+    phase: str
+    """``forward``, ``backward`` or ``optimiser``."""
+    part: str
+    """What of the operator it is: ``product``, ``quantise``, ``sample``, ``turn back``, ``bias``, ``rest``."""
+    work: TrainingWork
+
+
+def lower_training(
+    graph: Graph, config: MachineConfig, options: TrainingOptions | None = None
+) -> tuple[TrainingTask, ...]:
+    """The tasks of one step on ``config``'s machine, in order.
+
+    Raises:
+        UserError: An operator has no kernel, forward or backward, or the array is neither INT4 nor FP16.
+    """
+    if config.matrix.operand_bits not in (4, 16):
+        raise UserError(
+            f"matrix.operand_bits must be 4 or 16 for a training step, not {config.matrix.operand_bits}"
+        )
+    return _Training(graph, config, options or TrainingOptions()).step()
+
+
+class _Training(Lowering):
+    def __init__(self, graph: Graph, config: MachineConfig, options: TrainingOptions) -> None:
+        super().__init__(graph, allow_unmapped=False)
+        self.formats = {}  # all values are FP16: quantising is a task of its own
+        self.int4 = config.matrix.operand_bits == 4
+        self.options = options
+        self.all: list[TrainingTask] = []
+        self.forward_of: dict[int, list[Task]] = {}
+        self.wanted = self._wanted()
+
+    def _wanted(self) -> set[int]:
+        """Roots of the values that have a gradient: real numbers that depend on a parameter."""
+        wanted: set[int] = set()
+        for operator in self.graph.operators:
+            sources = [self.layouts.values[i] for i in operator.inputs]
+            if not any(v.origin == "parameter" or self.of(v.id) in wanted for v in sources):
+                continue
+            for out in operator.outputs:
+                if "float" in self.layouts.values[out].dtype:
+                    wanted.add(self.of(out))
+        return wanted
+
+    def fuses(self, operator: Operator) -> bool:
+        """Only what needs nothing of the value before it to run backwards."""
+        return operator.function in ("add", "subtract", "negate") or (
+            operator.function in ("multiply", "divide") and len(operator.inputs) == 1
+        )
+
+    def step(self) -> tuple[TrainingTask, ...]:
+        for operator in self.graph.operators:
+            if operator.index in self.fused or is_view(operator):
+                continue
+            if not any(self.computed(i) for i in operator.inputs):
+                continue
+            before = len(self.tasks)
+            self._forward(operator)
+            self.forward_of[operator.index] = self.tasks[before:]
+        self._loss()
+        for operator in reversed(self.graph.operators):
+            if not is_view(operator) and any(self.of(out) in self.wanted for out in operator.outputs):
+                self._backward(operator)
+        for value in self.graph.values:
+            if (
+                value.origin == "parameter"
+                and "float" in value.dtype
+                and value.producer is None
+                and value.size
+            ):
+                self._emit(value.name or f"parameter {value.id}", "optimiser", "optimiser", [("rest", AdamWWork(elements=value.size))])  # fmt: skip
+        return tuple(self.all)
+
+    def _emit(self, name: str, kind: str, phase: str, parts: Sequence[Part]) -> None:
+        self.all += [
+            TrainingTask(name=name, kind=kind, phase=phase, part=part, work=work) for part, work in parts
+        ]
+
+    # Forward
+
+    def _forward(self, operator: Operator) -> None:
+        if operator.kind == "normalise" and operator.function == "batch_norm":
+            raise self._refused(operator)
+        before = len(self.tasks)
+        try:
+            self.one(operator)
+        except UnmappedError:
+            raise self._refused(operator) from None
+        for task in self.tasks[before:]:
+            parts: list[Part] = [("rest", task.work)]
+            if isinstance(task.work, MatmulWork) and operator.kind in ("matmul", "convolution"):
+                layer = self._layer(operator, task.work)
+                if layer is None:
+                    parts = self._attention(task.work)
+                elif not self.int4:
+                    parts = fp16_forward(layer)
+                else:
+                    parts = (
+                        int8_forward(layer)
+                        if self._eight(operator)
+                        else int4_forward(layer, self.options.block)
+                    )
+            self._emit(task.name, task.kind, "forward", parts)
+
+    def _layer(self, operator: Operator, work: MatmulWork) -> Linear | None:
+        """The linear layer that a product with a parameter is."""
+        if operator.kind == "matmul" and not work.weights:
+            return None
+        if work.batch != 1 or self.is_depthwise(operator) or operator.attributes.get("transposed"):
+            raise self._refused(operator)
+        bias = len(operator.inputs) > 2
+        return Linear(
+            rows=work.m, inputs=work.k, outputs=work.n, bias=bias, steps=work.steps, left_runs=work.left_runs
+        )
+
+    def _eight(self, operator: Operator) -> bool:
+        """Whether a layer is one of the first and the last, which are not INT4: convolutions, and what the network returns."""
+        return operator.kind == "convolution" or self.of(operator.outputs[0]) in self.results
+
+    def _attention(self, work: MatmulWork) -> list[Part]:
+        if not self.int4:
+            return [("product", work)]
+        sizes = (work.batch * work.m * work.k, work.batch * work.k * work.n)
+        return [*int8_operands(sizes), ("product", _with_bits(work))]
+
+    def _loss(self) -> None:
+        for value_id in self.graph.outputs:
+            if self.of(value_id) in self.wanted:
+                length = self.shape(value_id)[-1] if self.shape(value_id) else 1
+                work = RowsWork(function="softmax", rows=self.size(value_id) // length, length=length)
+                self._emit("loss", "loss", "forward", [("rest", work)])
+
+    # Backward
+
+    def _backward(self, operator: Operator) -> None:
+        rule: Callable[[Operator], list[Part]] | None = {
+            "matmul": self._product_back, "convolution": self._product_back, "softmax": self._row_back,
+            "normalise": self._row_back, "elementwise": self._elementwise_back, "embedding": self._embedding_back,
+            "movement": self._mirrored, "reduce": self._spread, "pool": self._spread,
+        }.get(operator.kind)  # fmt: skip
+        if rule is None:
+            raise self._refused(operator)
+        parts = [*rule(operator), *self._rearranged(operator)]
+        self._emit(operator.name, operator.kind, "backward", [*parts, *self._added(operator)])
+
+    def _added(self, operator: Operator) -> list[Part]:
+        """Additions of the gradients of a result that several operators read; its operator is the last to be reached."""
+        parts: list[Part] = []
+        for out in operator.outputs:
+            readers = {reader.index for reader, _ in self.uses.get(self.of(out), [])}
+            extra = len(readers) - 1 + (self.of(out) in self.results)
+            work = ElementwiseWork(elements=self.size(out), steps=(Step(function="add", operand="tensor"),))
+            parts += [("rest", work)] * max(0, extra)
+        return parts
+
+    def _rearranged(self, operator: Operator) -> list[Part]:
+        """What was rearranged for the operator is rearranged back."""
+        tasks = self.forward_of.get(operator.index, [])
+        moved = [task.work for task in tasks if task.name.startswith("rearrange")]
+        return [("rest", work) for work in moved]
+
+    def _product_back(self, operator: Operator) -> list[Part]:
+        work = next(t.work for t in self.forward_of[operator.index] if isinstance(t.work, MatmulWork))
+        layer = self._layer(operator, work)
+        wanted = [self.of(i) in self.wanted for i in operator.inputs[:2]]
+        if layer is None:
+            return self._attention_back(work, wanted)
+        inputs = any(w for w, i in zip(wanted, operator.inputs) if self.computed(i))
+        if not self.int4:
+            return fp16_backward(layer, inputs=inputs)
+        if self._eight(operator):
+            return int8_backward(layer, inputs=inputs)
+        return int4_backward(layer, self.options.block, self.options.sampling, inputs=inputs)
+
+    def _attention_back(self, work: MatmulWork, wanted: Sequence[bool]) -> list[Part]:
+        """``dA = dC B^T`` and ``dB = A^T dC`` for every head."""
+        parts: list[Part] = int8_operands([work.batch * work.m * work.n]) if self.int4 else []
+        left = MatmulWork(
+            m=work.m,
+            k=work.n,
+            n=work.k,
+            batch=work.batch,
+            weights=False,
+            right_transposed=not work.right_transposed,
+        )
+        right = MatmulWork(
+            m=work.k, k=work.m, n=work.n, batch=work.batch, weights=False, left_transposed=not work.left_transposed,
+            right_transposed=True,
+        )  # fmt: skip
+        for product, is_wanted in ((left, wanted[0]), (right, wanted[1])):
+            if is_wanted:
+                parts.append(("product", _with_bits(product) if self.int4 else product))
+        return parts
+
+    def _row_back(self, operator: Operator) -> list[Part]:
+        function = operator.function if operator.kind == "normalise" else "softmax"
+        if operator.attributes.get("log") or function not in ("softmax", "layer_norm", "rms_norm"):
+            raise self._refused(operator)
+        length, size = operator.number("length"), self.size(operator.outputs[0])
+        parts: list[Part] = []
+        if self.of(operator.inputs[0]) in self.wanted:
+            parts.append(("rest", RowGradientsWork(function=function, rows=size // length, length=length)))
+        if operator.attributes.get("affine"):
+            parts.append(("rest", ColumnSumsWork(rows=size // length, columns=length, norm=True)))
+        return parts
+
+    def _elementwise_back(self, operator: Operator) -> list[Part]:
+        size, function = self.size(operator.outputs[0]), operator.function
+        gradient = Step(function="multiply", operand="tensor")
+        parts: list[Part] = []
+        if len(operator.inputs) == 1:
+            if function in LINEAR:  # with a number
+                if function in ("multiply", "divide"):
+                    step = Step(function="multiply", operand="scalar", constant=1.0)
+                    parts.append(("rest", ElementwiseWork(elements=size, steps=(step,))))
+                return parts
+            if function not in DERIVATIVES:
+                raise self._refused(operator)
+            if function not in ("cast", "negate"):
+                parts.append(
+                    ("rest", ElementwiseWork(elements=size, steps=(*DERIVATIVES[function], gradient)))
+                )
+            return parts
+        if function not in LINEAR:
+            raise self._refused(operator)
+        for place, source in enumerate(operator.inputs):
+            value = self.layouts.values[self.of(source)]
+            if value.origin != "parameter" and self.of(source) not in self.wanted:
+                continue
+            if function == "multiply" or (function == "divide" and place == 0):
+                parts.append(("rest", ElementwiseWork(elements=size, steps=(gradient,))))
+            elif function == "divide":
+                parts.append(("rest", ElementwiseWork(elements=size, steps=(gradient, gradient))))
+            if (own := self.size(source)) < size:  # it was repeated: the gradients of all copies are added
+                parts.append(("rest", ColumnSumsWork(rows=max(1, size // own), columns=own)))
+        return parts
+
+    def _embedding_back(self, operator: Operator) -> list[Part]:
+        """Rows are read, added to, and written back: gathered and scattered, one run each."""
+        width = self.shape(operator.outputs[0])[-1]
+        rows = self.size(operator.outputs[0]) // width
+        add = ElementwiseWork(elements=rows * width, steps=(Step(function="add", operand="tensor"),))
+        return [("rest", MovementWork(runs=rows, run_elements=width, store_runs=rows)), ("rest", add)]
+
+    def _mirrored(self, operator: Operator) -> list[Part]:
+        return [
+            ("rest", t.work)
+            for t in self.forward_of.get(operator.index, [])
+            if isinstance(t.work, MovementWork)
+        ]
+
+    def _spread(self, operator: Operator) -> list[Part]:
+        """A mean's or a sum's gradient goes to all that it was taken over."""
+        if operator.function not in (
+            "mean",
+            "sum",
+            "avg",
+            "average",
+            "adaptive_avg",
+            "avg_pool",
+            "adaptive_avg_pool",
+        ):
+            raise self._refused(operator)
+        step = Step(function="multiply", operand="scalar", constant=1.0)
+        return [("rest", ElementwiseWork(elements=self.size(operator.inputs[0]), steps=(step,)))]
+
+    def _refused(self, operator: Operator) -> UserError:
+        label = f"{operator.name} ({operator.kind}{' ' + operator.function if operator.function else ''})"
+        return UserError(
+            f"{self.graph.model}: operator {label} has no training kernel; expected linear layers, convolutions without groups, attention, "
+            "layer or RMS norm, softmax, embeddings, copies, means and sums, and GELU, SiLU, ReLU, tanh or sigmoid"
+        )
+
+
+def _with_bits(work: MatmulWork) -> MatmulWork:
+    return MatmulWork(
+        m=work.m, k=work.k, n=work.n, batch=work.batch, left_runs=work.left_runs, left_transposed=work.left_transposed,
+        right_transposed=work.right_transposed, weights=work.weights, steps=work.steps, left_bits=8, right_bits=8,
+    )  # fmt: skip
+
+
+def parameters(graph: Graph) -> int:
+    """Numbers that the optimiser changes."""
+    return sum(
+        prod(v.shape)
+        for v in graph.values
+        if v.origin == "parameter" and "float" in v.dtype and v.producer is None
+    )
