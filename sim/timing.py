@@ -45,7 +45,7 @@ _FMA = (
 )
 _ALU = (
     "vadd vsub vrsub vand vor vxor vsll vsrl vsra vnsrl vmin vmax vmv vmerge vfmin vfmax vfmerge vfmv vfsgnj vfsgnjn vfsgnjx "
-    "vmflt vmfle vmfeq vmfgt vmfge vmfne vmseq vmslt vmsle vrgather vid"
+    "vmflt vmfle vmfeq vmfgt vmfge vmfne vmseq vmslt vmsle vrgather vid vzext vsext"
 )
 _UNIT_OF_OPCODE = (
     dict.fromkeys(_FMA.split(), "vector_fma")

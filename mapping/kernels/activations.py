@@ -16,6 +16,7 @@ import numpy as np
 
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.reduced import REDUCED_KERNELS, has_reduced_exp, logarithm, sine
+from lanewise.models.functions import FUNCTIONS
 
 LOG2_E = 1 / log(2)
 LN2_HIGH = float(np.float16(log(2)))
@@ -34,8 +35,8 @@ def polynomial(name: str) -> tuple[float, ...]:
     """Chebyshev-node least-squares coefficients, lowest power first, in the variable that the kernel uses.
 
     ``exp``: e**r for |r| <= 0.35. ``log1p``: log(1 + u) for 0 <= u <= 1, divided by u. ``log``:
-    log(1 + d) / d for 1 + d from sqrt(1/2) to sqrt(2). ``sin``: sin(r) / r in r**2 for |r| <= pi/2. ``erf``, ``gelu`` and ``gelu_tanh``:
-    (phi(x) - c) / x, even in x, in w = 2 x**2 / L**2 - 1, with L of :data:`BEND`.
+    log(1 + d) / d for 1 + d from sqrt(1/2) to sqrt(2). ``sin``: sin(r) / r in r**2 for |r| <= pi/2. ``erf``, ``gelu``, ``gelu_tanh`` and the derivatives
+    of the last two: (phi(x) - c) / x, even in x, in w = 2 x**2 / L**2 - 1, with L of :data:`BEND`.
     """
     nodes = np.cos(pi * (np.arange(400) + 0.5) / 400)
     if name == "exp":
@@ -50,7 +51,7 @@ def polynomial(name: str) -> tuple[float, ...]:
         domain, degree = (0.0, (pi / 2) ** 2), 3
         values = np.sinc(np.sqrt((nodes + 1) / 2) / 2)
     else:
-        domain, degree = (-1.0, 1.0), 6
+        domain, degree = (-1.0, 1.0), 9 if "derivative" in name else 6
         x = np.sqrt((nodes + 1) / 2) * BEND[name]
         values = np.array([_ODD_PART[name](float(v)) / float(v) for v in x])
     variable = (domain[1] - domain[0]) / 2 * nodes + (domain[1] + domain[0]) / 2
@@ -58,14 +59,20 @@ def polynomial(name: str) -> tuple[float, ...]:
     return tuple(float(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef)
 
 
-BEND = {"gelu": 3.5, "gelu_tanh": 3.5, "erf": 2.5}
+BEND = {"gelu": 3.5, "gelu_tanh": 3.5, "erf": 2.5, "gelu_derivative": 4.0, "gelu_tanh_derivative": 4.0}
 """Beyond this |x| the function is at its asymptote to about an FP16 rounding."""
 
 _ODD_PART: dict[str, Callable[[float], float]] = {
     "gelu": lambda x: 0.5 * erf(x / sqrt(2)),
     "gelu_tanh": lambda x: 0.5 * float(np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))),
     "erf": erf,
+    "gelu_derivative": lambda x: _slope("gelu", x) - 0.5,
+    "gelu_tanh_derivative": lambda x: _slope("gelu_tanh", x) - 0.5,
 }
+
+
+def _slope(name: str, x: float) -> float:
+    return float(FUNCTIONS[f"{name}_derivative"](np.array([x]))[0])
 
 
 def horner(kernel: VectorKernel, coefficients: tuple[float, ...], variable: Register) -> Register:
@@ -230,19 +237,15 @@ def _gelu(kernel: VectorKernel, x: Register, name: str) -> Register:
 
 
 def gelu_derivative(kernel: VectorKernel, x: Register, name: str) -> Register:
-    """Phi(x) + x phi(x), both of x within [-4.4, 4.4]; beyond, the gradient's factor is 0 or 1 to 0.0002."""
-    bounded, clamped, result = _bent(kernel, x, name)
+    """1/2 + x Q(x**2), x within [-4, 4]: the derivative less 1/2 is odd."""
+    limit = BEND[name]
+    clamped = kernel.emit("vfmax.vf", x, constant=-limit)
+    kernel.emit("vfmin.vf", clamped, into=clamped, constant=limit)
+    square = kernel.emit("vfmul.vf", clamped, constant=2 / limit**2)
+    kernel.emit("vfmadd.vv", clamped, kernel.splat(-1.0), into=square)
+    result = horner(kernel, polynomial(name), square)
     kernel.emit("vfmadd.vv", clamped, kernel.splat(0.5), into=result)
-    kernel.emit("vfmax.vf", result, into=result, constant=0.0)
-    kernel.emit("vfmin.vf", result, into=result, constant=1.0)
-    kernel.emit("vfmax.vf", x, into=bounded, constant=-4.4)
-    kernel.emit("vfmin.vf", bounded, into=bounded, constant=4.4)
-    kernel.emit("vfmul.vv", bounded, bounded, into=clamped)
-    kernel.emit("vfmul.vf", clamped, into=clamped, constant=-0.5)
-    density = exponential(kernel, clamped)
-    kernel.emit("vfmul.vf", density, into=density, constant=1 / sqrt(2 * pi))
-    kernel.emit("vfmacc.vv", density, bounded, into=result)
-    kernel.release(bounded, clamped, density)
+    kernel.release(clamped, square)
     return result
 
 
@@ -294,8 +297,8 @@ SOFTWARE: dict[str, Emitter] = {
     "erf": error_function,
     "gelu": lambda kernel, x: _gelu(kernel, x, "gelu"),
     "gelu_tanh": lambda kernel, x: _gelu(kernel, x, "gelu_tanh"),
-    "gelu_derivative": lambda kernel, x: gelu_derivative(kernel, x, "gelu"),
-    "gelu_tanh_derivative": lambda kernel, x: gelu_derivative(kernel, x, "gelu_tanh"),
+    "gelu_derivative": lambda kernel, x: gelu_derivative(kernel, x, "gelu_derivative"),
+    "gelu_tanh_derivative": lambda kernel, x: gelu_derivative(kernel, x, "gelu_tanh_derivative"),
     "silu_derivative": silu_derivative,
     "hardswish": hardswish,
     "elu": elu,

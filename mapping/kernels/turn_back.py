@@ -72,9 +72,9 @@ class TurnBackWork:
         kernel.code.append(_mask_load(kernel))
         kernel.emit("vmerge.vvm", value, value, mask, into=value)
         distance = 1
-        while distance < self.block:  # x[i] +- x[i ^ distance]: the signs are a register of +-1
-            signs = kernel.splat(float(distance))
-            turned = kernel.emit("vrgather.vv", value)
+        while distance < self.block:  # x[i ^ distance] +- x[i], by a register of places and one of +-1
+            signs, places = kernel.splat(float(distance)), kernel.splat(-float(distance))
+            turned = kernel.emit("vrgather.vv", value, places)
             kernel.emit("vfmacc.vv", value, signs, into=turned)
             kernel.release(value)
             value, distance = turned, 2 * distance
@@ -85,12 +85,16 @@ class TurnBackWork:
         kernel.release(value)
 
     def _integers(self, kernel: VectorKernel) -> Register:
-        """INT4 operands as FP16: nibbles to bytes (interleaved by a widening shift), bytes to FP16."""
+        """INT4 operands as FP16: each pair to 16 bits, its nibbles to the upper ends of two bytes, bytes sign-extended, then to FP16."""
         half = max(1, kernel.vl // 2)
         packed = kernel.load("@q.0", sew_bits=8, vl=half)
-        wide = kernel.emit("vsll.vi", packed, sew_bits=16, vl=half, constant=4)
-        kernel.emit("vor.vv", wide, packed, into=wide, sew_bits=16, vl=half)
+        wide = kernel.emit("vzext.vf2", packed, sew_bits=8, result_bits=16, vl=half)
         kernel.release(packed)
+        low = kernel.emit("vsll.vi", wide, sew_bits=16, vl=half, constant=4)
+        kernel.emit("vand.vx", low, into=low, sew_bits=16, vl=half, constant=255)
+        kernel.emit("vsll.vi", wide, into=wide, sew_bits=16, vl=half, constant=8)
+        kernel.emit("vor.vv", wide, low, into=wide, sew_bits=16, vl=half)
+        kernel.release(low)
         kernel.emit("vsra.vi", wide, into=wide, sew_bits=8, constant=4)
         result = kernel.emit("vfwcvt.f.x.v", wide, sew_bits=8, result_bits=16)
         kernel.release(wide)

@@ -10,10 +10,19 @@ import torch
 
 from lanewise.models.functions import FUNCTIONS, Function
 
+
+def _gelu_tanh_derivative(x):
+    t = tanh(sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    return (1 + t) / 2 + x / 2 * (1 - t * t) * sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)
+
+
 DEFINITIONS = {
     "gelu": lambda x: x * (1 + erf(x / sqrt(2))) / 2,
     "gelu_tanh": lambda x: x / 2 * (1 + tanh(sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     "silu": lambda x: x / (1 + exp(-x)),
+    "gelu_derivative": lambda x: (1 + erf(x / sqrt(2))) / 2 + x * exp(-x * x / 2) / sqrt(2 * np.pi),
+    "gelu_tanh_derivative": lambda x: _gelu_tanh_derivative(x),
+    "silu_derivative": lambda x: (1 + x / (1 + exp(x))) / (1 + exp(-x)),
     "sigmoid": lambda x: 1 / (1 + exp(-x)),
     "tanh": tanh,
     "exp": exp,

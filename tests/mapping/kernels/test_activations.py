@@ -10,6 +10,7 @@ from lanewise.mapping.kernels.activations import ON_FLEX_SFU, REDUCED_ON_FLEX_SF
 from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.execute import execute_kernel
 from lanewise.mapping.kernels.strips import best_kernel
+from lanewise.models.functions import FUNCTIONS
 
 BASELINE = MachineConfig().baseline()
 
@@ -24,6 +25,9 @@ CASES = {
     "erf": (torch.erf, (-8, 8), 1.0e-3, 7.0e-7),
     "gelu": (F.gelu, (-8, 8), 2.7e-3, 1.6e-7),
     "gelu_tanh": (lambda x: F.gelu(x, approximate="tanh"), (-8, 8), 2.7e-3, 2.0e-7),
+    "gelu_derivative": (FUNCTIONS["gelu_derivative"].torch, (-8, 8), 1.1e-3, 4.3e-8),
+    "gelu_tanh_derivative": (FUNCTIONS["gelu_tanh_derivative"].torch, (-8, 8), 1.1e-3, 9.5e-8),
+    "silu_derivative": (FUNCTIONS["silu_derivative"].torch, (-8, 8), 3.7e-3, 7.4e-7),
     "hardswish": (F.hardswish, (-8, 8), 1.9e-3, 4.8e-8),
     "hardsigmoid": (F.hardsigmoid, (-8, 8), 3.4e-4, 7.1e-9),
     "elu": (F.elu, (-8, 8), 4.7e-4, 1.2e-8),

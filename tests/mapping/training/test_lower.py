@@ -1,0 +1,155 @@
+"""Training steps: as many multiply-accumulates as PyTorch's own backward pass has, and no task without a reason."""
+
+import dataclasses
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lanewise.config import MachineConfig, MatrixConfig
+from lanewise.errors import UserError
+from lanewise.mapping.kernels.adamw import AdamWWork
+from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.trace import trace
+from lanewise.mapping.training.lower import TrainingOptions, lower_training, parameters
+from lanewise.models.sampling_statistics import MEASURED, SamplingStatistics
+
+INT4 = MachineConfig()
+FP16 = dataclasses.replace(INT4, matrix=MatrixConfig(rows=16, columns=16, operand_bits=16))
+
+
+class Encoder(nn.Module):
+    def __init__(self, width: int = 64, layers: int = 2) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(100, width)
+        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.0, "gelu", batch_first=True)
+        self.body = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(self.embed(tokens)).mean(1))
+
+
+class Mlp(nn.Module):
+    def __init__(self, *between: nn.Module) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(32, 96), *between, nn.Linear(96, 64), nn.GELU(), nn.Linear(64, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)
+
+
+def graph_of(module: nn.Module, *inputs: torch.Tensor):
+    module.train()
+    return trace(module, inputs, model="small")
+
+
+def steps_flops(module: nn.Module, *inputs: torch.Tensor) -> int:
+    module.train()
+    with FlopCounterMode(display=False) as counter:
+        module(*inputs).sum().backward()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs"),
+    [
+        (Encoder, (torch.zeros(3, 20, dtype=torch.long),)),
+        (Mlp, (torch.zeros(50, 32),)),
+        (lambda: Mlp(nn.LayerNorm(96), nn.SiLU()), (torch.zeros(50, 32),)),
+        (lambda: nn.Sequential(nn.Conv2d(3, 16, 4, 4), nn.Flatten(), nn.Linear(16 * 16, 4)), (torch.zeros(2, 3, 16, 16),)),
+    ],
+    ids=["encoder", "mlp", "norm", "patches"],
+)  # fmt: skip
+def test_products_are_those_of_pytorch_s_backward_pass(make, inputs):
+    tasks = lower_training(graph_of(make(), *inputs), FP16)
+    assert 2 * sum(task.work.macs for task in tasks) == steps_flops(make(), *inputs)
+
+
+def test_only_an_int4_array_quantises_and_samples():
+    graph = graph_of(Encoder(), torch.zeros(3, 20, dtype=torch.long))
+    parts = [{task.part for task in lower_training(graph, machine)} for machine in (INT4, FP16)]
+    assert parts[0] == {"product", "quantise", "sample", "turn back", "bias", "rest"}
+    assert parts[1] == {"product", "bias", "rest"}
+
+
+def test_what_is_no_product_is_the_same_on_both():
+    graph = graph_of(Encoder(), torch.zeros(3, 20, dtype=torch.long))
+    rest = [
+        [task for task in lower_training(graph, machine) if task.part in ("rest", "bias")]
+        for machine in (INT4, FP16)
+    ]
+    assert rest[0] == rest[1]
+
+
+def test_sampled_products_are_as_long_as_the_rows_that_are_kept():
+    graph = graph_of(Mlp(), torch.zeros(2000, 32))
+    few = SamplingStatistics(dx_hi=0.1, dx_lo=0.15, dw_hi={1: 0.1}, dw_lo={1: 0.1, 2: 0.05})
+    tasks = lower_training(graph, INT4, TrainingOptions(sampling=few))
+    middle = [
+        t.work
+        for t in tasks
+        if t.name == "net.2" and t.phase == "backward" and isinstance(t.work, MatmulWork)
+    ]
+    assert [(w.m, w.k, w.n) for w in middle] == [(500, 64, 96), (64, 200, 96), (64, 200, 96), (64, 100, 96)]
+    assert all(w.left_bits == 0 for w in middle)  # INT4
+
+
+@pytest.mark.parametrize("task", MEASURED)
+def test_measured_statistics_keep_about_as_many_rows_as_there_are(task):
+    tasks = lower_training(
+        graph_of(Mlp(), torch.zeros(4096, 32)), INT4, TrainingOptions(sampling=MEASURED[task])
+    )
+    products = [
+        t.work
+        for t in tasks
+        if t.name == "net.2" and t.phase == "backward" and isinstance(t.work, MatmulWork)
+    ]
+    assert products[0].m == pytest.approx(4096, rel=0.02)
+    assert sum(w.k for w in products[1:]) == pytest.approx(4096, rel=0.02)
+
+
+def test_the_first_layer_needs_no_input_gradient_and_the_last_is_int8():
+    tasks = lower_training(graph_of(Mlp(), torch.zeros(50, 32)), INT4)
+
+    def products(name):
+        return [
+            t.work
+            for t in tasks
+            if t.name == name and t.phase == "backward" and isinstance(t.work, MatmulWork)
+        ]
+
+    assert all(work.m == 96 and work.n == 32 for work in products("net.0"))  # dW alone
+    assert [work.left_bits for work in products("net.4")] == [8, 8]
+
+
+def test_every_parameter_is_stepped_once():
+    graph = graph_of(Encoder(), torch.zeros(3, 20, dtype=torch.long))
+    stepped = sum(t.work.elements for t in lower_training(graph, INT4) if isinstance(t.work, AdamWWork))
+    assert stepped == parameters(graph) == sum(p.numel() for p in Encoder().parameters())
+
+
+def test_backward_runs_in_reverse():
+    tasks = lower_training(graph_of(Mlp(), torch.zeros(50, 32)), INT4)
+    names = list(dict.fromkeys(t.name for t in tasks if t.phase == "backward"))
+    forward = list(dict.fromkeys(t.name for t in tasks if t.phase == "forward" and t.name != "loss"))
+    assert names == forward[::-1]
+
+
+@pytest.mark.parametrize(
+    ("module", "label"),
+    [(nn.BatchNorm1d(96), "net.1 (normalise batch_norm)"), (nn.Softplus(), "net.1 (elementwise softplus)")],
+)
+def test_what_has_no_training_kernel_is_refused_by_name(module, label):
+    with pytest.raises(
+        UserError, match=re.escape(f"small: operator {label} has no training kernel; expected ")
+    ):
+        lower_training(graph_of(Mlp(module), torch.zeros(50, 32)), INT4)
+
+
+def test_an_int8_array_has_no_training_scheme():
+    eight = dataclasses.replace(INT4, matrix=MatrixConfig(operand_bits=8))
+    with pytest.raises(UserError, match=r"^matrix\.operand_bits must be 4 or 16 for a training step, not 8$"):
+        lower_training(graph_of(Mlp(), torch.zeros(50, 32)), eight)
