@@ -62,7 +62,6 @@ _WIDE = (-8.0, 8.0)
 _GELU = "Hendrycks and Gimpel, arXiv 1606.08415"
 
 
-
 def _derivative(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
     """Its derivative, by automatic differentiation."""
 
