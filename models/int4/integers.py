@@ -99,6 +99,11 @@ def nearest(values: torch.Tensor) -> torch.Tensor:
     return torch.round(values).clamp_(INT4_LOW, INT4_HIGH).to(torch.float32)
 
 
+def inside(values: torch.Tensor) -> torch.Tensor:
+    """Whether a gradient passes the rounding to INT4, bool: exactly -8 and 7 still do; of :func:`scaled_values`."""
+    return (values >= INT4_LOW) & (values <= INT4_HIGH)
+
+
 def stochastic(values: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
     """INT4 in FP32, rounded up with the fraction's probability.
 
