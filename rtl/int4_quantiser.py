@@ -181,7 +181,7 @@ class _Lane(wiring.Component):
         fits_4, fits_8 = from_4.all() | ~from_4.any(), from_8.all() | ~from_8.any()
         greatest = ~integer[-1] & integer[:3].all() & (~self.wide_added | integer[3:7].all())
         more = limited[:POINT].any() | below
-        m.d.comb += within.eq(self.split_added | (fits_8 & (self.wide_added | fits_4) & ~(greatest & more)))
+        m.d.comb += within.eq(self.split_added | (Mux(self.wide_added, fits_8, fits_4) & ~(greatest & more)))
         return within
 
     def _saturated(self, m: Module, whole: Signal) -> Signal:
