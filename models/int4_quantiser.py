@@ -143,6 +143,21 @@ def nibbles(
     return (q >> 4) & 15, q & 15
 
 
+def inside(y: npt.NDArray[np.integer[Any]], settings: QuantiserSettings) -> npt.NDArray[np.bool_]:
+    """Where ``v / 2**shift`` is within the results' limits before it is rounded: [-8, 7] or [-128, 127]. Shape of ``y``.
+
+    There, and only there, a gradient passes straight through the rounding (LSQ: Esser et al., arXiv 1902.08153). All of
+    a split, which is a gradient itself.
+
+    >>> inside(np.array([-17, -16, 14, 15]), QuantiserSettings(multiplier=32768, shift=16)).tolist()
+    [False, True, True, False]
+    """
+    if settings.rounding is Rounding.SPLIT:
+        return np.ones(y.shape, np.bool_)
+    v, top = y.astype(np.int64) * settings.multiplier, 1 << (settings.bits - 1)
+    return (v >= -top << settings.shift) & (v <= (top - 1) << settings.shift)
+
+
 def _nearest(v: Ints, shift: int) -> Ints:
     """``v / 2**shift`` to the nearest integer, ties to even."""
     if shift == 0:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lanewise.formats import FORMATS, NumberFormat
-from lanewise.models.int4_quantiser import Ints, QuantiserSettings, multiplier_of, nibbles
+from lanewise.models.int4_quantiser import Ints, QuantiserSettings, inside, multiplier_of, nibbles
 from lanewise.models.lfsr import States, random_bits
 from lanewise.models.numbers import Bits
 from lanewise.models.walsh_hadamard import fixed_point, walsh_hadamard
@@ -47,15 +47,16 @@ def quantiser_scale(step: float, block: int, exponent: int) -> tuple[int, int]:
 
 def operand_path(
     x: Bits, settings: OperandSettings, states: States
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], States]:
-    """Nibbles ``(hi, lo)`` of each element, and the states of the lanes' random bits after them.
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_], States]:
+    """``(hi, lo, inside)`` of each element, and the states of the lanes' random bits after them.
 
     Args:
         x: Bit patterns, shape ``(beats, lanes)``: whole blocks, whose beats follow each other.
         states: Shape ``(lanes,)``. Each beat takes 16 bits a lane.
 
     Returns:
-        hi and lo of shape ``(beats, lanes)``; as :func:`lanewise.models.int4_quantiser.nibbles`.
+        Of shape ``(beats, lanes)``: hi and lo as :func:`lanewise.models.int4_quantiser.nibbles`, and whether a
+        gradient passes, as :func:`lanewise.models.int4_quantiser.inside`; then the states.
 
     Raises:
         ValueError: ``x`` is not of ``states``' lanes, or not of whole blocks.
@@ -74,7 +75,8 @@ def operand_path(
     transformed = walsh_hadamard(blocks, settings.block).reshape(x.shape)
     random, after = random_bits(states, len(x))
     hi, lo = nibbles(transformed, settings.quantiser, random)
-    return hi.astype(np.uint8), lo.astype(np.uint8), after
+    passes = inside(transformed, settings.quantiser)
+    return hi.astype(np.uint8), lo.astype(np.uint8), passes, after
 
 
 def from_nibbles(hi: npt.NDArray[np.uint8], lo: npt.NDArray[np.uint8]) -> Ints:

@@ -25,16 +25,17 @@ class Int4Quantiser(wiring.Component):
     Latency 4 clocks, throughput 1 beat of ``lanes`` elements a clock; all stages stand still while ``o`` is
     valid and not taken. A load of a state waits until the accepted beats have left, and no beat is accepted
     while it is valid. The states have no reset: load them before use, and again after a reset in mid-run.
-    Golden model: :func:`lanewise.models.int4_quantiser.nibbles`.
-    Source: Xi, Li, Chen, Zhu, arXiv 2306.11987 (hi and lo).
+    Golden model: :func:`lanewise.models.int4_quantiser.nibbles` and :func:`~lanewise.models.int4_quantiser.inside`.
+    Source: Xi, Li, Chen, Zhu, arXiv 2306.11987 (hi and lo); Esser et al., arXiv 1902.08153 (inside).
 
     Members
     -------
     i : ``In(stream.Signature(StructLayout(y, settings)))``
         ``lanes`` integers of ``transformed_bits``, element 0 in the low bits, and :data:`SETTINGS`.
-    o : ``Out(stream.Signature(StructLayout(lo, hi)))``
+    o : ``Out(stream.Signature(StructLayout(lo, hi, inside)))``
         ``lanes`` nibbles each. Split: lo and hi, two's complement. Else ``16 * hi + lo`` is the result, two's
-        complement in 8 bits: an INT4 is in lo.
+        complement in 8 bits: an INT4 is in lo. ``inside``, a bit a lane: the value was within the result's limits
+        before it was rounded, so that a gradient passes; always 1 of a split.
     load : ``In(stream.Signature(StructLayout(address, state)))``
         As :class:`~lanewise.rtl.lfsr.Lfsr`'s.
     busy : ``Out(1)``
@@ -49,10 +50,10 @@ class Int4Quantiser(wiring.Component):
     def __init__(self, config: OperandPathConfig) -> None:
         self.config = config
         elements = data.ArrayLayout(signed(config.transformed_bits), config.lanes)
-        nibbles = data.ArrayLayout(4, config.lanes)
+        nibbles, flags = data.ArrayLayout(4, config.lanes), data.ArrayLayout(1, config.lanes)
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({"y": elements, "settings": SETTINGS}))),
-            "o": Out(stream.Signature(data.StructLayout({"lo": nibbles, "hi": nibbles}))),
+            "o": Out(stream.Signature(data.StructLayout({"lo": nibbles, "hi": nibbles, "inside": flags}))),
             "load": In(load_signature(config.lanes)),
             "busy": Out(1),
         })  # fmt: skip
@@ -95,10 +96,12 @@ class Int4Quantiser(wiring.Component):
                 lane.random.eq(lfsr.o.p[k]),
                 lane.stochastic.eq(added.rounding == Rounding.STOCHASTIC),
                 lane.split_added.eq(added.rounding == Rounding.SPLIT),
+                lane.wide_added.eq(added.wide),
                 lane.split.eq(finished.rounding == Rounding.SPLIT),
                 lane.wide.eq(finished.wide),
                 self.o.p.lo[k].eq(lane.lo),
                 self.o.p.hi[k].eq(lane.hi),
+                self.o.p.inside[k].eq(lane.inside),
             ]
         return m
 
@@ -110,7 +113,8 @@ class _Lane(wiring.Component):
         self.bits = bits
         super().__init__({
             "move": In(1), "y": In(signed(bits)), "multiplier": In(16), "places": In(5), "random": In(BITS),
-            "stochastic": In(1), "split_added": In(1), "split": In(1), "wide": In(1), "lo": Out(4), "hi": Out(4),
+            "stochastic": In(1), "split_added": In(1), "wide_added": In(1), "split": In(1), "wide": In(1),
+            "lo": Out(4), "hi": Out(4), "inside": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
@@ -148,8 +152,11 @@ class _Lane(wiring.Component):
         ]
         whole = Signal(signed(_WHOLE + 1), reset_less=True)
         fraction, random = Signal(12, reset_less=True), Signal(12, reset_less=True)
+        passes, inside = Signal(reset_less=True), Signal(reset_less=True)
+        within = self._within(m, limited, below)
         with m.If(self.move):
             m.d.sync += [
+                passes.eq(within),
                 whole.eq(total[POINT:]),
                 fraction.eq(total[4:POINT]),
                 random.eq(self.random[4:]),
@@ -162,9 +169,20 @@ class _Lane(wiring.Component):
             m.d.sync += [
                 lo.eq(Mux(self.split, split_lo, number[:4])),
                 hi.eq(Mux(self.split, split_hi, number[4:])),
+                inside.eq(passes),
             ]
-        m.d.comb += [self.lo.eq(lo), self.hi.eq(hi)]
+        m.d.comb += [self.lo.eq(lo), self.hi.eq(hi), self.inside.eq(inside)]
         return m
+
+    def _within(self, m: Module, limited: Signal, below: Signal) -> Signal:
+        """The integer part is in 8 bits, or in 4, and has nothing behind it where it is the greatest; or all of a split."""
+        integer, within = limited[POINT:], Signal(name="within")
+        from_4, from_8 = integer[3:], integer[7:]
+        fits_4, fits_8 = from_4.all() | ~from_4.any(), from_8.all() | ~from_8.any()
+        greatest = ~integer[-1] & integer[:3].all() & (~self.wide_added | integer[3:7].all())
+        more = limited[:POINT].any() | below
+        m.d.comb += within.eq(self.split_added | (Mux(self.wide_added, fits_8, fits_4) & ~(greatest & more)))
+        return within
 
     def _saturated(self, m: Module, whole: Signal) -> Signal:
         """The number in 8 bits, or in 4 with its sign extended."""

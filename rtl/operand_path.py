@@ -28,7 +28,7 @@ class OperandPath(wiring.Component):
     -------
     i : ``In(stream.Signature(ArrayLayout(16, lanes)))``
         Elements, element 0 in the low bits. A block's beats follow each other; between settings, whole blocks.
-    o : ``Out(stream.Signature(StructLayout(lo, hi)))``
+    o : ``Out(stream.Signature(StructLayout(lo, hi, inside)))``
         As :class:`~lanewise.rtl.int4_quantiser.Int4Quantiser`'s.
     settings : ``In(stream.Signature(StructLayout(quantiser, block, exponent[, format])))``
         A tensor's: :data:`~lanewise.rtl.int4_quantiser.SETTINGS`, and those of

@@ -99,6 +99,11 @@ def highest(bits: int) -> int:
     return (1 << (bits - 1)) - 1
 
 
+def inside(values: torch.Tensor, bits: int = 4) -> torch.Tensor:
+    """Whether a gradient passes the rounding to INT4 or INT8, bool: exactly the limits still do; of :func:`scaled_values`."""
+    return (values >= -highest(bits) - 1) & (values <= highest(bits))
+
+
 def nearest(values: torch.Tensor, bits: int = 4) -> torch.Tensor:
     """INT4 or INT8 in FP32, the nearest, ties to even, saturated; of :func:`scaled_values`."""
     return torch.round(values).clamp_(-highest(bits) - 1, highest(bits)).to(torch.float32)

@@ -7,8 +7,8 @@ import torch
 
 from lanewise.models.int4.integers import (
     INT4_HIGH,
-    INT4_LOW,
     Scaling,
+    inside,
     nearest,
     peak_of,
     scaled_values,
@@ -26,7 +26,7 @@ class Operand:
     step: float
     """What 1 stands for: the learned step, but for the 16 bits of the multiplier."""
     inside: torch.Tensor
-    """Whether the value was within [-8, 7]; bool, same shape."""
+    """Whether the value was within [-8, 7] before it was rounded; bool, same shape. The hardware's flag."""
     slope: torch.Tensor
     """Derivative of ``step * integers`` by the step, FP32, same shape: the rounding error inside, the limit outside."""
     block: int
@@ -53,9 +53,9 @@ def operand(x: torch.Tensor, step: float, block: int) -> Operand:
     scaling = Scaling.of(peak_of(half), block, 1 / step)
     values = scaled_values(turned_integers(half, scaling), scaling)
     integers = nearest(values)
-    inside = (values >= INT4_LOW) & (values <= INT4_HIGH)
-    slope = torch.where(inside, integers - values.to(torch.float32), integers)
-    return Operand(integers=integers, step=1 / scaling.units, inside=inside, slope=slope, block=block)
+    passes = inside(values)
+    slope = torch.where(passes, integers - values.to(torch.float32), integers)
+    return Operand(integers=integers, step=1 / scaling.units, inside=passes, slope=slope, block=block)
 
 
 def minmax_operand(x: torch.Tensor) -> Operand:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lanewise.config import Rounding
-from lanewise.models.int4_quantiser import QuantiserSettings, multiplier_of, quantise, split
+from lanewise.models.int4_quantiser import QuantiserSettings, inside, multiplier_of, quantise, split
 from lanewise.models.lfsr import lane_states, random_bits
 
 elements = st.integers(-(1 << 21), (1 << 21) - 1)
@@ -33,6 +33,26 @@ def test_equals_the_definition_in_exact_fractions(y, multiplier, shift, bits, r)
     assert quantise(np.array([y]), stochastic, np.array([r], np.uint16)).item() == min(
         max(expected, -top), top - 1
     )
+
+
+@given(elements, multipliers, shifts, st.sampled_from([4, 8]), st.sampled_from([-1, 1]), st.integers(-2, 2))
+def test_inside_equals_the_definition_in_exact_fractions(y, multiplier, shift, bits, sign, step):
+    """At the limits, beside them, and anywhere; the same whatever rounds, but for a split."""
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    at = ((low if sign < 0 else high) << shift) // multiplier + step
+    ys = np.array([y, min(max(at, -(1 << 21)), (1 << 21) - 1)])
+    for rounding in (Rounding.NEAREST, Rounding.STOCHASTIC):
+        settings = QuantiserSettings(multiplier=multiplier, shift=shift, bits=bits, rounding=rounding)
+        expected = [low <= Fraction(int(y) * multiplier, 1 << shift) <= high for y in ys]
+        assert inside(ys, settings).tolist() == expected
+    assert inside(ys, QuantiserSettings(multiplier=multiplier, shift=shift, rounding=Rounding.SPLIT)).all()
+
+
+def test_limits_themselves_are_inside():
+    for bits, low, high in ((4, -8, 7), (8, -128, 127)):
+        settings = QuantiserSettings(multiplier=1, shift=16, bits=bits)
+        y = np.array([(low << 16) - 1, low << 16, high << 16, (high << 16) + 1])
+        assert inside(y, settings).tolist() == [False, True, True, False]
 
 
 @given(elements, multipliers, shifts, draws)

@@ -8,7 +8,7 @@ from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify.benches.mac_array import BENCH
 
 QUICK = BENCH.cases(MachineConfig(matrix=MatrixConfig(rows=8, columns=8)), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK] + BENCH.drawn(1)[:2]
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

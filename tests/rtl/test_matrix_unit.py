@@ -9,7 +9,7 @@ from lanewise.verify.benches.matrix_unit import BENCH
 
 MACHINE = MachineConfig(matrix=MatrixConfig(rows=8, columns=8))
 QUICK = BENCH.cases(MACHINE, False)
-FULL = [case for case in BENCH.cases(MACHINE, True) if case not in QUICK]
+FULL = [case for case in BENCH.cases(MACHINE, True) if case not in QUICK] + BENCH.drawn(1)[:2]
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

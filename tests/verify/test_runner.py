@@ -9,6 +9,7 @@ from lanewise.config import MachineConfig, MatrixConfig
 from lanewise.errors import UserError
 from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify import NAMES, Case, TestResult, run_case, verify
+from lanewise.verify.registry import find_bench
 
 BENCH_MODULE = textwrap.dedent('''
     """A register that adds one; word 0xF0 comes out wrong, 0xF1 is withdrawn, 0xF2 comes out twice.
@@ -212,6 +213,25 @@ def test_failed_compilation_ends_with_its_log(run, monkeypatch):
     monkeypatch.setattr("lanewise.verify.runner.emit_verilog", broken)
     with pytest.raises(RuntimeError, match=r"(?s)Verilator build failed.*syntax error"):
         run("right")
+
+
+@pytest.mark.parametrize("name", ["mac_array", "matrix_unit"])
+def test_the_wide_set_has_arrays_of_the_seeds_shapes(tmp_path, monkeypatch, name):
+    bench = find_bench(name)
+    drawn = [case.label for case in bench.drawn(5)]
+    assert drawn == [case.label for case in bench.drawn(5)] != [case.label for case in bench.drawn(6)]
+    assert sum(case.parameters["outputs"] for case in bench.drawn(5)) >= 10_000_000
+    sizes = [size for case in bench.drawn(5) for size in (case.config.rows, case.config.columns)]
+    assert 4 <= min(sizes) <= max(sizes) <= 64
+
+    run = []
+    monkeypatch.setattr("lanewise.verify.suite.run_case", lambda _, case, **__: run.append(case.label) or [])
+    verify([name], MachineConfig(), folder=tmp_path, seed=5)
+    assert not set(run) & set(drawn)
+    run.clear()
+    verify([name], MachineConfig(), folder=tmp_path, seed=5, full=True)
+    assert len(run) == len(set(run))
+    assert run[-len(drawn) :] == drawn
 
 
 def test_a_design_that_does_not_build_fails_and_the_rest_goes_on(tmp_path, monkeypatch):

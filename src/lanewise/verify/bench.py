@@ -29,3 +29,5 @@ class Bench:
     """Makes the Amaranth component from a case's config."""
     cases: Callable[[MachineConfig, bool], Sequence[Case]]
     """The cases to run for a machine; the flag asks for the slower, wider set."""
+    drawn: Callable[[int], Sequence[Case]] = lambda _: ()
+    """Further cases of the wider set, of configurations that the run's seed draws."""

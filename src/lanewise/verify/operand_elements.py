@@ -11,7 +11,7 @@ from lanewise.formats import NumberFormat
 from lanewise.models.int4_quantiser import QuantiserSettings
 from lanewise.models.numbers import Bits, encode
 from lanewise.verify.bench import Case
-from lanewise.verify.words import concatenate, to_words
+from lanewise.verify.words import concatenate, from_words, to_words
 
 Ints = npt.NDArray[np.int64]
 
@@ -82,3 +82,10 @@ def state_loads(lanes: int, states: npt.NDArray[np.uint32]) -> list[int]:
     """Payloads that load the lanes' states."""
     address_bits = max(1, (lanes - 1).bit_length())
     return [lane | int(state) << address_bits for lane, state in enumerate(states.tolist())]
+
+
+def path_results(words: list[int], lanes: int) -> npt.NDArray[Any]:
+    """Of each beat lo, hi and the flags ``inside``; shape ``(beats, 3 * lanes)``."""
+    return np.hstack(
+        [from_words(words, 4, 2 * lanes), from_words([word >> 8 * lanes for word in words], 1, lanes)]
+    )

@@ -85,7 +85,7 @@ def verify(
         raise UserError(f"{folder}: cannot be written: {reason}") from None
     tests: list[TestResult] = []
     for name, bench in benches.items():
-        for case in bench.cases(config, full):
+        for case in (*bench.cases(config, full), *(bench.drawn(seed) if full else ())):
             progress(f"{name}[{case.label}]")
             try:
                 tests += run_case(name, case, seed=seed, folder=folder, waves=waves)

@@ -8,6 +8,7 @@ from lanewise.config import HADAMARD_BLOCKS, Rounding
 from lanewise.models.int4.integers import (
     Scaling,
     gradient_scaling,
+    inside,
     nearest,
     quantised_gradient,
     scaled_values,
@@ -16,6 +17,7 @@ from lanewise.models.int4.integers import (
     turned_integers,
 )
 from lanewise.models.int4_quantiser import QuantiserSettings, quantise
+from lanewise.models.int4_quantiser import inside as golden_inside
 from lanewise.models.int4_quantiser import split as golden_split
 from lanewise.models.walsh_hadamard import fixed_point, walsh_hadamard
 
@@ -61,6 +63,7 @@ def test_integers_are_the_golden_models(kind, block):
         values = scaled_values(turned, scaling)
         to_nearest, by_chance, in_two = (settings(scaling, rounding) for rounding in Rounding)
         np.testing.assert_array_equal(nearest(values).numpy(), quantise(y, to_nearest))
+        np.testing.assert_array_equal(inside(values).numpy(), golden_inside(y, to_nearest))
         np.testing.assert_array_equal(stochastic(values, drawn).numpy(), quantise(y, by_chance, random))
         for ours, words in zip(split(values, drawn), golden_split(y, in_two, random)):
             np.testing.assert_array_equal(ours.numpy(), words)

@@ -1,25 +1,28 @@
-"""Quantiser: every rounding around its thresholds, stalls, new seeds in mid-run, resets; latency and throughput."""
+"""Quantiser: every rounding around its thresholds and limits, stalls, new seeds in mid-run, resets; latency and throughput."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import cocotb
 import numpy as np
 import numpy.typing as npt
 
 from lanewise.config import INT4_QUANTISER_LATENCY_CLK, MachineConfig, OperandPathConfig, Rounding
-from lanewise.models.int4_quantiser import QuantiserSettings, nibbles
+from lanewise.models.int4_quantiser import QuantiserSettings, inside, nibbles
 from lanewise.models.lfsr import lane_states, random_bits
 from lanewise.rtl.int4_quantiser import Int4Quantiser
 from lanewise.verify.bench import Bench, Case
-from lanewise.verify.operand_elements import path_cases, settings_word, state_loads
+from lanewise.verify.operand_elements import path_cases, path_results, settings_word, state_loads
 from lanewise.verify.testbench import Testbench
-from lanewise.verify.words import concatenate, from_words, to_words
+from lanewise.verify.words import concatenate, to_words
 
 _BEATS = 6000
 _GROUP_BEATS = 30
 """Beats of one tensor: they share their settings."""
 
 Ints = npt.NDArray[np.int64]
+Group: TypeAlias = tuple[Ints, QuantiserSettings]
+"""Elements, shape ``(beats, lanes)``, and what is to be done with them."""
 
 
 def _cases(machine: MachineConfig, full: bool) -> list[Case]:
@@ -37,11 +40,23 @@ async def every_rounding(dut: Any, p_stall: float) -> None:
     states = await _seed(tb, 1)
     words, expected, _ = _beats(tb, _BEATS, states)
     moved = await tb.exchange({"i": words}, {"o": _BEATS}, p_stall=p_stall)
-    tb.check_values(_results(tb, moved["o"].words), expected, "lo and hi")
+    tb.check_values(path_results(moved["o"].words, tb.config.lanes), expected, "lo, hi and inside")
     if p_stall == 0:
         i = moved["i"].clocks
         tb.check_clocks(i, list(range(i[0], i[0] + _BEATS)), "accepted beats")
         tb.check_clocks(moved["o"].clocks, [clk + INT4_QUANTISER_LATENCY_CLK for clk in i], "results")
+
+
+@cocotb.test()
+@cocotb.parametrize(p_stall=[0.0, 0.5])
+async def limits(dut: Any, p_stall: float) -> None:
+    """Elements at the limits of INT4 and INT8, exactly, and their neighbours: whether a gradient passes, and the result."""
+    tb = await Testbench.start(dut, OperandPathConfig)
+    states = await _seed(tb, 10)
+    groups = list(_limits(tb))
+    words, expected, _ = _payloads(tb, groups, states)
+    moved = await tb.exchange({"i": words}, {"o": len(words)}, p_stall=p_stall)
+    tb.check_values(path_results(moved["o"].words, tb.config.lanes), expected, "lo, hi and inside")
 
 
 @cocotb.test()
@@ -57,7 +72,7 @@ async def reseed_in_mid_run(dut: Any, p_stall: float) -> None:
         more, expected_more, states = _beats(tb, 60, new)
         loads = state_loads(tb.config.lanes, new)
         moved = await tb.exchange({"load": loads, "i": more}, {"o": 63}, p_stall={"i": p_stall, "o": p_stall})
-        actual = _results(tb, moved["o"].words)
+        actual = path_results(moved["o"].words, tb.config.lanes)
         tb.check_values(
             actual, np.concatenate([expected, expected_more]), f"around the states of seed {seed}"
         )
@@ -82,7 +97,9 @@ async def reset_in_mid_run(dut: Any) -> None:
         states = await _seed(tb, in_flight)
         words, expected, _ = _beats(tb, 50, states)
         moved = await tb.exchange({"i": words}, {"o": 50})
-        tb.check_values(_results(tb, moved["o"].words), expected, f"after {in_flight} beats and a reset")
+        tb.check_values(
+            path_results(moved["o"].words, tb.config.lanes), expected, f"after {in_flight} beats and a reset"
+        )
 
 
 async def _seed(tb: Testbench, seed: int) -> npt.NDArray[np.uint32]:
@@ -94,21 +111,45 @@ async def _seed(tb: Testbench, seed: int) -> npt.NDArray[np.uint32]:
 def _beats(
     tb: Testbench, beats: int, states: npt.NDArray[np.uint32]
 ) -> tuple[list[int], Ints, npt.NDArray[np.uint32]]:
-    """Payloads, results (lo, then hi, of each beat) and the states after them."""
-    config = tb.config
-    random, after = random_bits(states, beats)
-    ys, settings_words, expected = [], [], []
+    """Random payloads, results and the states after them."""
+    groups = []
     for start in range(0, beats, _GROUP_BEATS):
-        part = random[start : start + _GROUP_BEATS]
-        settings = _settings(tb.rng)
-        y = _elements(tb.rng, settings, part.shape, config.transformed_bits)
-        ys.append(y)
+        settings, shape = _settings(tb.rng), (min(_GROUP_BEATS, beats - start), tb.config.lanes)
+        groups.append((_elements(tb.rng, settings, shape, tb.config.transformed_bits), settings))
+    return _payloads(tb, groups, states)
+
+
+def _payloads(
+    tb: Testbench, groups: list[Group], states: npt.NDArray[np.uint32]
+) -> tuple[list[int], Ints, npt.NDArray[np.uint32]]:
+    """Payloads, results (lo, hi, inside of each beat) and the states after them."""
+    bits, settings_words, expected = tb.config.transformed_bits, [], []
+    for y, settings in groups:
+        random, states = random_bits(states, len(y))
+        hi, lo = nibbles(y, settings, random)
+        expected.append(np.hstack([lo, hi, inside(y, settings)]))
         settings_words += [settings_word(settings)] * len(y)
-        hi, lo = nibbles(y, settings, part)
-        expected.append(np.hstack([lo, hi]))
-    bits = config.transformed_bits
-    payload = to_words(np.concatenate(ys) & ((1 << bits) - 1), bits)
-    return concatenate((payload, bits * config.lanes), (settings_words, 25)), np.concatenate(expected), after
+    payload = to_words(np.concatenate([y for y, _ in groups]) & ((1 << bits) - 1), bits)
+    words = concatenate((payload, bits * tb.config.lanes), (settings_words, 25))
+    return words, np.concatenate(expected), states
+
+
+def _limits(tb: Testbench) -> Iterator[Group]:
+    """Beats of elements around both limits; with powers of two as steps, which meet them, and with others."""
+    reach = 1 << (tb.config.transformed_bits - 1)
+    for rounding in (Rounding.NEAREST, Rounding.STOCHASTIC):
+        for bits in (4, 8):
+            low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+            for places in range(1, tb.config.transformed_bits - bits + 1):
+                power = int(tb.rng.integers(max(0, 16 - places), 16))
+                for multiplier in (1 << power, *tb.rng.integers(32768, 65536, 4).tolist()):
+                    shift = places + multiplier.bit_length() - 1
+                    settings = QuantiserSettings(
+                        multiplier=multiplier, shift=shift, rounding=rounding, bits=bits
+                    )
+                    at = np.array([(limit << shift) // multiplier for limit in (low, high)])
+                    y = np.add.outer(at, np.arange(-1, 3)).clip(-reach, reach - 1)
+                    yield np.resize(y, (1, tb.config.lanes)), settings
 
 
 def _settings(rng: np.random.Generator) -> QuantiserSettings:
@@ -135,7 +176,3 @@ def _elements(
     kind = rng.choice(4, size=shape, p=[0.6, 0.2, 0.15, 0.05])
     extreme = np.where(rng.random(shape) < 0.5, -top - 1, top)
     return np.choose(kind, [near.astype(np.int64), uniform, small, extreme]).clip(-top - 1, top)
-
-
-def _results(tb: Testbench, words: list[int]) -> Any:
-    return from_words(words, 4, 2 * tb.config.lanes)

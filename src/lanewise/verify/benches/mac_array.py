@@ -14,7 +14,8 @@ from lanewise.rtl.mac_array import MacArray
 from lanewise.sim.mac_array import mac_array_clk, mac_array_starts_clk, tile_steps
 from lanewise.verify.bench import Bench, Case
 from lanewise.verify.testbench import Testbench, pack, unpack
-from lanewise.verify.words import concatenate, to_words
+from lanewise.verify.tiles import random_arrays, random_tiles
+from lanewise.verify.words import concatenate, from_words, to_words
 
 _SHAPES = ((1, 1, 4), (4, 4, 4), (3, 5, 8))
 _USUAL = (
@@ -24,6 +25,8 @@ _USUAL = (
     "bits_with_slow_input",
 )
 _PASSES = ("passes_and_their_clocks", "passes_with_stalls", "any_flags", "every_product")
+_DRAWN, _OUTPUTS_DRAWN = 8, 1_300_000
+"""Arrays of the seed's shapes, and sums of each: 10.4 million."""
 _SHAPES_FULL = (*_SHAPES, (8, 8, 4), (5, 3, 4), (1, 7, 4), (16, 2, 8))
 
 
@@ -39,11 +42,20 @@ def _cases(machine: MachineConfig, full: bool) -> list[Case]:
     return [*cases, Case(label=_label(wrapping), config=wrapping, tests=("sums_wrap",))]
 
 
+def _drawn(seed: int) -> list[Case]:
+    tests, parameters = (*_USUAL, *_PASSES, "many_products"), {"outputs": _OUTPUTS_DRAWN}
+    arrays = random_arrays(np.random.default_rng([seed, 0]), _DRAWN)
+    return [
+        Case(label=f"drawn-{_label(config)}", config=config, tests=tests, parameters=parameters)
+        for config in arrays
+    ]
+
+
 def _label(config: MatrixConfig) -> str:
     return f"{config.rows}x{config.columns}x{config.operand_bits}"
 
 
-BENCH = Bench(component=MacArray, cases=_cases)
+BENCH = Bench(component=MacArray, cases=_cases, drawn=_drawn)
 
 Tile = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
@@ -112,6 +124,24 @@ async def passes_with_stalls(dut: Any, p_in: float, p_out: float) -> None:
     made = [steps(a, w, *bits) for a, w, bits in tiles]
     rows, _, _ = await _stream(tb, made, p_stall={"i": p_in, "o": p_out})
     tb.check_values(rows, np.concatenate([mac_array(a, w, *bits) for a, w, bits in tiles]), "products")
+
+
+@cocotb.test()
+async def many_products(dut: Any) -> None:
+    """Runs of random tiles of every pair of widths, every other one with stalls; clocks of those without."""
+    tb = await Testbench.start(dut, MatrixConfig)
+    config, stalls = tb.config, False
+    left = -(-tb.parameters["outputs"] // config.macs_per_clk)
+    while left > 0:
+        tiles = random_tiles(tb.rng, config, min(left, 60), config.rows)
+        p_in, p_out = tb.rng.uniform(0, 0.6, 2) if stalls else (0.0, 0.0)
+        made = [steps(a, w, *bits) for a, w, bits in tiles]
+        rows, i, o = await _stream(tb, made, p_stall={"i": p_in, "o": p_out})
+        tb.check_values(rows, np.concatenate([mac_array(a, w, *bits) for a, w, bits in tiles]), "products")
+        if not stalls:
+            k_steps = [tile_steps(a.shape[1], *bits, config) for a, _, bits in tiles]
+            tb.check_clocks(o[-1] - i[0], mac_array_clk(k_steps, config), "last row")
+        left, stalls = left - len(tiles), not stalls
 
 
 @cocotb.test()
@@ -191,10 +221,10 @@ async def _stream(
     config = tb.config
     words = [word for tile in tiles for word in step_words(tile, config)]
     got = await tb.exchange({"i": words}, {"o": config.rows * len(tiles)}, p_stall=p_stall)
-    rows = [unpack(word, 32, config.columns, signed=True) for word in got["o"].words]
+    rows = from_words(got["o"].words, 32, config.columns).view(np.int32)
     flags = [word >> (32 * config.columns) for word in got["o"].words]
     tb.check_values(flags, ([0] * (config.rows - 1) + [1]) * len(tiles), "last flags")
-    return np.array(rows, np.int32), got["i"].clocks, got["o"].clocks
+    return rows, got["i"].clocks, got["o"].clocks
 
 
 def step_words(tile: Steps, config: MatrixConfig) -> list[int]:

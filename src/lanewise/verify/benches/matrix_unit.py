@@ -1,7 +1,7 @@
 """Matrix unit: tiles of every pair of widths to every format, all INT4 products, stalls, clocks."""
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import cocotb
 import numpy as np
@@ -31,13 +31,13 @@ from lanewise.verify.benches.requantiser import (
     seed_words,
 )
 from lanewise.verify.testbench import Testbench
-
-Tile: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], tuple[int, int]]
-"""Operands and their widths."""
+from lanewise.verify.tiles import Tile, random_arrays, random_tile, random_tiles
 
 _SHAPES = ((4, 4, 2), (3, 5, 3), (8, 8, 8))
 _SHAPES_FULL = (*_SHAPES, (16, 16, 16), (5, 64, 8), (32, 32, 8), (64, 64, 16))
-_OUTPUTS, _OUTPUTS_FULL = 40_000, 1_500_000
+_OUTPUTS, _OUTPUTS_FULL = 40_000, 200_000
+_DRAWN, _OUTPUTS_DRAWN = 8, 1_300_000
+"""Arrays of the seed's shapes, and results of each: 10.4 million."""
 _TESTS = ("bits_and_clocks", "bits_with_stalls", "period_of_equal_tiles", "every_int4_product", "long_sums")
 
 
@@ -47,16 +47,21 @@ def _cases(machine: MachineConfig, full: bool) -> list[Case]:
         for r, c, lanes in (_SHAPES_FULL if full else _SHAPES)
     ]
     own = [machine.matrix] if machine.matrix.splits else []
-    return [
-        Case(
-            label=f"{config.rows}x{config.columns}by{config.requantiser_lanes}",
-            config=config, tests=_TESTS, parameters={"outputs": _OUTPUTS_FULL if full else _OUTPUTS},
-        )
-        for config in dict.fromkeys([*shapes, *own])
-    ]  # fmt: skip
+    outputs = _OUTPUTS_FULL if full else _OUTPUTS
+    return [_case(config, outputs) for config in dict.fromkeys([*shapes, *own])]
 
 
-BENCH = Bench(component=MatrixUnit, cases=_cases)
+def _drawn(seed: int) -> list[Case]:
+    arrays = random_arrays(np.random.default_rng([seed, 1]), _DRAWN)
+    return [_case(config, _OUTPUTS_DRAWN, "drawn-") for config in arrays]
+
+
+def _case(config: MatrixConfig, outputs: int, prefix: str = "") -> Case:
+    label = f"{prefix}{config.rows}x{config.columns}by{config.requantiser_lanes}"
+    return Case(label=label, config=config, tests=_TESTS, parameters={"outputs": outputs})
+
+
+BENCH = Bench(component=MatrixUnit, cases=_cases, drawn=_drawn)
 
 
 @cocotb.test()
@@ -64,7 +69,7 @@ async def bits_and_clocks(dut: Any) -> None:
     """Runs of tiles, each with constants and seeds of its own: results, starts of tiles, edge of every beat."""
     tb = await Testbench.start(dut, MatrixConfig)
     config = tb.config
-    left = tb.parameters["outputs"] // config.macs_per_clk
+    left = -(-tb.parameters["outputs"] // config.macs_per_clk)
     while left > 0:
         tiles = _random_tiles(tb, min(left + 2, 40))
         reloads = _some(tb, len(tiles))
@@ -82,7 +87,8 @@ async def bits_and_clocks(dut: Any) -> None:
 async def bits_with_stalls(dut: Any, p_in: float, p_out: float) -> None:
     """The same values whatever stalls: steps, scales, results."""
     tb = await Testbench.start(dut, MatrixConfig)
-    tiles = _random_tiles(tb, max(12, 8000 // tb.config.macs_per_clk))
+    outputs = max(8000, tb.parameters["outputs"] // 30)
+    tiles = _random_tiles(tb, max(12, outputs // tb.config.macs_per_clk))
     await _run(tb, tiles, {"i": p_in, "o": p_out, "scale": 0.5, "load": p_in}, reloads=_some(tb, len(tiles)))
 
 
@@ -95,7 +101,7 @@ async def period_of_equal_tiles(dut: Any) -> None:
         leaves = config.leave_clk(reload=reload)
         for k in (1, leaves - 1, leaves, leaves + 3):
             count = max(1, k)
-            tiles = [_tile(tb, count, (4, 4)) for _ in range(6)]
+            tiles = [random_tile(tb.rng, config, count, (4, 4)) for _ in range(6)]
             _, i, _ = await _run(tb, tiles, 0.0, reloads=range(6) if reload else [0])
             periods = [i[4 * count] - i[3 * count], i[5 * count] - i[4 * count]]
             tb.check_clocks(periods, [matrix_unit_tile_clk(count, config, reload=reload)] * 2, "period")
@@ -125,7 +131,7 @@ async def long_sums(dut: Any) -> None:
     tb = await Testbench.start(dut, MatrixConfig)
     config, tiles = tb.config, []
     for bits in ((8, 8), (8, 4), (4, 8), (4, 4)):
-        tiles.append(_tile(tb, 700, bits))
+        tiles.append(random_tile(tb.rng, config, 700, bits))
         for a_low in (True, False):
             for w_low in (True, False):
                 a, w = (
@@ -197,20 +203,4 @@ def _golden(
 
 
 def _random_tiles(tb: Testbench, count: int) -> list[Tile]:
-    """Every pair of widths, shorter and longer than the time in which a tile leaves, single steps among them."""
-    leaves = tb.config.rows * tb.config.row_beats
-    lengths = [1, 1, 2, max(1, leaves // 4), leaves, leaves + 1]
-    tiles = []
-    for _ in range(count):
-        k = int(tb.rng.choice([*lengths, int(tb.rng.integers(1, leaves + 8))]))
-        tiles.append(_tile(tb, k, (int(tb.rng.choice([4, 8])), int(tb.rng.choice([4, 8])))))
-    return tiles
-
-
-def _tile(tb: Testbench, k: int, bits: tuple[int, int]) -> Tile:
-    a_half, w_half = (1 << (width - 1) for width in bits)
-    return (
-        tb.rng.integers(-a_half, a_half, (tb.config.rows, k)),
-        tb.rng.integers(-w_half, w_half, (k, tb.config.columns)),
-        bits,
-    )
+    return random_tiles(tb.rng, tb.config, count, tb.config.rows * tb.config.row_beats)

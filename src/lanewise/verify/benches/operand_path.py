@@ -15,9 +15,15 @@ from lanewise.models.operand_path import OperandSettings, operand_path, quantise
 from lanewise.rtl.operand_path import OperandPath
 from lanewise.sim.operand_path import operand_path_clk, operand_path_tensors_clk, operand_seed_clk
 from lanewise.verify.bench import Bench
-from lanewise.verify.operand_elements import path_cases, random_operands, settings_word, state_loads
+from lanewise.verify.operand_elements import (
+    path_cases,
+    path_results,
+    random_operands,
+    settings_word,
+    state_loads,
+)
 from lanewise.verify.testbench import Testbench
-from lanewise.verify.words import from_words, to_words
+from lanewise.verify.words import to_words
 
 BENCH = Bench(component=OperandPath, cases=path_cases)
 
@@ -76,10 +82,10 @@ async def reseed_in_mid_run(dut: Any, p_stall: float) -> None:
         send = {"i": to_words(rest, 16), "load": state_loads(tb.config.lanes, new)}
         moved = await tb.exchange(send, {"o": len(tensor.x)}, p_stall={"i": p_stall, "o": p_stall})
         before, after = operand_path(few, tensor.settings, states), operand_path(rest, tensor.settings, new)
-        expected = np.concatenate([np.hstack([part[1], part[0]]) for part in (before, after)])
-        actual = from_words(moved["o"].words, 4, 2 * tb.config.lanes)
+        expected = np.concatenate([np.hstack([lo, hi, inside]) for hi, lo, inside, _ in (before, after)])
+        actual = path_results(moved["o"].words, tb.config.lanes)
         tb.check_values(actual, expected, f"around seed {seed}")
-        states = after[2]
+        states = after[-1]
         if p_stall == 0:
             load = moved["load"].clocks
             tb.check_clocks(load[-1] - load[0] + 1, operand_seed_clk(tb.config), "states")
@@ -157,12 +163,12 @@ async def _compare(
         moved = await tb.exchange(send, {}, p_stall={"i": p_stall})
         started = started or moved["settings"].clocks[0]
         accepted += moved["i"].clocks
-        hi, lo, states = operand_path(tensor.x, tensor.settings, states)
-        expected.append(np.hstack([lo, hi]))
+        hi, lo, inside, states = operand_path(tensor.x, tensor.settings, states)
+        expected.append(np.hstack([lo, hi, inside]))
     moved = await receive
     tb.clk = receiver.clk
-    actual = from_words(moved["o"].words, 4, 2 * config.lanes)
-    tb.check_values(actual, np.concatenate(expected), "lo and hi")
+    actual = path_results(moved["o"].words, config.lanes)
+    tb.check_values(actual, np.concatenate(expected), "lo, hi and inside")
     if p_stall == 0:
         sizes = [(len(tensor.x), tensor.settings.block) for tensor in order]
         measured = moved["o"].clocks[-1] - started
