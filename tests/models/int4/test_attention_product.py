@@ -35,7 +35,7 @@ def golden_int8(half, rounding, states):
     settings = OperandSettings(block=1, exponent=exponent, quantiser=quantiser)
     beats = np.zeros(-(-half.size // LANES) * LANES, np.uint16)
     beats[: half.size] = half.view(np.uint16).reshape(-1)
-    hi, lo, after = operand_path(beats.reshape(-1, LANES), settings, states)
+    hi, lo, _, after = operand_path(beats.reshape(-1, LANES), settings, states)
     integers = from_nibbles(hi, lo).reshape(-1)[: half.size].reshape(half.shape)
     return integers, multiplier * 2.0 ** (exponent - shift), after
 
