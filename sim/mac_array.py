@@ -23,16 +23,21 @@ def mac_array_starts_clk(k_steps: Sequence[int], config: MatrixConfig, row_clk: 
     Edges count from the first tile's. A step is accepted at one edge and accumulated at the next or later:
     the first step of a tile waits until the drain registers take the tile before it, and they take it one
     clock after its last step is accumulated, ``rows`` clocks after the one before at the earliest, or ``rows``
-    times the ``row_clk`` clocks in which whoever takes the rows takes one.
+    times the ``row_clk`` clocks in which whoever takes the rows takes one. In an array of FP16 operands products
+    are registered before the sums and rounded rows behind the drain registers: two clocks more, of which the
+    next tile need not wait for the second.
 
     >>> mac_array_starts_clk([2, 2, 2, 9, 9], MatrixConfig(rows=4, columns=4))
+    [0, 2, 4, 8, 19]
+    >>> mac_array_starts_clk([2, 2, 2, 9, 9], MatrixConfig(rows=4, columns=4, operand_bits=16))
     [0, 2, 4, 8, 19]
     """
     return _tiles(k_steps, config, row_clk)[0]
 
 
 def mac_array_loads_clk(k_steps: Sequence[int], config: MatrixConfig, row_clk: int = 1) -> list[int]:
-    """Edges at which the drain registers take each tile; its first row can leave at the next.
+    """Edges at which the drain registers take each tile (of FP16 operands: the edges after those); its first row can
+    leave at the next.
 
     >>> mac_array_loads_clk([2, 2, 9], MatrixConfig(rows=4, columns=4))
     [3, 7, 16]
@@ -43,7 +48,7 @@ def mac_array_loads_clk(k_steps: Sequence[int], config: MatrixConfig, row_clk: i
 def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
     """Clocks from the edge that accepts the first step to the edge that hands over the last row, no stalls.
 
-    The RTL takes exactly as many (``lanewise verify mac_array``).
+    The RTL takes exactly as many (``lanewise verify mac_array fp16_array``).
 
     Args:
         k_steps: Steps of each tile, in order (:func:`tile_steps`).
@@ -53,6 +58,8 @@ def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
 
     >>> mac_array_clk([10], MatrixConfig(rows=4, columns=4))
     15
+    >>> mac_array_clk([10], MatrixConfig(rows=4, columns=4, operand_bits=16))
+    17
     """
     return mac_array_loads_clk(k_steps, config)[-1] + config.rows
 
@@ -66,9 +73,10 @@ def _tiles(k_steps: Sequence[int], config: MatrixConfig, row_clk: int) -> tuple[
         0  # edge of the last accumulated step; 0 when there is none, as the first is accumulated at 1
     )
     load = 1 - config.rows * row_clk  # edge at which the drain registers took the tile before
+    ahead = config.latency_clk - 3  # clocks by which a step may go before it
     for k in k_steps:
         starts.append(accumulated)
-        first = max(accumulated + 1, load)
+        first = max(accumulated + 1, load - ahead)
         accumulated = first + k - 1
         load = max(accumulated + config.latency_clk - 2, load + config.rows * row_clk)
         loads.append(load)
