@@ -129,6 +129,8 @@ class MacArray(wiring.Component):
     """
 
     def __init__(self, config: MatrixConfig) -> None:
+        if not config.integers:
+            raise ValueError(f"operand_bits must be 4 or 8, not {config.operand_bits!r}")
         self.config = config
         operand, accumulator = unsigned(config.operand_bits), signed(config.accumulator_bits)
         step = data.StructLayout({

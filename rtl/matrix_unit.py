@@ -45,6 +45,10 @@ class MatrixUnit(wiring.Component):
     busy: Signal
 
     def __init__(self, config: MatrixConfig) -> None:
+        if not config.integers:
+            raise ValueError(
+                f"operand_bits must be 4 or 8 for the output path of integer sums, not {config.operand_bits!r}"
+            )
         self.config = config
         self._array = MacArray(config)
         self._output = Requantiser(config)

@@ -25,9 +25,13 @@ def mac_array_starts_clk(
     Edges count from the first tile's. A step is accepted at one edge and accumulated at the next or later:
     the first step of a tile waits until the drain registers take the tile before it, and they take it one
     clock after its last step is accumulated, and not before the tile before has left: in ``rows`` clocks, or in
-    ``leave_clk[j]``, if whoever takes the rows is slower.
+    ``leave_clk[j]``, if whoever takes the rows is slower. In an array of FP16 operands products
+    are registered before the sums and rounded rows behind the drain registers: two clocks more, of which the
+    next tile need not wait for the second.
 
     >>> mac_array_starts_clk([2, 2, 2, 9, 9], MatrixConfig(rows=4, columns=4))
+    [0, 2, 4, 8, 19]
+    >>> mac_array_starts_clk([2, 2, 2, 9, 9], MatrixConfig(rows=4, columns=4, operand_bits=16))
     [0, 2, 4, 8, 19]
     """
     return _tiles(k_steps, config, leave_clk)[0]
@@ -36,7 +40,8 @@ def mac_array_starts_clk(
 def mac_array_loads_clk(
     k_steps: Sequence[int], config: MatrixConfig, leave_clk: Sequence[int] | None = None
 ) -> list[int]:
-    """Edges at which the drain registers take each tile; its first row can leave at the next.
+    """Edges at which the drain registers take each tile (of FP16 operands: the edges after those); its first row can
+    leave at the next.
 
     >>> mac_array_loads_clk([2, 2, 9], MatrixConfig(rows=4, columns=4))
     [3, 7, 16]
@@ -47,7 +52,7 @@ def mac_array_loads_clk(
 def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
     """Clocks from the edge that accepts the first step to the edge that hands over the last row, no stalls.
 
-    The RTL takes exactly as many (``lanewise verify mac_array``).
+    The RTL takes exactly as many (``lanewise verify mac_array fp16_array``).
 
     Args:
         k_steps: Steps of each tile, in order (:func:`tile_steps`).
@@ -57,6 +62,8 @@ def mac_array_clk(k_steps: Sequence[int], config: MatrixConfig) -> int:
 
     >>> mac_array_clk([10], MatrixConfig(rows=4, columns=4))
     15
+    >>> mac_array_clk([10], MatrixConfig(rows=4, columns=4, operand_bits=16))
+    17
     """
     return mac_array_loads_clk(k_steps, config)[-1] + config.rows
 
@@ -73,9 +80,10 @@ def _tiles(
         0  # edge of the last accumulated step; 0 when there is none, as the first is accumulated at 1
     )
     free = 1  # edge at which the drain registers are free
+    ahead = config.latency_clk - 3  # clocks by which a step may go before the load
     for k, leave in zip(k_steps, leave_clk or [config.rows] * len(k_steps), strict=True):
         starts.append(accumulated)
-        first = max(accumulated + 1, loads[-1] if loads else 1)
+        first = max(accumulated + 1, loads[-1] - ahead if loads else 1)
         accumulated = first + k - 1
         load = max(accumulated + config.latency_clk - 2, free)
         free = load + leave

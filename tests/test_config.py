@@ -100,7 +100,7 @@ def test_what_is_no_toml_is_refused(tmp_path):
             "formats must be different ones of int8, int16, int32, fp8e4m3, fp8e5m2, fp16, bf16, fp32, at least one, "
             "not ['fp16', 'fp16']",
         ),
-        (lambda: MatrixConfig(operand_bits=5), "operand_bits must be 4 or 8, not 5"),
+        (lambda: MatrixConfig(operand_bits=5), "operand_bits must be 4, 8 or 16, not 5"),
         (lambda: MatrixConfig(output_lanes=65), "output_lanes must be 1 to 64, not 65"),
         (
             lambda: VectorConfig(vlen_bits=100),

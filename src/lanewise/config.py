@@ -186,16 +186,16 @@ class MatrixConfig:
     columns: int = 32
     """Columns of the array (the N dimension of a tile): 1 to 64."""
     operand_bits: int = 4
-    """Width of the operands: 4 (INT4, and INT8 in passes), or 8 (INT8) for the comparison machine."""
+    """Width of the operands: 4 (INT4, and INT8 in passes), or 8 (INT8) or 16 (FP16, sums in FP32) for the comparison machine."""
     accumulator_bits: int = 32
-    """Width of the signed accumulators: 32. A sum wraps beyond it, which INT4 reaches after 2**25 products."""
+    """Width of the accumulators: 32, signed. A sum wraps beyond it, which INT4 reaches after 2**25 products; of FP16 operands it is FP32."""
     output_lanes: int = 8
     """Columns of a row that the output path scales and rounds each clock, if there are so many: 1 to 64."""
 
     def __post_init__(self) -> None:
         _require(1 <= self.rows <= 64, "rows", "1 to 64", self.rows)
         _require(1 <= self.columns <= 64, "columns", "1 to 64", self.columns)
-        _require(self.operand_bits in (4, 8), "operand_bits", "4 or 8", self.operand_bits)
+        _require(self.operand_bits in (4, 8, 16), "operand_bits", "4, 8 or 16", self.operand_bits)
         _require(self.accumulator_bits == 32, "accumulator_bits", "32", self.accumulator_bits)
         _require(1 <= self.output_lanes <= 64, "output_lanes", "1 to 64", self.output_lanes)
 
@@ -206,8 +206,19 @@ class MatrixConfig:
 
     @property
     def latency_clk(self) -> int:
-        """Clocks from the last accepted step of a tile to its first row of results at the output."""
-        return 3
+        """Clocks from the last accepted step of a tile to its first row of results at the output.
+
+        Operands, sums, drain registers; of FP16 operands the products and the rounded rows are registered, too.
+
+        >>> MatrixConfig().latency_clk, MatrixConfig(operand_bits=16).latency_clk
+        (3, 5)
+        """
+        return 3 if self.integers else 5
+
+    @property
+    def integers(self) -> bool:
+        """Whether the operands are integers; if not, they are FP16."""
+        return self.operand_bits < 16
 
     @property
     def result_latency_clk(self) -> int:
@@ -223,9 +234,14 @@ class MatrixConfig:
     def row_beats(self) -> int:
         """Clocks in which the output path takes a row; the last beat of a row may be padded.
 
+        1 for FP16 operands: that array has a rounder for each column in place of the output path, and a whole row
+        leaves it each clock, which favours it.
+
         >>> [MatrixConfig(columns=columns).row_beats for columns in (5, 8, 12, 64)]
         [1, 1, 2, 8]
         """
+        if not self.integers:
+            return 1
         return -(-self.columns // self.requantiser_lanes)
 
     def leave_clk(self, *, reload: bool = False) -> int:
@@ -249,6 +265,8 @@ class MatrixConfig:
 
         >>> [MatrixConfig().passes(*bits) for bits in ((4, 4), (8, 4), (8, 8))]
         [1, 2, 4]
+        >>> MatrixConfig(operand_bits=16).passes(16, 16)
+        1
         """
         widths = (SPLIT_BITS, 2 * SPLIT_BITS) if self.splits else (self.operand_bits,)
         for name, bits in (("a_bits", a_bits), ("w_bits", w_bits)):

@@ -7,10 +7,10 @@ from amaranth.lib import wiring
 from lanewise.config import MachineConfig
 from lanewise.formats import FORMATS
 from lanewise.rtl.address_decoder import AddressDecoder
+from lanewise.rtl.arrays import array_of
 from lanewise.rtl.coefficient_table import CoefficientTable
 from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.int4_quantiser import Int4Quantiser
-from lanewise.rtl.mac_array import MacArray
 from lanewise.rtl.matrix_unit import MatrixUnit
 from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.operand_path import OperandPath
@@ -34,16 +34,17 @@ class Block:
 
 
 def blocks(config: MachineConfig) -> list[Block]:
-    """Every block of the machine; without Flex-SFU, none of its parts."""
+    """Every block of the machine; without Flex-SFU, none of its parts; with FP16 operands, the array alone of the matrix unit."""
     components: dict[str, wiring.Component] = {
         "multiply_add": MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)),
-        "mac_array": MacArray(config.matrix),
+        "mac_array": array_of(config.matrix),
         "row_sampler": RowSampler(config.operand_path),
         "operand_path": OperandPath(config.operand_path),
         "walsh_hadamard": WalshHadamard(config.operand_path),
         "int4_quantiser": Int4Quantiser(config.operand_path),
-        "matrix_unit": MatrixUnit(config.matrix),
     }
+    if config.matrix.integers:
+        components["matrix_unit"] = MatrixUnit(config.matrix)
     if config.flex_sfu.enabled:
         components |= {
             "flex_sfu": FlexSfu(config.flex_sfu),

@@ -2,6 +2,7 @@
 
 from lanewise.synth.block import Block
 from lanewise.synth.component import Synthesis, Synthesiser
+from lanewise.synth.fp16 import Fp16Comparison, compare_fp16
 from lanewise.synth.int8 import Int8Comparison, compare_int8, equal_area_int8
 from lanewise.synth.lanes import FORMAT_SETS, LaneArea, lane_area, sweep_lanes
 from lanewise.synth.liberty import Liberty, load_liberty
@@ -12,6 +13,7 @@ from lanewise.synth.yosys import SynthesisError
 __all__ = [
     "FORMAT_SETS",
     "Block",
+    "Fp16Comparison",
     "Int8Comparison",
     "LaneArea",
     "Liberty",
@@ -20,6 +22,7 @@ __all__ = [
     "Synthesis",
     "SynthesisError",
     "Synthesiser",
+    "compare_fp16",
     "compare_int8",
     "equal_area_int8",
     "lane_area",

@@ -8,8 +8,8 @@ from typing import Any
 
 from lanewise.config import MachineConfig
 from lanewise.formats import FORMATS
+from lanewise.rtl.arrays import array_of
 from lanewise.rtl.flex_sfu import FlexSfu
-from lanewise.rtl.mac_array import MacArray
 from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.register_file import RegisterFile
 from lanewise.synth.block import Block
@@ -54,7 +54,7 @@ def synthesise(
     library = load_liberty(liberty, node_nm)
     run = Synthesiser(liberty=library, clock_ns=config.clock_ns, cache=cache, progress=progress)
     parts = {"flex_sfu": run(FlexSfu(config.flex_sfu), "flex_sfu")} if config.flex_sfu.enabled else {}
-    parts["mac_array"] = run(MacArray(config.matrix), "mac_array")
+    parts["mac_array"] = run(array_of(config.matrix), "mac_array")
     parts["vector_fma"] = run(
         MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)), "vector_fma"
     )

@@ -13,6 +13,7 @@ BENCHES = (
     "flex_sfu_functions",
     "lfsr",
     "mac_array",
+    "fp16_array",
     "walsh_hadamard",
     "int4_quantiser",
     "operand_path",

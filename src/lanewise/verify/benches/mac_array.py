@@ -34,9 +34,10 @@ def _cases(machine: MachineConfig, full: bool) -> list[Case]:
     shapes = [
         MatrixConfig(rows=r, columns=c, operand_bits=b) for r, c, b in (_SHAPES_FULL if full else _SHAPES)
     ]
+    own = [machine.matrix] if machine.matrix.integers else []
     cases = [
         Case(label=_label(config), config=config, tests=(*_USUAL, *(_PASSES if config.splits else ())))
-        for config in dict.fromkeys([*shapes, machine.matrix])
+        for config in dict.fromkeys([*shapes, *own])
     ]
     wrapping = MatrixConfig(rows=2, columns=2, operand_bits=8)
     return [*cases, Case(label=_label(wrapping), config=wrapping, tests=("sums_wrap",))]

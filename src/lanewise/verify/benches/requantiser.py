@@ -30,7 +30,8 @@ def _cases(machine: MachineConfig, full: bool) -> list[Case]:
         MatrixConfig(rows=4, columns=c, output_lanes=n) for c, n in (_SHAPES_FULL if full else _SHAPES)
     ]
     cases = []
-    for config in dict.fromkeys([*configs, machine.matrix]):
+    own = [machine.matrix] if machine.matrix.integers else []
+    for config in dict.fromkeys([*configs, *own]):
         rows = (_ROWS_FULL if full else _ROWS) // max(1, config.columns // 4)
         label = f"{config.columns}by{config.requantiser_lanes}"
         cases.append(Case(label=label, config=config, tests=_TESTS, parameters={"rows": rows}))
