@@ -15,6 +15,7 @@ from lanewise.config import (
 from lanewise.formats import FORMATS
 from lanewise.sim.engine import run
 from lanewise.sim.flex_sfu import flex_sfu_clk, flex_sfu_load_clk
+from lanewise.sim.mac_array import mac_array_clk
 from lanewise.sim.matrix_unit import matrix_unit_clk
 from lanewise.sim.operand_path import operand_path_tensors_clk
 from lanewise.sim.program import Instruction, Program
@@ -79,6 +80,22 @@ def test_the_matrix_unit_takes_the_rtl_s_clocks():
             ]
             # a beat is in its buffer the clock after the unit hands it over
             assert starts(config, *tiles)[0] == matrix_unit_clk(steps, config.matrix, reloads) + 1
+
+
+def test_the_fp16_array_takes_the_rtl_s_clocks():
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    for rows in (1, 4, 16):
+        config = dataclasses.replace(
+            MachineConfig(), matrix=MatrixConfig(rows=rows, columns=4, operand_bits=16)
+        )
+        for _ in range(50):
+            steps = [rng.choice([1, 2, rows, rng.randint(1, 2 * rows)]) for _ in range(rng.randint(1, 8))]
+            tiles = [
+                Instruction(opcode="mm.tile", reads=("@a",), writes=(f"@{'bcd'[i % 3]}",), steps=k)
+                for i, k in enumerate(steps)
+            ]
+            assert starts(config, *tiles)[0] == mac_array_clk(steps, config.matrix) + 1
 
 
 def test_the_operand_path_takes_the_rtl_s_clocks():

@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lanewise.config import MachineConfig, MatrixConfig
@@ -48,7 +49,10 @@ def graph_of(module: nn.Module, *inputs: torch.Tensor):
 
 def steps_flops(module: nn.Module, *inputs: torch.Tensor) -> int:
     module.train()
-    with FlopCounterMode(display=False) as counter:
+    with (
+        FlopCounterMode(display=False) as counter,
+        sdpa_kernel(SDPBackend.MATH),
+    ):  # it does not count the fused one on a CPU
         module(*inputs).sum().backward()
     return counter.get_total_flops()
 
@@ -91,7 +95,7 @@ def test_sampled_products_are_as_long_as_the_rows_that_are_kept():
     middle = [
         t.work
         for t in tasks
-        if t.name == "net.2" and t.phase == "backward" and isinstance(t.work, MatmulWork)
+        if t.name == "net.1" and t.phase == "backward" and isinstance(t.work, MatmulWork)
     ]
     assert [(w.m, w.k, w.n) for w in middle] == [(500, 64, 96), (64, 200, 96), (64, 200, 96), (64, 100, 96)]
     assert all(w.left_bits == 0 for w in middle)  # INT4
@@ -105,7 +109,7 @@ def test_measured_statistics_keep_about_as_many_rows_as_there_are(task):
     products = [
         t.work
         for t in tasks
-        if t.name == "net.2" and t.phase == "backward" and isinstance(t.work, MatmulWork)
+        if t.name == "net.1" and t.phase == "backward" and isinstance(t.work, MatmulWork)
     ]
     assert products[0].m == pytest.approx(4096, rel=0.02)
     assert sum(w.k for w in products[1:]) == pytest.approx(4096, rel=0.02)
@@ -122,7 +126,7 @@ def test_the_first_layer_needs_no_input_gradient_and_the_last_is_int8():
         ]
 
     assert all(work.m == 96 and work.n == 32 for work in products("net.0"))  # dW alone
-    assert [work.left_bits for work in products("net.4")] == [8, 8]
+    assert [work.left_bits for work in products("net.3")] == [8, 8]
 
 
 def test_every_parameter_is_stepped_once():
