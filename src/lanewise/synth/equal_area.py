@@ -67,7 +67,8 @@ def arrays_as_dict(areas: Mapping[str, tuple[MatrixConfig, float]]) -> dict[str,
 
 
 def _estimate(matrix: MatrixConfig, known: MatrixConfig, synthesis: Synthesis) -> float:
-    pe_um2 = synthesis.block("pe").area_each_um2
-    edge_um2 = synthesis.area_um2 - synthesis.block("pe").area_um2
+    (element,) = (block for block in synthesis.blocks if block.path.split("/")[-1] == "pe")
+    pe_um2 = element.area_each_um2
+    edge_um2 = synthesis.area_um2 - element.area_um2
     edge = edge_um2 * (matrix.rows + matrix.columns) / (known.rows + known.columns)
     return pe_um2 * matrix.macs_per_clk + edge

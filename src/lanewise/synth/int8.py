@@ -1,4 +1,4 @@
-"""The INT8 arrays that an INT4 array is compared with: of equal shape, and of equal area."""
+"""The INT8 matrix units that an INT4 one is compared with: of equal shape, and of equal area, each with its output path."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lanewise.config import MachineConfig, MatrixConfig
-from lanewise.rtl.mac_array import MacArray
+from lanewise.rtl.matrix_unit import MatrixUnit
 from lanewise.synth.component import Synthesis, Synthesiser
 from lanewise.synth.equal_area import arrays_as_dict, candidates, largest_within
 from lanewise.synth.liberty import Liberty, load_liberty
@@ -38,7 +38,7 @@ def compare_int8(
     cache: Path,
     progress: Callable[[str], None] = lambda _: None,
 ) -> "Int8Comparison":
-    """Synthesise the machine's array, the INT8 array of equal shape, and the one of equal area.
+    """Synthesise the machine's matrix unit, the INT8 one of equal shape, and the one of equal area.
 
     Candidates are arrays of about the machine's aspect, up to its shape.
 
@@ -50,7 +50,7 @@ def compare_int8(
     run = Synthesiser(liberty=library, clock_ns=config.clock_ns, cache=cache, progress=progress)
 
     def array(matrix: MatrixConfig) -> Synthesis:
-        return run(MacArray(matrix), "mac_array")
+        return run(MatrixUnit(matrix), "matrix_unit")
 
     own = array(config.matrix)
     same_shape = dataclasses.replace(config.matrix, operand_bits=8)

@@ -8,10 +8,13 @@ from typing import Any
 
 from lanewise.config import MachineConfig
 from lanewise.formats import FORMATS
-from lanewise.rtl.arrays import array_of
+from lanewise.rtl.fp16_array import Fp16Array
+from lanewise.rtl.matrix_unit import MatrixUnit
 from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.multiply_add import MultiplyAdd
+from lanewise.rtl.operand_path import OperandPath
 from lanewise.rtl.register_file import RegisterFile
+from lanewise.rtl.row_sampler import RowSampler
 from lanewise.synth.block import Block
 from lanewise.synth.component import Synthesis, Synthesiser
 from lanewise.synth.liberty import Liberty, load_liberty
@@ -24,6 +27,7 @@ BASELINE_NOTE = (
 )
 F_MAX_NOTE = "no timing analysis; abc_delay_ps is the mapper's estimate of a block's logic, without wires"
 BASELINE_PARTS = ("vector_fma", "vector_register_file")
+MATRIX_PARTS = ("matrix_unit", "fp16_array", "operand_path", "row_sampler")
 
 
 def synthesise(
@@ -36,7 +40,8 @@ def synthesise(
 ) -> "SynthResult":
     """Area of the machine's blocks in a standard-cell library.
 
-    Synthesised are: Flex-SFU, if the machine has one; the multiply-accumulate array; ``2 * vector.lanes``
+    Synthesised are: Flex-SFU, if the machine has one; the matrix unit, or the FP16 array; with an INT4 array the operand
+    path and the row sampler; ``2 * vector.lanes``
     FP16 multiply-adds and the vector register file, which any vector unit of this size has.
 
     Args:
@@ -54,7 +59,13 @@ def synthesise(
     library = load_liberty(liberty, node_nm)
     run = Synthesiser(liberty=library, clock_ns=config.clock_ns, cache=cache, progress=progress)
     parts = {"flex_sfu": run(FlexSfu(config.flex_sfu), "flex_sfu")} if config.flex_sfu.enabled else {}
-    parts["mac_array"] = run(array_of(config.matrix), "mac_array")
+    if config.matrix.integers:
+        parts["matrix_unit"] = run(MatrixUnit(config.matrix), "matrix_unit")
+    else:
+        parts["fp16_array"] = run(Fp16Array(config.matrix), "fp16_array")
+    if config.matrix.splits:
+        parts["operand_path"] = run(OperandPath(config.operand_path), "operand_path")
+        parts["row_sampler"] = run(RowSampler(config.operand_path), "row_sampler")
     parts["vector_fma"] = run(
         MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)), "vector_fma"
     )
@@ -90,6 +101,11 @@ class SynthResult:
     def baseline_area_um2(self) -> float:
         """Area of the parts of the baseline vector unit; see ``BASELINE_NOTE``."""
         return _sum(self.parts[name].area_um2 for name in BASELINE_PARTS)
+
+    @property
+    def matrix_side_um2(self) -> float:
+        """Area of all that multiplies matrices and makes operands for it."""
+        return _sum(self.parts[name].area_um2 for name in MATRIX_PARTS if name in self.parts)
 
     @property
     def flex_sfu_area_um2(self) -> float | None:
@@ -130,6 +146,7 @@ class SynthResult:
             "f_max_mhz": None,
             "f_max_note": F_MAX_NOTE,
             "blocks": {block.path: block.as_dict() for block in self.blocks},
+            "matrix_side_um2": self.matrix_side_um2,
             "baseline_area_um2": self.baseline_area_um2,
             "baseline": {"parts": list(BASELINE_PARTS), "note": BASELINE_NOTE},
             "flex_sfu_area_um2": self.flex_sfu_area_um2,
