@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from lanewise.config import DmaConfig, MachineConfig, MatrixConfig, VectorConfig
+from lanewise.errors import UserError
 from lanewise.mapping.simulate import simulate
 from lanewise.mapping.trace import trace_model
 
@@ -63,6 +64,13 @@ def test_a_unit_without_fp16_serves_no_fp16_activation(minilm, formats):
 def test_a_better_machine_is_not_slower(minilm, resnet, better):
     for graph in (minilm, resnet):
         assert simulate(graph, better).machine.cycles <= simulate(graph, CONFIG).machine.cycles
+
+
+def test_fp16_operands_have_no_kernels(minilm):
+    fp16 = dataclasses.replace(CONFIG, matrix=MatrixConfig(operand_bits=16))
+    message = r"^matrix\.operand_bits: must be 4 or 8 to simulate a network, not 16$"
+    with pytest.raises(UserError, match=message):
+        simulate(minilm, fp16)
 
 
 def test_int8_moves_more_bytes(minilm):
