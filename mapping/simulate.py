@@ -193,12 +193,8 @@ def simulate(
     """Cycles of ``graph`` on ``config``'s machine and on its baseline.
 
     Raises:
-        UserError: An operator has no kernel (and ``allow_unmapped`` is false) or does not fit the machine; or the
-            machine's matrix unit has FP16 operands, for which there are no kernels.
+        UserError: An operator has no kernel (and ``allow_unmapped`` is false) or does not fit the machine.
     """
-    if not config.matrix.integers:
-        bits = config.matrix.operand_bits
-        raise UserError(f"matrix.operand_bits: must be 4 or 8 to simulate a network, not {bits}")
     lowered = lower(graph, allow_unmapped=allow_unmapped)
     if progress is not None:
         progress(f"{graph.model}: {len(lowered.tasks)} tasks")

@@ -96,6 +96,16 @@ def test_baseline_has_no_flex_sfu():
     ]
 
 
+def test_fp16_operands_bring_their_array_and_no_output_path_of_integers(tmp_path):
+    machine = dataclasses.replace(SMALL, matrix=MatrixConfig(rows=3, columns=2, operand_bits=16))
+    made = {block.name: block.verilog for block in blocks(machine)}
+    assert "matrix_unit" not in made
+    assert made["mac_array"].count("\nmodule lanewise_mac_array_rounder") == 1
+    assert "rounder" not in next(block.verilog for block in blocks(SMALL) if block.name == "mac_array")
+    generate(machine, tmp_path / "out")
+    assert lint(tmp_path / "out") == []
+
+
 def test_core_file_names_every_block_and_file(output):
     folder, result = output
     text = (folder / "lanewise.core").read_text()

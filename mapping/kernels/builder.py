@@ -50,6 +50,8 @@ class VectorKernel:
     touched: set[int] = field(default_factory=set)
     """Registers allocated for strips since somebody emptied this."""
     splats: dict[tuple[float, int, int], Register] = field(default_factory=dict)
+    sums: dict[str, Register] = field(default_factory=dict)
+    """Registers of :meth:`accumulator`, by name."""
     tables: list[str] = field(default_factory=list)
     """The functions that Flex-SFU's tables hold, one a table."""
 
@@ -166,6 +168,13 @@ class VectorKernel:
                 opcode=opcode, reads=(*source.names,), writes=(buffer,), vl=elements, sew_bits=sew_bits
             )
         )
+
+    def accumulator(self, name: str, sew_bits: int = 16) -> Register:
+        """A register that all strips add to, zero before the first."""
+        if name not in self.sums:
+            register = self.sums[name] = self._allocate_constant(self.lmul(sew_bits))
+            self._emit(self.setup, "vfmv.v.f", register, (), sew_bits, self.vl, 0.0)
+        return self.sums[name]
 
     def load_table(self, function: str) -> int:
         """Fill one of Flex-SFU's tables for ``function``: breakpoints and coefficients, one entry a clock; once before the strips.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lanewise.mapping.kernels.activations import ON_FLEX_SFU, SOFTWARE, activation
 from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.turn_back import TURN_BACK, turn_back
 
 _BINARY = {
     "add": "vfadd", "subtract": "vfsub", "multiply": "vfmul", "divide": "vfdiv", "maximum": "vfmax", "minimum": "vfmin",
@@ -22,7 +23,7 @@ _POWERS = {2.0: ("square",), 0.5: ("sqrt",), -0.5: ("rsqrt",), -1.0: ("reciproca
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One element-wise function of the value at hand.
+    """One element-wise function of the value at hand; or ``turn_back``, in training, with the block as ``constant``.
 
     ``operand`` is empty for a unary function, ``scalar`` (then ``constant`` holds it), ``tensor`` (as many elements as the value,
     read from memory) or ``channel`` (one value a column, read once a tile).
@@ -75,6 +76,8 @@ def emit_steps(
 
 def _emit_step(kernel: VectorKernel, value: Register, step: Step, operand: Register | str | None) -> Register:
     name = _ALIASES.get(step.function, step.function)
+    if name == TURN_BACK:
+        return turn_back(kernel, value, int(step.constant))
     if name == "pow":
         for part in _POWERS[step.constant]:
             value = _emit_step(kernel, value, Step(function=part), None)

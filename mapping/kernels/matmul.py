@@ -19,6 +19,7 @@ from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import Step, emit_steps, format_bits, store_outputs
 from lanewise.mapping.kernels.strips import best_kernel, load, store
+from lanewise.mapping.kernels.turn_back import BUFFERS, TURN_BACK
 from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
 CONSTANT_BYTES = 6
@@ -75,7 +76,7 @@ def _tile_kernel(config: MachineConfig, steps: tuple[Step, ...], outputs: tuple[
         nest.tile,
         nest.vector_strip,
         prepare=nest.column_registers,
-        multiple=nest.columns if nest.channel_steps else 1,
+        multiple=nest.columns if nest.channel_steps or nest.beside else 1,
     )
 
 
@@ -86,6 +87,7 @@ class _Nest:
         self.rows, self.columns, self.bits = matrix.rows, matrix.columns, matrix.operand_bits
         self.tensor_steps = [i for i, s in enumerate(work.steps) if s.operand == "tensor"]
         self.channel_steps = [i for i, s in enumerate(work.steps) if s.operand == "channel"]
+        self.beside = BUFFERS if any(s.function == TURN_BACK for s in work.steps) else {}
         self.left_bits, self.right_bits = (
             (bits or self.bits) if matrix.splits else self.bits for bits in (work.left_bits, work.right_bits)
         )
@@ -104,6 +106,8 @@ class _Nest:
             sizes |= {f"@{form}.0": size, f"@{form}.1": size}
         for index in self.tensor_steps:
             sizes |= {f"@operand{index}.0": 2 * tile, f"@operand{index}.1": 2 * tile}
+        for name, element in self.beside.items():
+            sizes |= {f"@{name}.{copy}": ceil(element * tile) for copy in "01"}
         if self.work.row_scales:
             sizes |= {f"@scales.{copy}": SCALE_BYTES * self.rows for copy in "01"}
         return sizes
@@ -249,6 +253,7 @@ class _Nest:
             )
         )  # fmt: skip
         body += [load(f"@operand{index}.0", rows, 2 * columns) for index in self.tensor_steps]
+        body += [load(f"@{name}.0", rows, ceil(element * columns)) for name, element in self.beside.items()]
         if self.vector is not None:
             body += repeat(self.vector.strips(rows * self.columns), *self.vector.code)
         for form in self.outputs:
@@ -256,6 +261,7 @@ class _Nest:
         names = [*self.outputs, *(f"operand{i}" for i in self.tensor_steps)]
         names += [] if self.direct else ["middle"]
         names += ["scales"] if self.work.row_scales else []
+        names += self.beside
         return (*body, *(Rotate(names=(f"@{name}.0", f"@{name}.1")) for name in names))
 
     def steps(self, k: int, *, last: bool) -> int:

@@ -53,6 +53,27 @@ class MovementWork:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FillWork:
+    """Zeros to ``elements`` FP16 elements of memory, where sums begin."""
+
+    elements: int
+
+    @property
+    def macs(self) -> int:
+        """None: the array is not used."""
+        return 0
+
+    def program(self, _: MachineConfig) -> Program:
+        """A chunk of zeros, stored as often as needed."""
+        chunk = CHUNK_BYTES // 2
+        body: list[Node] = []
+        for count, elements in ((self.elements // chunk, chunk), (1, self.elements % chunk)):
+            if count and elements:
+                body += repeat(count, store("@zeros", 1, 2 * elements))
+        return Program(body=tuple(body), buffers_bytes={"@zeros": CHUNK_BYTES})
+
+
 def _transpose(kernel: VectorKernel, _: object) -> None:
     value = kernel.load("@in.0", strided=True)
     kernel.store("@out.0", value)

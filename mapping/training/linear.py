@@ -4,7 +4,8 @@ Source: Xi, Li, Chen, Zhu, arXiv 2306.11987; what the integers are: :mod:`lanewi
 
 * forward: the largest magnitudes of X and W, transform and quantiser of each, the product;
 * backward: the largest magnitude of dY, its two words, their row norms (and X's), probabilities and sampling for each product; dX of the kept
-  rows (each scaled by 1 / p on its way out), masked, turned back; dW of the kept rows, a product for each word and worth, added up, masked, turned back.
+  rows, each scaled by 1 / p on its way out, masked, turned back and added to what the other word gave; dW of the kept rows, a product for each word and
+  worth, added up, masked, turned back.
 
 An FP16 array has the three products alone. The bias's gradient is a sum over rows on either.
 """
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 from lanewise.config import HADAMARD_BLOCKS
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.movement import FillWork
 from lanewise.mapping.kernels.operand import NormsWork, PeakWork, QuantiseWork, SampleWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork
-from lanewise.mapping.kernels.turn_back import TurnBackWork
+from lanewise.mapping.kernels.turn_back import TURN_BACK
 from lanewise.mapping.training.work import TrainingWork
 from lanewise.models.sampling_statistics import SamplingStatistics
 
@@ -118,6 +120,7 @@ def int4_backward(layer: Linear, block: int, sampling: SamplingStatistics, *, in
     """Words, norms, sampling, products of the kept rows, and the way back to the real operands."""
     rows, k, m = layer.rows, layer.inputs, layer.outputs
     block = block_of(k, block)
+    add, turn = Step(function="add", operand="tensor"), Step(function=TURN_BACK, constant=float(block))
     parts: list[Part] = [
         ("quantise", PeakWork(elements=rows * m)),
         ("quantise", QuantiseWork(elements=rows * m, bits=8)),
@@ -128,23 +131,20 @@ def int4_backward(layer: Linear, block: int, sampling: SamplingStatistics, *, in
         kept = max(1, round((sampling.dx_hi + sampling.dx_lo) * rows))
         parts += [
             ("sample", SampleWork(rows=2 * rows)),
+            ("turn back", FillWork(elements=rows * k)),
             ("product", MatmulWork(
-                m=kept, k=m, n=k, left_runs=1, right_transposed=True, weights=False, row_scales=True,
+                m=kept, k=m, n=k, left_runs=1, right_transposed=True, weights=False, row_scales=True, steps=(turn, add),
             )),
-            ("turn back", TurnBackWork(elements=rows * k, block=block, run_elements=k, parts=kept / rows)),
         ]  # fmt: skip
     parts.append(("sample", SampleWork(rows=2 * rows, factors=2)))
-    steps: tuple[Step, ...] = ()
-    for shares in (sampling.dw_hi, sampling.dw_lo):
-        for share in shares.values():
-            if (kept := round(share * rows)) < 1:
-                continue  # less than half a row on average
-            product = MatmulWork(
-                m=m, k=kept, n=k, left_transposed=True, right_transposed=True, weights=False, steps=steps
-            )
-            parts.append(("product", product))
-            steps = (Step(function="add", operand="tensor"),)
-    parts.append(("turn back", TurnBackWork(elements=m * k, block=block, run_elements=k)))
+    groups = [round(share * rows) for shares in (sampling.dw_hi, sampling.dw_lo) for share in shares.values()]
+    groups = [kept for kept in groups if kept] or [1]  # less than half a row on average is no product
+    for place, kept in enumerate(groups):
+        steps = ((add,) if place else ()) + ((turn,) if place == len(groups) - 1 else ())
+        product = MatmulWork(
+            m=m, k=kept, n=k, left_transposed=True, right_transposed=True, weights=False, steps=steps
+        )
+        parts.append(("product", product))
     return [*parts, *_bias(layer)]
 
 

@@ -65,6 +65,14 @@ def test_a_better_machine_is_not_slower(minilm, resnet, better):
         assert simulate(graph, better).machine.cycles <= simulate(graph, CONFIG).machine.cycles
 
 
+def test_an_fp16_array_quantises_nothing_and_moves_four_times_the_operands(minilm):
+    fp16 = dataclasses.replace(CONFIG, matrix=MatrixConfig(operand_bits=16))
+    own, other = simulate(minilm, CONFIG).machine, simulate(minilm, fp16).machine
+    assert other.bytes > own.bytes
+    assert all(cost.cycles == 0 for task, cost in zip(other.tasks, other.costs) if task.kind == "quantise")
+    assert other.busy_clk["matrix"] >= own.busy_clk["matrix"]  # a step more for each bias
+
+
 def test_int8_moves_more_bytes(minilm):
     int8 = dataclasses.replace(CONFIG, matrix=MatrixConfig(operand_bits=8))
     assert simulate(minilm, int8).machine.bytes > simulate(minilm, CONFIG).machine.bytes

@@ -14,7 +14,11 @@ from lanewise.synth.yosys import _PROCESS
 from lanewise.verify import runner
 
 MACHINE = MachineConfig(matrix=MatrixConfig(rows=3, columns=2), flex_sfu=FlexSfuConfig(segments=8, lanes=4))
-CONFIGS = {"mac_array": MACHINE.matrix, "flex_sfu": MACHINE.flex_sfu}
+CONFIGS = {
+    "mac_array": MACHINE.matrix,
+    "fp16_array": MatrixConfig(rows=2, columns=2, operand_bits=16),
+    "flex_sfu": MACHINE.flex_sfu,
+}
 
 
 @pytest.fixture(scope="module")
