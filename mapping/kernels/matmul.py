@@ -10,22 +10,20 @@ else is done to them. What is more than that the vector unit does to the FP16 ti
 reloaded where the columns change.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from math import ceil
 
 from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.builder import Register, VectorKernel
-from lanewise.mapping.kernels.epilogue import Step, emit_steps, format_bits, store_outputs
-from lanewise.mapping.kernels.strips import best_kernel, load, store
-from lanewise.mapping.kernels.turn_back import BUFFERS, TURN_BACK
+from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.matmul_tile import Tile
+from lanewise.sim.engine import run
 from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
-CONSTANT_BYTES = 6
-"""Of a column: INT32 bias and 16-bit multiplier."""
-SCALE_BYTES = 4
-"""Of a row that has a scale of its own: 16-bit multiplier, shift, format."""
+STREAMED_TILES = (1, 2, 4)
+"""Tiles that are loaded at once of the operand that streams, where a single one's runs do not fill the DMA's beats."""
+K_PARTS = (1, 2, 4, 8, 16)
+"""Parts of k in which an FP16 array's product may be taken where all of it does not fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,212 +65,67 @@ class MatmulWork:
         return _Nest(self, config).program()
 
 
-@lru_cache(maxsize=4096)
-def _tile_kernel(config: MachineConfig, steps: tuple[Step, ...], outputs: tuple[str, ...]) -> VectorKernel:
-    """The vector code for an FP16 tile; it does not depend on the product's size."""
-    nest = _Nest(MatmulWork(m=1, k=1, n=1, steps=steps, outputs=outputs), config)
-    return best_kernel(
-        config,
-        nest.tile,
-        nest.vector_strip,
-        prepare=nest.column_registers,
-        multiple=nest.columns if nest.channel_steps or nest.beside else 1,
-    )
-
-
-class _Nest:
-    def __init__(self, work: MatmulWork, config: MachineConfig) -> None:
-        self.work, self.config = work, config
-        matrix = config.matrix
-        self.rows, self.columns, self.bits = matrix.rows, matrix.columns, matrix.operand_bits
-        self.tensor_steps = [i for i, s in enumerate(work.steps) if s.operand == "tensor"]
-        self.channel_steps = [i for i, s in enumerate(work.steps) if s.operand == "channel"]
-        self.beside = BUFFERS if any(s.function == TURN_BACK for s in work.steps) else {}
-        self.left_bits, self.right_bits = (
-            (bits or self.bits) if matrix.splits else self.bits for bits in (work.left_bits, work.right_bits)
-        )
-        self.passes = matrix.passes(self.left_bits, self.right_bits)
-        self.outputs = work.outputs
-        self.direct = not work.steps and len(self.outputs) == 1
-        """Whether what leaves the output path is what is stored."""
-
-    @cached_property
-    def fixed_bytes(self) -> dict[str, int]:
-        """Buffers that do not depend on the tiling: results, and second operands of the steps."""
-        tile = self.tile
-        sizes = {} if self.direct else {"@middle.0": 2 * tile, "@middle.1": 2 * tile}
-        for form in self.outputs:
-            size = max(1, tile * format_bits(form, self.bits) // 8)
-            sizes |= {f"@{form}.0": size, f"@{form}.1": size}
-        for index in self.tensor_steps:
-            sizes |= {f"@operand{index}.0": 2 * tile, f"@operand{index}.1": 2 * tile}
-        for name, element in self.beside.items():
-            sizes |= {f"@{name}.{copy}": ceil(element * tile) for copy in "01"}
-        if self.work.row_scales:
-            sizes |= {f"@scales.{copy}": SCALE_BYTES * self.rows for copy in "01"}
-        return sizes
-
-    def constants_bytes(self) -> int:
-        """Scale, bias and further constants of a tile of columns."""
-        return self.columns * (CONSTANT_BYTES * self.work.weights + 2 * len(self.channel_steps))
-
-    def left_bytes(self, lines: int, k: int) -> int:
-        return ceil(lines * k * self.left_bits / 8)
-
-    def right_bytes(self, lines: int, k: int) -> int:
-        return ceil(lines * k * self.right_bits / 8)
-
-    def free_bytes(self) -> int:
-        bank = self.config.scratchpad.bank_bytes
-        return self.config.scratchpad.bytes - sum(
-            ceil(size / bank) * bank for size in self.fixed_bytes.values()
-        )
+class _Nest(Tile):
+    """Loop nests over the tiles."""
 
     def program(self) -> Program:
-        work, free, bank = self.work, self.free_bytes(), self.config.scratchpad.bank_bytes
+        """The fastest of the nests that are worth trying."""
+        programs = [self.assemble(*nest) for nest in self.whole_k()]
+        if not programs:
+            programs = [self.chunked(), *self.in_parts()]
+        if len(programs) == 1:
+            return programs[0]
+        return min(programs, key=lambda program: run(program, self.config).cycles)
 
-        def fits(left: int, right: int, k: int) -> bool:
-            sizes = self.left_bytes(left, k), self.right_bytes(right, k) + self.constants_bytes()
-            return 2 * sum(ceil(size / bank) * bank for size in sizes) <= free
+    def fits(self, left: int, right: int, k: int) -> bool:
+        """Whether the scratchpad holds two tiles of so many lines of each operand."""
+        bank = self.config.scratchpad.bank_bytes
+        sizes = self.left_bytes(left, k), self.right_bytes(right, k) + self.constants_bytes()
+        return 2 * sum(ceil(size / bank) * bank for size in sizes) <= self.free_bytes()
 
-        if not fits(self.rows, self.columns, work.k):
-            steps = work.k
-            while steps > 1 and not fits(self.rows, self.columns, steps):
-                steps = ceil(steps / 2)
-            if not fits(self.rows, self.columns, steps):
-                raise ValueError(
-                    f"scratchpad.size_kib must hold two tiles of each operand, not {self.config.scratchpad.size_kib}"
-                )
-            return self.assemble(self.chunked(steps), self.rows, self.columns, steps)
-        tall = (
-            self.largest(
-                lambda blocks: fits(blocks * self.rows, self.columns, work.k), ceil(work.m / self.rows)
+    def whole_k(self) -> Iterable[tuple[tuple[Node, ...], int, int]]:
+        """Nests in which a tile has all of k at once, with the lines of both operands; the operand that stays is chosen by the bytes."""
+        work, k = self.work, self.work.k
+        for tiles in self.streams():
+            columns, rows = tiles * self.columns, tiles * self.rows
+            if not self.fits(self.rows, columns, k) or not self.fits(rows, self.columns, k):
+                return
+            tall = self.rows * self.largest(ceil(work.m / self.rows), self.rows, columns, self.fits)
+            wide = self.columns * self.largest(
+                ceil(work.n / self.columns),
+                self.columns,
+                rows,
+                lambda right, left, k: self.fits(left, right, k),
             )
-            * self.rows
-        )
-        wide = (
-            self.largest(
-                lambda blocks: fits(self.rows, blocks * self.columns, work.k), ceil(work.n / self.columns)
-            )
-            * self.columns
-        )
-        left_bytes, right_bytes = self.left_bytes(work.m, work.k), self.right_bytes(work.n, work.k)
-        if left_bytes + right_bytes * ceil(work.m / tall) <= right_bytes + left_bytes * ceil(work.n / wide):
-            return self.assemble(self.left_stationary(tall), tall, self.columns, work.k)
-        return self.assemble(self.right_stationary(wide), self.rows, wide, work.k)
+            left, right = self.left_bytes(work.m, k), self.right_bytes(work.n, k)
+            if left + right * ceil(work.m / tall) <= right + left * ceil(work.n / wide):
+                yield self.left_stationary(tall, columns), tall, columns
+            else:
+                yield self.right_stationary(wide, rows), rows, wide
 
-    @staticmethod
-    def largest(fits: Callable[[int], bool], limit: int) -> int:
+    def streams(self) -> tuple[int, ...]:
+        """How many tiles to load at once: more than one can be faster where lines are short runs of memory."""
+        beat = 8 * self.config.dma.bytes_per_clk
+        short = (self.work.left_transposed and self.rows * self.left_bits % beat) or (
+            self.work.right_transposed and self.columns * self.right_bits % beat
+        )
+        return STREAMED_TILES if short else (1,)
+
+    def largest(self, limit: int, tile: int, other: int, fits: Callable[[int, int, int], bool]) -> int:
+        """The most tiles, up to ``limit``, that fit beside ``other`` lines of the other operand."""
         low, high = 1, limit
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if fits(middle) else (low, middle - 1)
+            low, high = (middle, high) if fits(middle * tile, other, self.work.k) else (low, middle - 1)
         return low
 
-    def assemble(self, nest: tuple[Node, ...], left: int, right: int, k: int) -> Program:
+    def assemble(self, nest: tuple[Node, ...], left: int, right: int, k: int = 0) -> Program:
+        k = k or self.work.k
         sizes = dict(self.fixed_bytes)
         for copy in "01":
             sizes[f"@left.{copy}"] = self.left_bytes(left, k)
             sizes[f"@right.{copy}"] = self.right_bytes(right, k) + self.constants_bytes()
         return Program(body=(*self.setup, *repeat(self.work.batch, *nest)), buffers_bytes=sizes)
-
-    # Loads
-
-    def load_left(self, lines: int, k: int) -> Instruction:
-        work, bits = self.work, self.left_bits
-        if work.left_transposed:
-            return load("@left.0", k, ceil(lines * bits / 8))
-        if work.left_runs == 0 and k == work.k:
-            return load("@left.0", 1, self.left_bytes(lines, k))
-        runs = max(1, ceil(max(1, work.left_runs) * k / work.k))
-        return load("@left.0", lines * runs, ceil(k * bits / 8 / runs))
-
-    def load_right(self, lines: int, k: int) -> list[Instruction]:
-        bits = self.right_bits
-        if self.work.right_transposed:
-            loads = [load("@right.0", k, ceil(lines * bits / 8))]
-        elif k == self.work.k:
-            loads = [load("@right.0", 1, self.right_bytes(lines, k))]
-        else:
-            loads = [load("@right.0", lines, ceil(k * bits / 8))]
-        constants = ceil(self.constants_bytes() * lines / self.columns)
-        return [*loads, load("@right.0", 1, constants)] if constants else loads
-
-    # The block: one tile of results
-
-    @cached_property
-    def tile(self) -> int:
-        return self.rows * self.columns
-
-    @cached_property
-    def vector(self) -> VectorKernel | None:
-        """Vector code for a tile, where there is something to do."""
-        return None if self.direct else _tile_kernel(self.config, self.work.steps, self.outputs)
-
-    @property
-    def setup(self) -> tuple[Instruction, ...]:
-        return () if self.vector is None else tuple(self.vector.setup)
-
-    def load_columns(self) -> list[Instruction]:
-        """Loads of the channel steps' constants, once a tile of columns, into the registers that the code has for them."""
-        if self.vector is None or not self.channel_steps:
-            return []
-        probe = VectorKernel(config=self.config, vl=self.vector.vl)
-        for _ in self.channel_steps:
-            probe.load("@right.0")
-        return probe.code
-
-    def vector_strip(self, kernel: VectorKernel, constants: list[Register]) -> None:
-        value = kernel.load("@middle.0")
-        operands: dict[int, Register | str] = {i: f"@operand{i}.0" for i in self.tensor_steps}
-        operands |= dict(zip(self.channel_steps, constants))
-        result = emit_steps(kernel, value, self.work.steps, operands)
-        store_outputs(kernel, result, self.outputs, {form: f"@{form}.0" for form in self.outputs})
-        kernel.release(result)
-
-    def column_registers(self, kernel: VectorKernel) -> list[Register]:
-        """Column constants of the steps, in registers that the strips do not write."""
-        return [kernel.allocate() for _ in self.channel_steps]
-
-    def block(self, rows: int, columns: int, k: int, *, reload: bool) -> tuple[Node, ...]:
-        """One tile of ``rows`` x ``columns`` results, of which these are the last ``k`` steps.
-
-        Args:
-            reload: The tile before had other columns.
-        """
-        target = f"@{self.outputs[0]}" if self.direct else "@middle"
-        reads: tuple[str, ...] = ("@left.0", "@right.0")
-        body: list[Node] = []
-        if self.work.row_scales:
-            body.append(load("@scales.0", 1, SCALE_BYTES * rows))
-            reads = (*reads, "@scales.0")
-        body.append(
-            Instruction(
-                opcode="mm.tile", reads=reads, writes=(f"{target}.0",), steps=self.steps(k, last=True),
-                reload=reload and self.bits != 16 and self.work.weights,
-            )
-        )  # fmt: skip
-        body += [load(f"@operand{index}.0", rows, 2 * columns) for index in self.tensor_steps]
-        body += [load(f"@{name}.0", rows, ceil(element * columns)) for name, element in self.beside.items()]
-        if self.vector is not None:
-            body += repeat(self.vector.strips(rows * self.columns), *self.vector.code)
-        for form in self.outputs:
-            body.append(store(f"@{form}.0", rows, ceil(columns * format_bits(form, self.bits) / 8)))
-        names = [*self.outputs, *(f"operand{i}" for i in self.tensor_steps)]
-        names += [] if self.direct else ["middle"]
-        names += ["scales"] if self.work.row_scales else []
-        names += self.beside
-        return (*body, *(Rotate(names=(f"@{name}.0", f"@{name}.1")) for name in names))
-
-    def steps(self, k: int, *, last: bool) -> int:
-        """Steps of ``k`` elements in all passes; an FP16 array adds the bias as a product with 1."""
-        return k * self.passes + (self.bits == 16 and self.work.weights and last)
-
-    def blocks(self, count: int, rows: int, columns: int) -> tuple[Node, ...]:
-        """``count`` tiles one below the other, the first of their columns at first."""
-        k = self.work.k
-        first = self.block(rows, columns, k, reload=True)
-        return (*first, *repeat(count - 1, *self.block(rows, columns, k, reload=False)))
 
     # Nests: whole tiles in loops, the remainders after them
 
@@ -283,36 +136,57 @@ class _Nest:
             (count, length) for count, length in ((size // tile, tile), (1, size % tile)) if count and length
         ]
 
-    def left_stationary(self, tall: int) -> tuple[Node, ...]:
+    def left_stationary(self, tall: int, streamed: int) -> tuple[Node, ...]:
         nest: list[Node] = []
         for count, lines in self.split(self.work.m, tall):
             inner: list[Node] = [self.load_left(lines, self.work.k)]
-            for n_count, columns in self.split(self.work.n, self.columns):
-                tile: list[Node] = [*self.load_right(columns, self.work.k), *self.load_columns()]
-                for place, (r_count, rows) in enumerate(self.split(lines, self.rows)):
-                    if place == 0:
-                        tile += self.blocks(r_count, rows, columns)
-                    else:
-                        tile += repeat(r_count, *self.block(rows, columns, self.work.k, reload=False))
-                inner += repeat(n_count, *tile, Rotate(names=("@right.0", "@right.1")))
+            for s_count, width in self.split(self.work.n, streamed):
+                stream: list[Node] = [*self.load_right(width, self.work.k)]
+                for n_count, columns in self.split(width, self.columns):
+                    tile: list[Node] = [*self.load_columns()]
+                    for place, (r_count, rows) in enumerate(self.split(lines, self.rows)):
+                        tile += self.blocks(r_count, rows, columns, reload=place == 0)
+                    stream += repeat(n_count, *tile)
+                inner += repeat(s_count, *stream, Rotate(names=("@right.0", "@right.1")))
             nest += repeat(count, *inner, Rotate(names=("@left.0", "@left.1")))
         return tuple(nest)
 
-    def right_stationary(self, wide: int) -> tuple[Node, ...]:
+    def right_stationary(self, wide: int, streamed: int) -> tuple[Node, ...]:
         nest: list[Node] = []
         for count, lines in self.split(self.work.n, wide):
             inner: list[Node] = [*self.load_right(lines, self.work.k)]
-            for m_count, rows in self.split(self.work.m, self.rows):
-                tile: list[Node] = [self.load_left(rows, self.work.k)]
-                for c_count, columns in self.split(lines, self.columns):
-                    block = (*self.load_columns(), *self.block(rows, columns, self.work.k, reload=True))
-                    tile += repeat(c_count, *block)
-                inner += repeat(m_count, *tile, Rotate(names=("@left.0", "@left.1")))
+            for s_count, height in self.split(self.work.m, streamed):
+                stream: list[Node] = [self.load_left(height, self.work.k)]
+                for m_count, rows in self.split(height, self.rows):
+                    tile: list[Node] = []
+                    for c_count, columns in self.split(lines, self.columns):
+                        block = (*self.load_columns(), *self.block(rows, columns, self.work.k, reload=True))
+                        tile += repeat(c_count, *block)
+                    stream += repeat(m_count, *tile)
+                inner += repeat(s_count, *stream, Rotate(names=("@left.0", "@left.1")))
             nest += repeat(count, *inner, Rotate(names=("@right.0", "@right.1")))
         return tuple(nest)
 
-    def chunked(self, steps: int) -> tuple[Node, ...]:
-        """Both operands stream in chunks of k; the accumulators stay in the array."""
+    def blocks(self, count: int, rows: int, columns: int, *, reload: bool) -> tuple[Node, ...]:
+        """``count`` tiles one below the other; ``reload``: the first is the first of their columns."""
+        rest = self.block(rows, columns, self.work.k, reload=False)
+        if not reload:
+            return repeat(count, *rest)
+        return (*self.block(rows, columns, self.work.k, reload=True), *repeat(count - 1, *rest))
+
+    def chunked(self) -> Program:
+        """Both operands stream in chunks of k; the accumulators stay in the array.
+
+        Raises:
+            ValueError: The scratchpad does not hold two tiles of a single step.
+        """
+        steps = self.work.k
+        while steps > 1 and not self.fits(self.rows, self.columns, steps):
+            steps = ceil(steps / 2)
+        if not self.fits(self.rows, self.columns, steps):
+            raise ValueError(
+                f"scratchpad.size_kib must hold two tiles of each operand, not {self.config.scratchpad.size_kib}"
+            )
         rotate = (Rotate(names=("@left.0", "@left.1")), Rotate(names=("@right.0", "@right.1")))
         whole, rest = divmod(self.work.k, steps)
         if rest == 0:
@@ -330,4 +204,37 @@ class _Nest:
                 last = (self.load_left(rows, rest), *self.load_right(columns, rest), *self.load_columns())
                 tile = (*chunks, *last, *self.block(rows, columns, rest, reload=True), *rotate)
                 nest += repeat(n_count * m_count, *tile)
-        return tuple(nest)
+        return self.assemble(tuple(nest), self.rows, self.columns, steps)
+
+    def in_parts(self) -> list[Program]:
+        """Of an FP16 array: products of parts of k, each added to the FP16 results of those before in memory.
+
+        The partial sums are rounded to FP16, which favours this array: integers' sums are exact and so stay in the array.
+        """
+        if self.bits != 16:
+            return []
+        programs = []
+        add = (Step(function="add", operand="tensor"),)
+        for parts in K_PARTS[1:]:
+            k = ceil(self.work.k / parts)
+            if k < self.rows or not self.fits(self.rows, self.columns, k):
+                continue
+            first = _Nest(replace(self.work, k=k, steps=(), outputs=("fp16",)), self.config)
+            middle = _Nest(replace(self.work, k=k, steps=add, weights=False, outputs=("fp16",)), self.config)
+            last = _Nest(
+                replace(
+                    self.work, k=self.work.k - (parts - 1) * k, steps=(*add, *self.work.steps), weights=False
+                ),
+                self.config,
+            )
+            pieces = [first.program(), *[middle.program()] * (parts - 2), last.program()]
+            sizes: dict[str, int] = {}
+            for piece in pieces:
+                for name, size in piece.buffers_bytes.items():
+                    sizes[name] = max(size, sizes.get(name, 0))
+            bank, banks = self.config.scratchpad.bank_bytes, self.config.scratchpad.banks
+            if sum(ceil(size / bank) for size in sizes.values()) > banks:
+                continue
+            body = tuple(node for piece in pieces for node in piece.body)
+            programs.append(Program(body=body, buffers_bytes=sizes))
+        return programs

@@ -10,7 +10,7 @@ Source: Xi, Li, Chen, Zhu, arXiv 2306.11987; what the integers are: :mod:`lanewi
 An FP16 array has the three products alone. The bias's gradient is a sum over rows on either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lanewise.config import HADAMARD_BLOCKS
@@ -116,17 +116,23 @@ def int4_forward(layer: Linear, block: int) -> list[Part]:
     return [*parts, ("product", layer.product)]
 
 
-def int4_backward(layer: Linear, block: int, sampling: SamplingStatistics, *, inputs: bool) -> list[Part]:
-    """Words, norms, sampling, products of the kept rows, and the way back to the real operands."""
+def int4_backward(
+    layer: Linear, block: int, sampling: SamplingStatistics, *, inputs: bool, pass_clk: int
+) -> list[Part]:
+    """Words, norms, sampling, products of the kept rows, and the way back to the real operands.
+
+    Args:
+        pass_clk: Clocks that another pass over a tile of results costs: see :func:`weight_products`.
+    """
     rows, k, m = layer.rows, layer.inputs, layer.outputs
     block = block_of(k, block)
     add, turn = Step(function="add", operand="tensor"), Step(function=TURN_BACK, constant=float(block))
     parts: list[Part] = [
-        ("quantise", PeakWork(elements=rows * m)),
+        ("bias", ColumnSumsWork(rows=rows, columns=m, peak=True)) if layer.bias else ("quantise", PeakWork(elements=rows * m)),
         ("quantise", QuantiseWork(elements=rows * m, bits=8)),
         ("sample", NormsWork(rows=2 * rows, length=m)),
         ("sample", NormsWork(rows=rows, length=k)),
-    ]
+    ]  # fmt: skip
     if inputs:
         kept = max(1, round((sampling.dx_hi + sampling.dx_lo) * rows))
         parts += [
@@ -137,15 +143,41 @@ def int4_backward(layer: Linear, block: int, sampling: SamplingStatistics, *, in
             )),
         ]  # fmt: skip
     parts.append(("sample", SampleWork(rows=2 * rows, factors=2)))
-    groups = [round(share * rows) for shares in (sampling.dw_hi, sampling.dw_lo) for share in shares.values()]
-    groups = [kept for kept in groups if kept] or [1]  # less than half a row on average is no product
-    for place, kept in enumerate(groups):
-        steps = ((add,) if place else ()) + ((turn,) if place == len(groups) - 1 else ())
+    products = sorted(
+        product for shares in (sampling.dw_hi, sampling.dw_lo) for product in weight_products(shares, rows, pass_clk)
+    ) or [1]  # fmt: skip
+    for place, length in enumerate(products):  # the longest last: turning back is hidden behind it
+        steps = ((add,) if place else ()) + ((turn,) if place == len(products) - 1 else ())
         product = MatmulWork(
-            m=m, k=kept, n=k, left_transposed=True, right_transposed=True, weights=False, steps=steps
+            m=m, k=length, n=k, left_transposed=True, right_transposed=True, weights=False, steps=steps
         )
         parts.append(("product", product))
-    return [*parts, *_bias(layer)]
+    return parts
+
+
+def weight_products(shares: Mapping[int, float], rows: int, pass_clk: int) -> list[int]:
+    """Lengths of the products that dW is of one word, from the kept rows' shares by worth.
+
+    The rows of a worth are a product of their own, which the output path scales by the worth; or each is repeated in the product
+    of half the worth, which is as exact, where that is shorter than another pass over all results.
+
+    Args:
+        shares: Of ``rows``, by worth, a power of two; less than half a row on average is left out.
+        pass_clk: Clocks of a pass over a tile; a product of fewer steps takes as long.
+
+    >>> weight_products({1: 0.5, 2: 0.25, 4: 0.01}, 1000, pass_clk=192)
+    [500, 270]
+    """
+    lengths = {worth: round(share * rows) for worth, share in shares.items()}
+    for worth in sorted(lengths, reverse=True):
+        own, half = lengths[worth], lengths.get(worth // 2, 0)
+        if worth == 1 or not own:
+            continue
+        apart = max(own, pass_clk) + (max(half, pass_clk) if half else 0)
+        if max(half + 2 * own, pass_clk) <= apart:
+            lengths[worth // 2] = half + 2 * own
+            lengths[worth] = 0
+    return [length for _, length in sorted(lengths.items()) if length]
 
 
 def _bias(layer: Linear) -> list[Part]:

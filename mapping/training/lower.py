@@ -101,6 +101,8 @@ class _Training(Lowering):
         super().__init__(graph, allow_unmapped=False)
         self.formats = {}  # all values are FP16: quantising is a task of its own
         self.int4 = config.matrix.operand_bits == 4
+        tile_bits = 16 * config.matrix.rows * config.matrix.columns  # a tile of FP16: two loads and a store
+        self.pass_clk = 3 * tile_bits // config.vector.bits_per_clk
         self.options = options
         self.all: list[TrainingTask] = []
         self.forward_of: dict[int, list[Task]] = {}
@@ -246,7 +248,9 @@ class _Training(Lowering):
             return fp16_backward(layer, inputs=inputs)
         if self._eight(operator):
             return int8_backward(layer, inputs=inputs)
-        return int4_backward(layer, self.options.block, self.options.sampling, inputs=inputs)
+        return int4_backward(
+            layer, self.options.block, self.options.sampling, inputs=inputs, pass_clk=self.pass_clk
+        )
 
     def _attention_back(self, work: MatmulWork, wanted: Sequence[bool]) -> list[Part]:
         """``dA = dC B^T`` and ``dB = A^T dC`` for every head."""
