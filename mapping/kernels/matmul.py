@@ -21,7 +21,7 @@ from lanewise.sim.engine import run
 from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
 STREAMED_TILES = (1, 2, 4)
-"""Tiles that are loaded at once of the operand that streams, where a single one's runs do not fill the DMA's beats."""
+"""Tiles that are loaded at once of the operand that streams, where an operand is transposed: a line is a short run for each k."""
 K_PARTS = (1, 2, 4, 8, 16)
 """Parts of k in which an FP16 array's product may be taken where all of it does not fit."""
 
@@ -105,10 +105,7 @@ class _Nest(Tile):
 
     def streams(self) -> tuple[int, ...]:
         """How many tiles to load at once: more than one can be faster where lines are short runs of memory."""
-        beat = 8 * self.config.dma.bytes_per_clk
-        short = (self.work.left_transposed and self.rows * self.left_bits % beat) or (
-            self.work.right_transposed and self.columns * self.right_bits % beat
-        )
+        short = self.work.left_transposed or self.work.right_transposed
         return STREAMED_TILES if short else (1,)
 
     def largest(self, limit: int, tile: int, other: int, fits: Callable[[int, int, int], bool]) -> int:
@@ -219,15 +216,15 @@ class _Nest(Tile):
             k = ceil(self.work.k / parts)
             if k < self.rows or not self.fits(self.rows, self.columns, k):
                 continue
-            first = _Nest(replace(self.work, k=k, steps=(), outputs=("fp16",)), self.config)
+            last_k = self.work.k - (parts - 1) * k
+            nests = [_Nest(replace(self.work, k=k, steps=(), outputs=("fp16",)), self.config)]
             middle = _Nest(replace(self.work, k=k, steps=add, weights=False, outputs=("fp16",)), self.config)
-            last = _Nest(
-                replace(
-                    self.work, k=self.work.k - (parts - 1) * k, steps=(*add, *self.work.steps), weights=False
-                ),
-                self.config,
-            )
-            pieces = [first.program(), *[middle.program()] * (parts - 2), last.program()]
+            last = replace(self.work, k=last_k, steps=(*add, *self.work.steps), weights=False)
+            nests += [*[middle] * (parts - 2), _Nest(last, self.config)]
+            fixed = {name: size for nest in nests for name, size in nest.fixed_bytes.items()}
+            for nest in nests:  # all of them have room for the buffers of each
+                nest.fixed_bytes, nest.column_bytes = fixed, max(nest.column_bytes, self.column_bytes)
+            pieces = [nest.program() for nest in nests]
             sizes: dict[str, int] = {}
             for piece in pieces:
                 for name, size in piece.buffers_bytes.items():

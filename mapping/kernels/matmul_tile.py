@@ -48,6 +48,7 @@ class Tile:
             (bits or self.bits) if matrix.splits else self.bits for bits in (work.left_bits, work.right_bits)
         )
         self.passes = matrix.passes(self.left_bits, self.right_bits)
+        self.column_bytes = CONSTANT_BYTES * work.weights + 2 * len(self.channel_steps)
         self.outputs = work.outputs
         self.direct = not work.steps and len(self.outputs) == 1
         """Whether what leaves the output path is what is stored."""
@@ -70,7 +71,7 @@ class Tile:
 
     def constants_bytes(self) -> int:
         """Scale, bias and further constants of a tile of columns."""
-        return self.columns * (CONSTANT_BYTES * self.work.weights + 2 * len(self.channel_steps))
+        return self.columns * self.column_bytes
 
     def left_bytes(self, lines: int, k: int) -> int:
         return ceil(lines * k * self.left_bits / 8)

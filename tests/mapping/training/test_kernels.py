@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from lanewise.config import DmaConfig, MachineConfig, OperandPathConfig, ScratchpadConfig, VectorConfig
 from lanewise.mapping.kernels.adamw import AdamWWork
+from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.movement import FillWork
 from lanewise.mapping.kernels.operand import NormsWork, PeakWork, QuantiseWork, SampleWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
-from lanewise.mapping.kernels.turn_back import TurnBackWork
+from lanewise.mapping.kernels.turn_back import TURN_BACK
 from lanewise.sim.engine import Run, run
 
 MACHINE = MachineConfig()
@@ -73,18 +76,27 @@ def test_sampling(rows, factors, config):
     assert result.loaded_bytes == 4 * rows * factors
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
-    rows=st.integers(1, 64), length=st.sampled_from([32, 96, 1024]), block=st.sampled_from([1, 8, 32]), parts=st.floats(0.1, 2), config=MACHINES
+    rows=st.integers(1, 200), width=st.sampled_from([32, 96, 512]), block=st.sampled_from([1, 8, 32]), k=st.integers(1, 400), config=MACHINES
 )  # fmt: skip
-def test_turning_back(rows, length, block, parts, config):
-    elements = rows * length
-    result = clocks(TurnBackWork(elements=elements, block=block, run_elements=length, parts=parts), config)
-    levels = block.bit_length() - 1
+def test_turning_back_behind_a_product(rows, width, block, k, config):
+    steps = (Step(function=TURN_BACK, constant=float(block)), Step(function="add", operand="tensor"))
+    result = clocks(MatmulWork(m=rows, k=k, n=width, weights=False, row_scales=True, steps=steps), config)
+    elements, levels = rows * width, block.bit_length() - 1
     assert result.stored_bytes == 2 * elements
-    assert result.loaded_bytes >= 2 * elements + elements / 2  # the real operand, the INT4 one
-    assert result.busy_clk["vector_fma"] >= (3 + levels) * 16 * elements / config.vector.bits_per_clk
+    assert (
+        result.loaded_bytes >= 4 * elements + elements / 2 + elements / 8
+    )  # what it is added to, x, q, flags
+    assert result.busy_clk["vector_fma"] >= (4 + levels) * 16 * elements / config.vector.bits_per_clk
     assert result.busy_clk["vector_alu"] >= levels * elements / config.vector.lanes
+    assert result.macs >= elements * k
+
+
+@given(elements=st.integers(1, 100_000), config=MACHINES)
+def test_zeros(elements, config):
+    result = clocks(FillWork(elements=elements), config)
+    assert (result.stored_bytes, result.loaded_bytes) == (2 * elements, 0)
 
 
 @settings(max_examples=40)
@@ -100,9 +112,16 @@ def test_row_gradients(function, rows, length, config):
 
 
 @settings(max_examples=40)
-@given(rows=st.integers(1, 500), columns=st.integers(1, 3000), norm=st.booleans(), config=MACHINES)
-def test_column_sums(rows, columns, norm, config):
-    result = clocks(ColumnSumsWork(rows=rows, columns=columns, norm=norm), config)
+@given(
+    rows=st.integers(1, 500),
+    columns=st.integers(1, 3000),
+    norm=st.booleans(),
+    peak=st.booleans(),
+    config=MACHINES,
+)
+def test_column_sums(rows, columns, norm, peak, config):
+    result = clocks(ColumnSumsWork(rows=rows, columns=columns, norm=norm, peak=peak), config)
+    assert result.busy_clk["vector_alu"] >= 2 * 16 * rows * columns * peak / config.vector.bits_per_clk
     assert result.loaded_bytes >= 2 * rows * columns * (1 + norm)
     assert result.stored_bytes >= 4 * columns * (1 + norm)
     assert (

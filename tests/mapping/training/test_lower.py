@@ -5,6 +5,8 @@ import re
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,6 +16,7 @@ from lanewise.errors import UserError
 from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.trace import trace
+from lanewise.mapping.training.linear import weight_products
 from lanewise.mapping.training.lower import TrainingOptions, lower_training, parameters
 from lanewise.models.sampling_statistics import MEASURED, SamplingStatistics
 
@@ -82,8 +85,7 @@ def test_only_an_int4_array_quantises_and_samples():
 def test_what_is_no_product_is_the_same_on_both():
     graph = graph_of(Encoder(), torch.zeros(3, 20, dtype=torch.long))
     rest = [
-        [task for task in lower_training(graph, machine) if task.part in ("rest", "bias")]
-        for machine in (INT4, FP16)
+        [task for task in lower_training(graph, machine) if task.part == "rest"] for machine in (INT4, FP16)
     ]
     assert rest[0] == rest[1]
 
@@ -97,7 +99,7 @@ def test_sampled_products_are_as_long_as_the_rows_that_are_kept():
         for t in tasks
         if t.name == "net.1" and t.phase == "backward" and isinstance(t.work, MatmulWork)
     ]
-    assert [(w.m, w.k, w.n) for w in middle] == [(500, 64, 96), (64, 200, 96), (64, 200, 96), (64, 100, 96)]
+    assert [(w.m, w.k, w.n) for w in middle] == [(500, 64, 96), (64, 100, 96), (64, 200, 96), (64, 200, 96)]
     assert all(w.left_bits == 0 for w in middle)  # INT4
 
 
@@ -112,7 +114,7 @@ def test_measured_statistics_keep_about_as_many_rows_as_there_are(task):
         if t.name == "net.1" and t.phase == "backward" and isinstance(t.work, MatmulWork)
     ]
     assert products[0].m == pytest.approx(4096, rel=0.02)
-    assert sum(w.k for w in products[1:]) == pytest.approx(4096, rel=0.02)
+    assert 4096 * 0.98 <= sum(w.k for w in products[1:]) <= 4096 * 1.2  # rows of more than 1 are repeated
 
 
 def test_the_first_layer_needs_no_input_gradient_and_the_last_is_int8():
@@ -157,3 +159,17 @@ def test_an_int8_array_has_no_training_scheme():
     eight = dataclasses.replace(INT4, matrix=MatrixConfig(operand_bits=8))
     with pytest.raises(UserError, match=r"^matrix\.operand_bits must be 4 or 16 for a training step, not 8$"):
         lower_training(graph_of(Mlp(), torch.zeros(50, 32)), eight)
+
+
+@given(
+    st.dictionaries(st.sampled_from([1, 2, 4, 8, 16, 32, 64]), st.floats(0, 0.14), max_size=7),
+    st.integers(1, 10_000), st.integers(1, 400),
+)  # fmt: skip
+def test_products_of_a_word_take_no_longer_than_one_for_each_worth(shares, rows, pass_clk):
+    def clocks(lengths):
+        return sum(max(length, pass_clk) for length in lengths)
+
+    each = [round(share * rows) for share in shares.values() if round(share * rows)]
+    products = weight_products(shares, rows, pass_clk)
+    assert clocks(products) <= clocks(each)
+    assert sum(products) >= sum(each)
