@@ -34,3 +34,30 @@ def print_simulation(values: dict[str, Any], rows: int = 12) -> None:
     console.print(table)
     for name in values["unmapped"]:
         console.print(f"[red]unmapped, priced as the documented fallback: {name}[/]")
+
+
+def print_training(values: dict[str, Any]) -> None:
+    """Print headline, baselines and where the clocks go, of ``TrainingSimulation.as_dict()``."""
+    console = Console()
+    console.print(
+        f"[bold]{values['model']}[/], a training step in INT4: {values['cycles']:,} cycles ({values['milliseconds']:.3f} ms), "
+        f"{values['parameters'] / 1e6:.1f} M parameters, {values['macs'] / 1e9:.1f} GMAC"
+    )
+    console.print(
+        f"quantiser, sampling and turning back outside the products: {values['quantiser_overhead']:.1%} of the cycles; "
+        f"config {values['config_hash']}",
+        style="dim",
+    )
+    table = Table("against", "rows x columns", "cycles", "speedup of INT4")
+    for name, other in values["baselines"].items():
+        array = other["array"]
+        table.add_row(
+            name, f"{array['rows']} x {array['columns']}", f"{other['cycles']:,}", f"{other['speedup']:.3f}x"
+        )
+    console.print(table)
+    for key, title in (("cycles_by_kind", "phase and kind"), ("cycles_by_part", "part")):
+        table = Table(title, "cycles", *values["baselines"])
+        for name, cycles in values[key].items():
+            others = [f"{other[key].get(name, 0):,}" for other in values["baselines"].values()]
+            table.add_row(name, f"{cycles:,}", *others)
+        console.print(table)

@@ -244,10 +244,23 @@ def simulate(
     trace: Annotated[
         Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace that Perfetto opens.")
     ] = None,
+    training: Annotated[
+        bool,
+        typer.Option(
+            "--training",
+            help="A training step in INT4 instead, beside FP16 arrays of equal shape and of equal area.",
+        ),
+    ] = False,
     config: Config = None,
     json_: Json = False,
 ) -> None:
     """Cycles of a network, by operator and unit, with the baseline beside."""
+    if training:
+        if trace is not None or allow_unmapped:
+            option = "--trace" if trace is not None else "--allow-unmapped"
+            raise UserError(f"{option}: is for a network without --training; expected one or the other")
+        _simulate_training(model, batch, sequence, resolution, config, json_)
+        return
     from lanewise.config import load_config
     from lanewise.mapping.simulate import simulate as run
     from lanewise.mapping.simulate import write_trace
@@ -265,6 +278,34 @@ def simulate(
         from lanewise.reports.terminal import print_simulation
 
         print_simulation(values)
+
+
+def _simulate_training(
+    model: str, batch: int, sequence: int, resolution: int | None, config: Path | None, json_: bool
+) -> None:
+    from lanewise.config import load_config
+    from lanewise.files import cache_folder
+    from lanewise.mapping.trace import trace_model
+    from lanewise.mapping.training.lower import lower_training
+    from lanewise.mapping.training.machines import fp16_machines
+    from lanewise.mapping.training.simulate import simulate_training
+    from lanewise.synth import equal_area_fp16
+
+    machine = load_config(config)
+    if machine.matrix.operand_bits != 4:
+        raise UserError(f"matrix.operand_bits must be 4 for --training, not {machine.matrix.operand_bits}")
+    graph = trace_model(model, batch=batch, sequence=sequence, resolution=resolution, progress=_progress)
+    lower_training(graph, machine)  # refused before anything long has begun
+    area = equal_area_fp16(machine, cache=cache_folder(), progress=_progress)
+    others = fp16_machines(machine, area.equal_area)
+    values = simulate_training(graph, machine, others, progress=_progress).as_dict()
+    values["areas"] = area.as_dict()
+    if json_:
+        _print_json(values)
+        return
+    from lanewise.reports.terminal import print_training
+
+    print_training(values)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from lanewise.synth.block import Block
 from lanewise.synth.component import Synthesis, Synthesiser
-from lanewise.synth.fp16 import Fp16Comparison, compare_fp16
+from lanewise.synth.fp16 import Fp16Comparison, compare_fp16, equal_area_fp16
 from lanewise.synth.int8 import Int8Comparison, compare_int8, equal_area_int8
 from lanewise.synth.lanes import FORMAT_SETS, LaneArea, lane_area, sweep_lanes
 from lanewise.synth.liberty import Liberty, load_liberty
@@ -24,6 +24,7 @@ __all__ = [
     "Synthesiser",
     "compare_fp16",
     "compare_int8",
+    "equal_area_fp16",
     "equal_area_int8",
     "lane_area",
     "load_liberty",

@@ -11,6 +11,7 @@ from lanewise.rtl.fp16_array import Fp16Array
 from lanewise.synth.component import Synthesis, Synthesiser
 from lanewise.synth.equal_area import arrays_as_dict, candidates, largest_within
 from lanewise.synth.liberty import Liberty, load_liberty
+from lanewise.synth.matrix_side import matrix_side
 
 
 def compare_fp16(
@@ -51,6 +52,28 @@ def compare_fp16(
         same_shape_area_um2=same.area_um2, equal_area=equal, equal_area_area_um2=equal_um2,
         element_area_um2=round(element.area_each_um2, 3), element_delay_ps=element.abc_delay_ps or 0.0,
     )  # fmt: skip
+
+
+def equal_area_fp16(
+    config: MachineConfig,
+    *,
+    liberty: Path | None = None,
+    node_nm: float | None = None,
+    cache: Path,
+    progress: Callable[[str], None] = lambda _: None,
+) -> "Fp16Comparison":
+    """:func:`compare_fp16` with the area of the machine's matrix unit, operand path and row sampler as the budget.
+
+    Raises:
+        UserError, SynthesisError, ValueError: As :func:`compare_fp16`.
+    """
+    library = load_liberty(liberty, node_nm)
+    run = Synthesiser(liberty=library, clock_ns=config.clock_ns, cache=cache, progress=progress)
+    parts = [run(component, name) for name, component in matrix_side(config).items()]
+    budget_um2 = round(sum(part.area_um2 for part in parts), 3)
+    return compare_fp16(
+        config, budget_um2=budget_um2, liberty=liberty, node_nm=node_nm, cache=cache, progress=progress
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,15 +9,12 @@ from typing import Any
 from lanewise.config import MachineConfig
 from lanewise.formats import FORMATS
 from lanewise.rtl.flex_sfu import FlexSfu
-from lanewise.rtl.fp16_array import Fp16Array
-from lanewise.rtl.matrix_unit import MatrixUnit
 from lanewise.rtl.multiply_add import MultiplyAdd
-from lanewise.rtl.operand_path import OperandPath
 from lanewise.rtl.register_file import RegisterFile
-from lanewise.rtl.row_sampler import RowSampler
 from lanewise.synth.block import Block
 from lanewise.synth.component import Synthesis, Synthesiser
 from lanewise.synth.liberty import Liberty, load_liberty
+from lanewise.synth.matrix_side import MATRIX_PARTS, matrix_side
 from lanewise.synth.yosys import tool_versions
 
 BASELINE_NOTE = (
@@ -27,7 +24,6 @@ BASELINE_NOTE = (
 )
 F_MAX_NOTE = "no timing analysis; abc_delay_ps is the mapper's estimate of a block's logic, without wires"
 BASELINE_PARTS = ("vector_fma", "vector_register_file")
-MATRIX_PARTS = ("matrix_unit", "fp16_array", "operand_path", "row_sampler")
 
 
 def synthesise(
@@ -59,13 +55,7 @@ def synthesise(
     library = load_liberty(liberty, node_nm)
     run = Synthesiser(liberty=library, clock_ns=config.clock_ns, cache=cache, progress=progress)
     parts = {"flex_sfu": run(FlexSfu(config.flex_sfu), "flex_sfu")} if config.flex_sfu.enabled else {}
-    if config.matrix.integers:
-        parts["matrix_unit"] = run(MatrixUnit(config.matrix), "matrix_unit")
-    else:
-        parts["fp16_array"] = run(Fp16Array(config.matrix), "fp16_array")
-    if config.matrix.splits:
-        parts["operand_path"] = run(OperandPath(config.operand_path), "operand_path")
-        parts["row_sampler"] = run(RowSampler(config.operand_path), "row_sampler")
+    parts |= {name: run(component, name) for name, component in matrix_side(config).items()}
     parts["vector_fma"] = run(
         MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)), "vector_fma"
     )
