@@ -1,7 +1,6 @@
 """Networks by name, on PyTorch's ``meta`` device: shapes without memory, weights or downloads."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lanewise.errors import UserError
+from lanewise.torchvision import make_importable
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ def _unknown(model: str, what: str, name: str, known: list[str]) -> UserError:
 
 
 @contextmanager
-def _empty_weights() -> "Iterator[None]":
+def empty_weights() -> "Iterator[None]":
     """Modules made inside the block are on the meta device; nothing fills weights that nobody reads."""
     import torch
 
@@ -72,48 +72,16 @@ def _empty_weights() -> "Iterator[None]":
             setattr(torch.nn.init, name, original)
 
 
-def _make_torchvision_importable() -> None:
-    """timm and transformers import torchvision, which gives Python kernels to operators of its own C library.
-
-    Where that library was built for CUDA and torch was not, it does not load, its operators do not exist,
-    and the import fails. No network here needs them: with their schemas alone the import passes. A matching
-    pair is left alone.
-    """
-    try:
-        import torchvision  # type: ignore[import-untyped]  # noqa: F401
-    except ImportError:
-        return  # not installed: transformers does without it, timm says so
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-    else:
-        return
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
-    _KEPT.append(library)  # its operators go when it goes
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]  # half-imported
-
-
-_KEPT: list[Any] = []
-
-
-# timm
-
-
 def _timm(name: str, batch: int, resolution: int | None) -> tuple[Any, tuple[Any, ...]]:
     import torch
 
-    _make_torchvision_importable()
+    make_importable()
     import timm
 
     if not timm.is_model(name.partition(".")[0]):
         raise _unknown(f"timm:{name}", "a timm model", name, timm.list_models())
     try:
-        with _empty_weights():
+        with empty_weights():
             network = timm.create_model(name)
             size = network.pretrained_cfg["input_size"]
             if resolution is not None and resolution != size[-1]:
@@ -136,7 +104,7 @@ def _resized(timm: Any, name: str, resolution: int) -> Any:
 
 
 def _transformers(name: str, batch: int, sequence: int, resolution: int | None) -> tuple[Any, dict[str, Any]]:
-    _make_torchvision_importable()
+    make_importable()
     import transformers
 
     if name == "minilm":
@@ -149,7 +117,7 @@ def _transformers(name: str, batch: int, sequence: int, resolution: int | None) 
             raise _unknown(f"hf:{name}", "a transformers architecture", name, known) from None
     config.use_cache = False
     try:
-        with _empty_weights():
+        with empty_weights():
             network = transformers.AutoModel.from_config(config)
     except (RuntimeError, ValueError, AttributeError, TypeError, ImportError) as error:
         raise UserError(

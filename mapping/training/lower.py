@@ -96,13 +96,21 @@ def lower_training(
     return _Training(graph, config, options or TrainingOptions()).step()
 
 
+def pass_clk(config: MachineConfig) -> int:
+    """Clocks in which the vector unit adds a tile of FP16 results to what is in memory: two loads and a store.
+
+    >>> pass_clk(MachineConfig())
+    192
+    """
+    return 3 * 16 * config.matrix.rows * config.matrix.columns // config.vector.bits_per_clk
+
+
 class _Training(Lowering):
     def __init__(self, graph: Graph, config: MachineConfig, options: TrainingOptions) -> None:
         super().__init__(graph, allow_unmapped=False)
         self.formats = {}  # all values are FP16: quantising is a task of its own
         self.int4 = config.matrix.operand_bits == 4
-        tile_bits = 16 * config.matrix.rows * config.matrix.columns  # a tile of FP16: two loads and a store
-        self.pass_clk = 3 * tile_bits // config.vector.bits_per_clk
+        self.pass_clk = pass_clk(config)
         self.options = options
         self.all: list[TrainingTask] = []
         self.forward_of: dict[int, list[Task]] = {}

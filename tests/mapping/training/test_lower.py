@@ -46,7 +46,6 @@ class Mlp(nn.Module):
 
 
 def graph_of(module: nn.Module, *inputs: torch.Tensor):
-    module.train()
     return trace(module, inputs, model="small")
 
 
