@@ -22,8 +22,8 @@ from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
 STREAMED_TILES = (1, 2, 4)
 """Tiles that are loaded at once of the operand that streams, where an operand is transposed: a line is a short run for each k."""
-K_PARTS = (1, 2, 4, 8, 16)
-"""Parts of k in which an FP16 array's product may be taken where all of it does not fit."""
+K_PARTS = (2, 4, 8, 16)
+"""Parts of k in which an FP16 array's product may be taken: shorter ones leave room for more lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +70,13 @@ class _Nest(Tile):
 
     def program(self) -> Program:
         """The fastest of the nests that are worth trying."""
-        programs = [self.assemble(*nest) for nest in self.whole_k()]
-        if not programs:
-            programs = [self.chunked(), *self.in_parts()]
+        return self.fastest([*(self.whole() or [self.chunked()]), *self.in_parts()])
+
+    def whole(self) -> list[Program]:
+        """With all of k at once, where that fits."""
+        return [self.assemble(*nest) for nest in self.whole_k()]
+
+    def fastest(self, programs: list[Program]) -> Program:
         if len(programs) == 1:
             return programs[0]
         return min(programs, key=lambda program: run(program, self.config).cycles)
@@ -212,7 +216,7 @@ class _Nest(Tile):
             return []
         programs = []
         add = (Step(function="add", operand="tensor"),)
-        for parts in K_PARTS[1:]:
+        for parts in K_PARTS:
             k = ceil(self.work.k / parts)
             if k < self.rows or not self.fits(self.rows, self.columns, k):
                 continue
@@ -224,7 +228,7 @@ class _Nest(Tile):
             fixed = {name: size for nest in nests for name, size in nest.fixed_bytes.items()}
             for nest in nests:  # all of them have room for the buffers of each
                 nest.fixed_bytes, nest.column_bytes = fixed, max(nest.column_bytes, self.column_bytes)
-            pieces = [nest.program() for nest in nests]
+            pieces = [nest.fastest(nest.whole()) for nest in nests]
             sizes: dict[str, int] = {}
             for piece in pieces:
                 for name, size in piece.buffers_bytes.items():

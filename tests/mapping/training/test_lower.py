@@ -16,8 +16,9 @@ from lanewise.errors import UserError
 from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.trace import trace
-from lanewise.mapping.training.linear import weight_products
+from lanewise.mapping.training.linear import Linear, fp16_backward, fp16_forward, weight_products
 from lanewise.mapping.training.lower import TrainingOptions, lower_training, parameters
+from lanewise.mapping.training.simulate import training_work_run
 from lanewise.models.sampling_statistics import MEASURED, SamplingStatistics
 
 INT4 = MachineConfig()
@@ -172,3 +173,16 @@ def test_products_of_a_word_take_no_longer_than_one_for_each_worth(shares, rows,
     products = weight_products(shares, rows, pass_clk)
     assert clocks(products) <= clocks(each)
     assert sum(products) >= sum(each)
+
+
+@pytest.mark.parametrize("side", [19, 32])
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs"), [(4096, 1024, 1024), (3152, 1024, 4096), (4096, 4096, 1024)]
+)
+def test_the_fp16_array_that_int4_is_compared_with_is_kept_busy(side, rows, inputs, outputs):
+    machine = dataclasses.replace(INT4, matrix=MatrixConfig(rows=side, columns=side, operand_bits=16))
+    layer = Linear(rows=rows, inputs=inputs, outputs=outputs)
+    for part, work in [*fp16_forward(layer), *fp16_backward(layer, inputs=True)]:
+        if part == "product":
+            busy = work.macs / machine.matrix.macs_per_clk / training_work_run(work, machine).cycles
+            assert busy > 0.89, work
