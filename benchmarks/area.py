@@ -70,7 +70,7 @@ def machine() -> str:
 
 
 def arrays() -> str:
-    """INT4 and INT8 arrays."""
+    """INT4 and INT8 matrix units."""
     areas = compare_int8(CONFIG, cache=cache_folder(), progress=progress)
     shape = f"{CONFIG.matrix.rows} x {CONFIG.matrix.columns}"
     equal = f"INT8 {areas.equal_area.rows} x {areas.equal_area.columns}"
@@ -78,11 +78,11 @@ def arrays() -> str:
         [f"INT4 {shape}, INT8 in passes", f"{areas.matrix_area_um2:,.0f}"],
         [f"INT8 {shape}", f"{areas.same_shape_area_um2:,.0f}"],
         [
-            f"{equal}, the largest square one that is no larger than the INT4 array",
+            f"{equal}, the largest square one that is no larger than the INT4 unit",
             f"{areas.equal_area_area_um2:,.0f}",
         ],
     ]
-    return table(["array", "um2"], rows)
+    return table(["matrix unit", "um2"], rows)
 
 
 def segments() -> str:
