@@ -8,9 +8,9 @@ from typing import Any
 
 from lanewise.config import MachineConfig
 from lanewise.formats import FORMATS
+from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.fp16_array import Fp16Array
 from lanewise.rtl.matrix_unit import MatrixUnit
-from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.operand_path import OperandPath
 from lanewise.rtl.register_file import RegisterFile
