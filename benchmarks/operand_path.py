@@ -30,6 +30,7 @@ def areas(base: OperandPathConfig, run: Synthesiser) -> str:
         ("levels in a beat", ("transform", "beat_levels")),
         ("quantiser", ("quantiser",)),
         ("of it random bits", ("quantiser", "lfsr")),
+        ("row norms", ("norms",)),
     )
     heads = ["lanes", "largest block", "formats", *(name for name, _ in parts), "whole", "an element a clock"]
     lines = [f"| {' | '.join([*heads, 'slowest stage, ps'])} |", "|---|---|---|" + "---:|" * (len(heads) - 2)]

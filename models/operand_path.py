@@ -10,6 +10,7 @@ from lanewise.formats import FORMATS, NumberFormat
 from lanewise.models.int4_quantiser import Ints, QuantiserSettings, inside, multiplier_of, nibbles
 from lanewise.models.lfsr import States, random_bits
 from lanewise.models.numbers import Bits
+from lanewise.models.row_norms import row_norms
 from lanewise.models.walsh_hadamard import fixed_point, walsh_hadamard
 
 
@@ -95,3 +96,26 @@ def signed_nibbles(nibble: Sequence[int] | npt.NDArray[np.uint8]) -> Ints:
     [0, 7, -8, -1]
     """
     return (np.asarray(nibble, np.int64) ^ 8) - 8
+
+
+def word_norms(hi: npt.NDArray[np.uint8], lo: npt.NDArray[np.uint8], row_beats: int) -> npt.NDArray[np.int64]:
+    """What leaves at ``norms``: of each row the sums of squares ``(lo, hi)``, shape ``(rows, 2)``.
+
+    Nibbles are two's complement each: an INT4's sum is lo's, a split's are both, and an INT8's are of no use.
+
+    Args:
+        hi, lo: As :func:`operand_path` returns them, shape ``(beats, lanes)``.
+        row_beats: Beats of a row; 0: there are no rows, and no norms.
+
+    Raises:
+        ValueError: The beats are not whole rows.
+
+    >>> word_norms(np.array([[0, 1], [15, 2]], np.uint8), np.array([[8, 8], [0, 6]], np.uint8), 1).tolist()
+    [[128, 1], [36, 5]]
+    """
+    if row_beats == 0:
+        return np.zeros((0, 2), np.int64)
+    if row_beats < 0 or len(lo) % row_beats:
+        raise ValueError(f"row_beats must be 0 or divide the {len(lo)} beats, not {row_beats}")
+    row = row_beats * lo.shape[1]
+    return np.stack([row_norms(signed_nibbles(word).reshape(-1, row)) for word in (lo, hi)], axis=1)

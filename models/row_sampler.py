@@ -4,10 +4,10 @@ Source: Xi, Li, Chen, Zhu, arXiv 2306.11987: leverage scores ``p_i ~ ||g_i||`` (
 (weight gradient) over the stacked hi and lo rows, normalised to sum N, repeatedly clipped at 1 and the rest
 rescaled; a row is kept with probability ``p_i`` and then weighs ``1 / p_i``.
 
-There is no unit for the row norms: a row's sum of squares is one chained multiply-add an element on the vector unit,
-which reads as many elements a clock as the operand path; the square roots, the sum over all rows and the divisions
-that make probabilities of them need the vector unit in any case; and squarers of 16 bits for every lane, with a tree
-behind them, would stand still during the forward pass, where nothing is sampled.
+The sums of squares come from a unit right behind the quantiser (:mod:`lanewise.models.row_norms`): a square of four bits is a
+few gates, and the vector unit, which would have to read every nibble again and widen it, takes about 0.1 clocks an element and
+word. The square roots, the sum over all rows and the divisions that make probabilities of them are a row's, not an
+element's, and stay with the vector unit.
 """
 
 import numpy as np

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from lanewise.config import OperandPathConfig
+from lanewise.sim.row_norms import row_norms_clk
 from lanewise.sim.walsh_hadamard import check_beats
 
 
@@ -44,6 +45,30 @@ def operand_path_tensors_clk(tensors: Sequence[tuple[int, int]], config: Operand
         raise ValueError("tensors must be one or more, not none")
     each = [1 + operand_path_clk(beats, config, block) for beats, block in tensors]
     return sum(each) + len(each) - 1
+
+
+def operand_norms_clk(beats: int, row_beats: int, config: OperandPathConfig, block: int) -> list[int]:
+    """Of each row, clocks from the edge that accepts a tensor's first beat to that which hands over its norms; no stalls.
+
+    The RTL takes exactly as many (``lanewise verify operand_path``).
+
+    Args:
+        beats: At least 1, of whole blocks and whole rows.
+        row_beats: Beats of a row; 0: no norms.
+        block: The tensor's, one of ``config.blocks``.
+
+    Raises:
+        ValueError: The beats are not whole rows, or as :func:`operand_path_clk`.
+
+    >>> operand_norms_clk(128, 64, OperandPathConfig(lanes=16), 64)
+    [78, 142]
+    """
+    check_beats(beats, config, block)
+    if row_beats == 0:
+        return []
+    if row_beats < 0 or beats % row_beats:
+        raise ValueError(f"row_beats must be 0 or divide the {beats} beats, not {row_beats}")
+    return [config.latency_clk(block) + clk for clk in row_norms_clk([row_beats] * (beats // row_beats))]
 
 
 def operand_seed_clk(config: OperandPathConfig) -> int:

@@ -91,6 +91,7 @@ def test_baseline_has_no_flex_sfu():
         "matrix_unit",
         "multiply_add",
         "operand_path",
+        "row_norms",
         "row_sampler",
         "walsh_hadamard",
     ]

@@ -55,6 +55,10 @@ INT4_QUANTISER_LATENCY_CLK = 4
 """Multiply; shift; add the random bits; saturate or split."""
 ROW_SAMPLER_LATENCY_CLK = 1
 """Registered number of a kept row."""
+ROW_NORMS_LATENCY_CLK = 2
+"""Square and reduce a beat; add it to the row's sum."""
+ROW_NORM_BITS = 24
+"""Width of a row's sum of squares, which wraps beyond it: not before 2**18 numbers, for a square is at most 64."""
 
 
 class Rounding(enum.IntEnum):

@@ -12,7 +12,7 @@ FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
 def test_operand_path(run_bench, case):
     results = {result.name.partition("].")[2]: result for result in run_bench("operand_path", case)}
-    assert len(results) == 6
+    assert len(results) == 7
     assert results["tensors/p_stall=0.0"].clocks_compared > 0
     assert results["clocks"].clocks_compared > 500
 

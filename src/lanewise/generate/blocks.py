@@ -14,6 +14,7 @@ from lanewise.rtl.int4_quantiser import Int4Quantiser
 from lanewise.rtl.matrix_unit import MatrixUnit
 from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.operand_path import OperandPath
+from lanewise.rtl.row_norms import RowNorms
 from lanewise.rtl.row_sampler import RowSampler
 from lanewise.rtl.verilog import Port, emit_verilog, ports_of
 from lanewise.rtl.walsh_hadamard import WalshHadamard
@@ -38,6 +39,7 @@ def blocks(config: MachineConfig) -> list[Block]:
     components: dict[str, wiring.Component] = {
         "multiply_add": MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)),
         "mac_array": array_of(config.matrix),
+        "row_norms": RowNorms(config.operand_path),
         "row_sampler": RowSampler(config.operand_path),
         "operand_path": OperandPath(config.operand_path),
         "walsh_hadamard": WalshHadamard(config.operand_path),

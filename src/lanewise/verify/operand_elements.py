@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lanewise.config import MachineConfig, OperandPathConfig
+from lanewise.config import ROW_NORM_BITS, MachineConfig, OperandPathConfig
 from lanewise.formats import NumberFormat
 from lanewise.models.int4_quantiser import QuantiserSettings
 from lanewise.models.numbers import Bits, encode
@@ -89,3 +89,10 @@ def path_results(words: list[int], lanes: int) -> npt.NDArray[Any]:
     return np.hstack(
         [from_words(words, 4, 2 * lanes), from_words([word >> 8 * lanes for word in words], 1, lanes)]
     )
+
+
+def norm_pairs(words: list[int]) -> npt.NDArray[np.int64]:
+    """Of each row its sums of lo and of hi, shape ``(rows, 2)``."""
+    mask = (1 << ROW_NORM_BITS) - 1
+    pairs = [(word & mask, word >> ROW_NORM_BITS) for word in words]
+    return np.array(pairs, np.int64).reshape(-1, 2)

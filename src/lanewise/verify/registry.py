@@ -17,6 +17,7 @@ BENCHES = (
     "walsh_hadamard",
     "int4_quantiser",
     "operand_path",
+    "row_norms",
     "row_sampler",
     "requantiser",
     "matrix_unit",

@@ -11,11 +11,17 @@ from lanewise.config import OperandPathConfig, Rounding
 from lanewise.models.int4_quantiser import QuantiserSettings
 from lanewise.models.lfsr import States, lane_states
 from lanewise.models.numbers import Bits, decode
-from lanewise.models.operand_path import OperandSettings, operand_path, quantiser_scale
+from lanewise.models.operand_path import OperandSettings, operand_path, quantiser_scale, word_norms
 from lanewise.rtl.operand_path import OperandPath
-from lanewise.sim.operand_path import operand_path_clk, operand_path_tensors_clk, operand_seed_clk
+from lanewise.sim.operand_path import (
+    operand_norms_clk,
+    operand_path_clk,
+    operand_path_tensors_clk,
+    operand_seed_clk,
+)
 from lanewise.verify.bench import Bench
 from lanewise.verify.operand_elements import (
+    norm_pairs,
     path_cases,
     path_results,
     random_operands,
@@ -34,6 +40,8 @@ class Tensor:
 
     x: Bits
     settings: OperandSettings
+    row_beats: int = 0
+    """Beats of a row; 0: no norms."""
 
 
 @cocotb.test()
@@ -73,10 +81,10 @@ async def reseed_in_mid_run(dut: Any, p_stall: float) -> None:
     states = await _seed(tb, 3)
     for seed in range(4, 9):
         block = int(tb.rng.choice(np.array(tb.config.blocks)))
-        tensor = _tensor(tb, tb.config.formats[0], block, Rounding.SPLIT, 4, blocks=24)
+        tensor = _tensor(tb, tb.config.formats[0], block, Rounding.SPLIT, 4, blocks=24, row_beats=0)
         per_block = tb.config.block_beats(block)
         few, rest = tensor.x[:per_block], tensor.x[per_block:]
-        await tb.exchange({"settings": [_settings_word(tb.config, tensor.settings)]}, {})
+        await tb.exchange({"settings": [_settings_word(tb.config, tensor)]}, {})
         await tb.exchange({"i": to_words(few, 16)}, {})  # no more than the path holds: they wait in it
         new = lane_states(seed, tb.config.lanes)
         send = {"i": to_words(rest, 16), "load": state_loads(tb.config.lanes, new)}
@@ -93,14 +101,42 @@ async def reseed_in_mid_run(dut: Any, p_stall: float) -> None:
 
 
 @cocotb.test()
+async def norms_wait(dut: Any) -> None:
+    """Norms that are not taken: the row behind them leaves whole and no beat after it, until they are taken."""
+    tb = await Testbench.start(dut, OperandPathConfig)
+    states = await _seed(tb, 9)
+    for row_beats in (1, 2, 5, 12):
+        tensor = _tensor(tb, tb.config.formats[0], 1, Rounding.SPLIT, 4, blocks=60, row_beats=row_beats)
+        words = to_words(tensor.x, 16)
+        held = 2 * row_beats + tb.config.latency_clk(1)
+        send = {"settings": [_settings_word(tb.config, tensor)], "i": words[:held]}
+        first = await tb.exchange(send, {"o": 2 * row_beats}, extra_clk=40)
+        tb.check_values(tb.port("busy").get(), 1, "busy")
+        rest = {"o": len(words) - 2 * row_beats, "norms": len(words) // row_beats}
+        moved = await tb.exchange({"i": words[held:]}, rest, p_stall={"norms": 0.5, "o": 0.2})
+        hi, lo, inside, states = operand_path(tensor.x, tensor.settings, states)
+        actual = path_results(first["o"].words + moved["o"].words, tb.config.lanes)
+        tb.check_values(actual, np.hstack([lo, hi, inside]), "lo, hi and inside")
+        tb.check_values(norm_pairs(moved["norms"].words), word_norms(hi, lo, row_beats), "norms")
+
+
+@cocotb.test()
 async def reset_in_mid_run(dut: Any) -> None:
     """A reset drops the beats in flight; with settings and states loaded again, all is as at first."""
     tb = await Testbench.start(dut, OperandPathConfig)
     block = tb.config.largest_block
     for in_flight in range(1, tb.config.latency_clk(block) + 1):
         states = await _seed(tb, in_flight)
-        tensor = _tensor(tb, tb.config.formats[-1], block, Rounding.STOCHASTIC, 8, blocks=30)
-        await tb.exchange({"settings": [_settings_word(tb.config, tensor.settings)]}, {})
+        tensor = _tensor(
+            tb,
+            tb.config.formats[-1],
+            block,
+            Rounding.STOCHASTIC,
+            8,
+            blocks=30,
+            row_beats=tb.config.block_beats(block),
+        )
+        await tb.exchange({"settings": [_settings_word(tb.config, tensor)]}, {})
         await tb.exchange({"i": to_words(tensor.x, 16)[:in_flight]}, {})
         await tb.wait(1)  # ports read at an edge have the values from before it
         tb.check_values(tb.port("busy").get(), 1, "busy")
@@ -116,9 +152,10 @@ _ROUNDINGS = (
 
 
 def _tensor(
-    tb: Testbench, form: str, block: int, rounding: Rounding, bits: int, *, blocks: int | None = None
-) -> Tensor:
-    """Random operands, with the exponent and the step that a tensor of Gaussian numbers with outliers has."""
+    tb: Testbench, form: str, block: int, rounding: Rounding, bits: int, *,
+    blocks: int | None = None, row_beats: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Random operands, with the exponent and the step that a tensor of Gaussian numbers with outliers has; rows of any length."""
     config = tb.config
     count = int(tb.rng.integers(8, 40)) if blocks is None else blocks
     kind = config.number_formats[config.formats.index(form)]
@@ -129,16 +166,19 @@ def _tensor(
     step = 2 * typical / np.sqrt(7) if rounding is not Rounding.SPLIT else typical / 20
     multiplier, shift = quantiser_scale(min(max(step, 1.01 * 2.0**-exponent), 64.0), block, exponent)
     quantiser = QuantiserSettings(multiplier=multiplier, shift=shift, rounding=rounding, bits=bits)
-    return Tensor(
-        x=x, settings=OperandSettings(block=block, exponent=exponent, quantiser=quantiser, format=form)
-    )
+    settings = OperandSettings(block=block, exponent=exponent, quantiser=quantiser, format=form)
+    if row_beats is None:
+        divisors = [beats for beats in range(1, len(x) + 1) if len(x) % beats == 0]
+        row_beats = int(tb.rng.choice([0, 1, *divisors]))
+    return Tensor(x=x, settings=settings, row_beats=row_beats)
 
 
-def _settings_word(config: OperandPathConfig, settings: OperandSettings) -> int:
-    block_bits = (len(config.blocks) - 1).bit_length()
+def _settings_word(config: OperandPathConfig, tensor: Tensor) -> int:
+    settings, block_bits = tensor.settings, (len(config.blocks) - 1).bit_length()
     word = settings_word(settings.quantiser) | config.blocks.index(settings.block) << 25
     word |= (settings.exponent & 63) << 25 + block_bits
-    return word | config.formats.index(settings.format) << 31 + block_bits
+    word |= tensor.row_beats << 31 + block_bits
+    return word | config.formats.index(settings.format) << 47 + block_bits
 
 
 async def _seed(tb: Testbench, seed: int) -> States:
@@ -150,26 +190,32 @@ async def _seed(tb: Testbench, seed: int) -> States:
 async def _compare(
     tb: Testbench, order: list[Tensor], states: npt.NDArray[np.uint32], p_stall: float
 ) -> tuple[list[int], list[int], States]:
-    """Run tensors; compare all results and, without stalls, the clocks. Edges of beats and results, states after them."""
+    """Run tensors; compare all results, norms and, without stalls, clocks. Edges of beats and results, states after them."""
     config = tb.config
     receiver = Testbench(tb.dut, config, tb.parameters)
     receiver.clk = tb.clk
     count = sum(len(tensor.x) for tensor in order)
-    receive = cocotb.start_soon(receiver.exchange({}, {"o": count}, p_stall=p_stall))
-    started, accepted, expected = 0, [], []
+    rows = sum(len(tensor.x) // tensor.row_beats for tensor in order if tensor.row_beats)
+    receive = cocotb.start_soon(receiver.exchange({}, {"o": count, "norms": rows}, p_stall=p_stall))
+    started, accepted, expected, norms, norms_clk = 0, [], [], [], []
     for tensor in order:
         # settings are on offer from the first clock, so that no beat overtakes them
-        send = {"settings": [_settings_word(config, tensor.settings)], "i": to_words(tensor.x, 16)}
+        send = {"settings": [_settings_word(config, tensor)], "i": to_words(tensor.x, 16)}
         moved = await tb.exchange(send, {}, p_stall={"i": p_stall})
         started = started or moved["settings"].clocks[0]
         accepted += moved["i"].clocks
+        of_rows = operand_norms_clk(len(tensor.x), tensor.row_beats, config, tensor.settings.block)
+        norms_clk += [moved["i"].clocks[0] + clk for clk in of_rows]
         hi, lo, inside, states = operand_path(tensor.x, tensor.settings, states)
+        norms.append(word_norms(hi, lo, tensor.row_beats))
         expected.append(np.hstack([lo, hi, inside]))
     moved = await receive
     tb.clk = receiver.clk
     actual = path_results(moved["o"].words, config.lanes)
     tb.check_values(actual, np.concatenate(expected), "lo, hi and inside")
+    tb.check_values(norm_pairs(moved["norms"].words), np.concatenate(norms), "norms")
     if p_stall == 0:
+        tb.check_clocks(moved["norms"].clocks, norms_clk, "norms")
         sizes = [(len(tensor.x), tensor.settings.block) for tensor in order]
         measured = moved["o"].clocks[-1] - started
         tb.check_clocks(measured, operand_path_tensors_clk(sizes, config), "all tensors")
