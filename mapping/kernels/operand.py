@@ -1,4 +1,4 @@
-"""Tensors on their way to the INT4 array: the largest magnitude, transform and quantiser, row norms, probabilities, row sampling."""
+"""Tensors on their way to the INT4 array: the largest magnitude, transform, quantiser and row norms, probabilities, row sampling."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -10,6 +10,9 @@ from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
 CHUNK_ELEMENTS = 8192
 """Elements that one DMA transfer brings."""
+
+NORM_BYTES = 8
+"""Of a row: the sums of squares of both words, INT32."""
 
 CLIPPINGS = 4
 """Times that probabilities are clipped at 1 and the others rescaled; later ones change little (models.row_sampler has all)."""
@@ -47,36 +50,8 @@ class QuantiseWork:
     """Of what is stored for each: 4 or 8 of an operand; 8 of a gradient's two words."""
     flags: bool = False
     """Whether a bit is stored beside each: within the range before it was rounded."""
-
-    @property
-    def macs(self) -> int:
-        """None: the array is not used."""
-        return 0
-
-    def program(self, _: MachineConfig) -> Program:
-        """Settings once, then chunks through double buffers."""
-        bits = self.bits + self.flags
-        body: list[Node] = [Instruction(opcode="op.settings", reads=("op.path",), writes=("op.settings",))]
-        for count, elements in _chunks(self.elements):
-            quantise = Instruction(
-                opcode="op.quantise", reads=("@in.0", "op.settings"), writes=("@out.0", "op.path"), vl=elements, block=self.block
-            )  # fmt: skip
-            inner = [load("@in.0", 1, 2 * elements), quantise, store("@out.0", 1, ceil(elements * bits / 8))]
-            body += repeat(count, *inner, *(Rotate(names=(f"@{n}.0", f"@{n}.1")) for n in ("in", "out")))
-        chunk = min(CHUNK_ELEMENTS, self.elements)
-        sizes = _double("@in", 2 * chunk) | _double("@out", ceil(chunk * bits / 8))
-        return Program(body=tuple(body), buffers_bytes=sizes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NormsWork:
-    """Sums of squares of ``rows`` rows of ``length`` INT4 elements; exact integers.
-
-    Nibbles are sign-extended to bytes and multiplied into 16-bit sums, which hold 512 squares of at most 64, reduced to 32 bits.
-    """
-
-    rows: int
-    length: int
+    row: int = 0
+    """Elements of a row whose sums of squares, one of each word, are stored, too; rows are whole beats then. 0: none."""
 
     @property
     def macs(self) -> int:
@@ -84,19 +59,33 @@ class NormsWork:
         return 0
 
     def program(self, config: MachineConfig) -> Program:
-        """Chunks of rows through double buffers."""
-        row_bytes = ceil(self.length / 2)
-        lines = max(1, min(self.rows, CHUNK_ELEMENTS // max(1, row_bytes)))
-        kernel = best_kernel(config, self.length, _squares, prepare=_sums)
-        row: list[Node] = [*repeat(kernel.strips(self.length), *kernel.code), *_total(kernel)]
-        body: list[Node] = list(kernel.setup)
-        for count, rows in ((self.rows // lines, lines), (1, self.rows % lines)):
-            if not count or not rows:
-                continue
-            inner = [load("@in.0", 1, rows * row_bytes), *repeat(rows, *row), store("@out.0", 1, 4 * rows)]
-            body += repeat(count, *inner, *(Rotate(names=(f"@{n}.0", f"@{n}.1")) for n in ("in", "out")))
-        sizes = _double("@in", lines * row_bytes) | _double("@out", 4 * lines)
+        """Settings once, then chunks through double buffers, of whole rows where norms are wanted."""
+        unit = self.row or 1
+        lanes = config.operand_path.lanes
+        padded = ceil(unit / lanes) * lanes if self.row else 1
+        names = ("in", "out", "norms") if self.row else ("in", "out")
+        body: list[Node] = [Instruction(opcode="op.settings", reads=("op.path",), writes=("op.settings",))]
+        for count, rows in _chunks(ceil(self.elements / unit), max(1, CHUNK_ELEMENTS // unit)):
+            written = ("@out.0", "@norms.0", "op.path") if self.row else ("@out.0", "op.path")
+            quantise = Instruction(
+                opcode="op.quantise", reads=("@in.0", "op.settings"), writes=written, vl=rows * padded, block=self.block
+            )  # fmt: skip
+            inner = [
+                load("@in.0", 1, 2 * rows * unit),
+                quantise,
+                store("@out.0", 1, self._bytes(rows * unit)),
+            ]
+            if self.row:
+                inner.append(store("@norms.0", 1, NORM_BYTES * rows))
+            body += repeat(count, *inner, *(Rotate(names=(f"@{n}.0", f"@{n}.1")) for n in names))
+        most = min(max(CHUNK_ELEMENTS, unit), ceil(self.elements / unit) * unit)
+        sizes = _double("@in", 2 * most) | _double("@out", self._bytes(most))
+        if self.row:
+            sizes |= _double("@norms", NORM_BYTES * max(1, most // unit))
         return Program(body=tuple(body), buffers_bytes=sizes)
+
+    def _bytes(self, elements: int) -> int:
+        return ceil(elements * (self.bits + self.flags) / 8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +124,10 @@ class SampleWork:
         return Program(body=tuple(body), buffers_bytes=sizes)
 
 
-def _chunks(elements: int) -> list[tuple[int, int]]:
+def _chunks(elements: int, chunk: int = CHUNK_ELEMENTS) -> list[tuple[int, int]]:
     """(count, elements) of the whole chunks and of the rest."""
-    whole, rest = divmod(elements, CHUNK_ELEMENTS)
-    return [(count, size) for count, size in ((whole, CHUNK_ELEMENTS), (1, rest)) if count and size]
+    whole, rest = divmod(elements, chunk)
+    return [(count, size) for count, size in ((whole, chunk), (1, rest)) if count and size]
 
 
 def _double(name: str, size: int) -> dict[str, int]:
@@ -154,30 +143,6 @@ def _peak(kernel: VectorKernel, shared: list[Register]) -> None:
     kernel.emit("vfsgnjx.vv", value, value, into=value)
     kernel.emit("vfmax.vv", shared[0], value, into=shared[0])
     kernel.release(value)
-
-
-def _sums(kernel: VectorKernel) -> list[Register]:
-    return [kernel.allocate()]
-
-
-def _squares(kernel: VectorKernel, shared: list[Register]) -> None:
-    half = max(1, kernel.vl // 2)
-    packed = kernel.load("@in.0", sew_bits=8, vl=half)
-    low = kernel.emit("vsll.vi", packed, sew_bits=8, vl=half, constant=4)
-    for nibbles in (low, packed):
-        kernel.emit("vsra.vi", nibbles, into=nibbles, sew_bits=8, vl=half, constant=4)
-        kernel.emit("vwmacc.vv", nibbles, nibbles, into=shared[0], sew_bits=16, vl=half)
-    kernel.release(packed, low)
-
-
-def _total(kernel: VectorKernel) -> list[Instruction]:
-    """Reduction of the 16-bit sums to one of 32 bits, and its store."""
-    probe = VectorKernel(config=kernel.config, vl=kernel.vl)
-    sums = _sums(probe)[0]
-    zero = probe.allocate(32, 1)
-    total = probe.emit("vwredsum.vs", sums, zero, into=probe.allocate(32, 1), sew_bits=16)
-    probe.store("@out.0", total, sew_bits=32, vl=1)
-    return probe.code
 
 
 def _score(kernel: VectorKernel, factors: int) -> None:

@@ -3,7 +3,7 @@
 Source: Xi, Li, Chen, Zhu, arXiv 2306.11987; what the integers are: :mod:`lanewise.models.int4`. With N rows, K inputs, M outputs:
 
 * forward: the largest magnitudes of X and W, transform and quantiser of each, the product;
-* backward: the largest magnitude of dY, its two words, their row norms (and X's), probabilities and sampling for each product; dX of the kept
+* backward: the largest magnitude of dY, its two words and their row norms (X's are there), probabilities and sampling for each product; dX of the kept
   rows, each scaled by 1 / p on its way out, masked, turned back and added to what the other word gave; dW of the kept rows, a product for each word and
   worth, added up, masked, turned back.
 
@@ -17,7 +17,7 @@ from lanewise.config import HADAMARD_BLOCKS
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork
-from lanewise.mapping.kernels.operand import NormsWork, PeakWork, QuantiseWork, SampleWork
+from lanewise.mapping.kernels.operand import PeakWork, QuantiseWork, SampleWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork
 from lanewise.mapping.kernels.turn_back import TURN_BACK
 from lanewise.mapping.training.work import TrainingWork
@@ -110,9 +110,10 @@ def int4_forward(layer: Linear, block: int) -> list[Part]:
     """Transform, quantiser, product."""
     block = block_of(layer.inputs, block)
     parts: list[Part] = []
-    for elements in (layer.rows * layer.inputs, layer.outputs * layer.inputs):
+    for rows, row in ((layer.rows, layer.inputs), (layer.outputs, 0)):  # the norms of X are for dW's rows
+        elements = rows * layer.inputs
         parts.append(("quantise", PeakWork(elements=elements)))
-        parts.append(("quantise", QuantiseWork(elements=elements, block=block, flags=True)))
+        parts.append(("quantise", QuantiseWork(elements=elements, block=block, flags=True, row=row)))
     return [*parts, ("product", layer.product)]
 
 
@@ -129,9 +130,7 @@ def int4_backward(
     add, turn = Step(function="add", operand="tensor"), Step(function=TURN_BACK, constant=float(block))
     parts: list[Part] = [
         ("bias", ColumnSumsWork(rows=rows, columns=m, peak=True)) if layer.bias else ("quantise", PeakWork(elements=rows * m)),
-        ("quantise", QuantiseWork(elements=rows * m, bits=8)),
-        ("sample", NormsWork(rows=2 * rows, length=m)),
-        ("sample", NormsWork(rows=rows, length=k)),
+        ("quantise", QuantiseWork(elements=rows * m, bits=8, row=m)),
     ]  # fmt: skip
     if inputs:
         kept = max(1, round((sampling.dx_hi + sampling.dx_lo) * rows))

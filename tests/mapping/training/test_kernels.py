@@ -12,7 +12,7 @@ from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork
-from lanewise.mapping.kernels.operand import NormsWork, PeakWork, QuantiseWork, SampleWork
+from lanewise.mapping.kernels.operand import PeakWork, QuantiseWork, SampleWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.turn_back import TURN_BACK
 from lanewise.sim.engine import Run, run
@@ -61,11 +61,11 @@ def test_largest_magnitude(elements, config):
 
 @settings(max_examples=40)
 @given(rows=st.integers(1, 300), length=st.integers(2, 5000), config=MACHINES)
-def test_row_norms(rows, length, config):
-    result = clocks(NormsWork(rows=rows, length=length), config)
-    assert result.loaded_bytes >= rows * length / 2
-    assert result.stored_bytes == 4 * rows
-    assert result.busy_clk["vector_fma"] >= 16 * rows * (length - 1) / config.vector.bits_per_clk
+def test_row_norms_come_with_the_quantiser(rows, length, config):
+    result = clocks(QuantiseWork(elements=rows * length, bits=8, row=length), config)
+    assert result.loaded_bytes == 2 * rows * length
+    assert result.stored_bytes >= rows * (length + 8)
+    assert result.busy_clk["operand_path"] >= rows * ceil(length / config.operand_path.lanes)
 
 
 @settings(max_examples=30)
