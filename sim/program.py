@@ -37,6 +37,8 @@ class Instruction:
     """Elements that are transformed together (``op.quantise``)."""
     runs: int = 0
     """Contiguous runs in external memory (``dma.*``)."""
+    indexed: bool = False
+    """Whether the runs lie where a list of indices says: each is a descriptor of its own."""
     run_bytes: int = 0
     """Bytes of each run."""
     operands: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ _FMA = (
 )
 _ALU = (
     "vadd vsub vrsub vand vor vxor vsll vsrl vsra vnsrl vmin vmax vmv vmerge vfmin vfmax vfmerge vfmv vfsgnj vfsgnjn vfsgnjx "
-    "vmflt vmfle vmfeq vmfgt vmfge vmfne vmseq vmslt vmsle vrgather vid vzext vsext"
+    "vmflt vmfle vmfeq vmfgt vmfge vmfne vmseq vmslt vmsle vrgather vcompress vid vzext vsext"
 )
 _UNIT_OF_OPCODE = (
     dict.fromkeys(_FMA.split(), "vector_fma")
@@ -104,7 +104,8 @@ def timing(instruction: Instruction, config: MachineConfig) -> Timing:
     unit = _UNIT_OF_OPCODE[base]
     stream = _STREAM_OF_UNIT.get(unit, "vector")
     if stream in ("load", "store"):
-        beats = config.dma.descriptor_clk + instruction.runs * ceil(
+        descriptors = max(1, instruction.runs) if instruction.indexed else 1
+        beats = descriptors * config.dma.descriptor_clk + instruction.runs * ceil(
             instruction.run_bytes / config.dma.bytes_per_clk
         )
         return Timing(
@@ -137,8 +138,9 @@ def timing(instruction: Instruction, config: MachineConfig) -> Timing:
         latency = vector.memory_latency_clk
         if base in ("vlse", "vsse", "vluxei", "vsuxei"):  # one element a clock in each lane's bank
             beats = ceil(instruction.vl / vector.lanes)
-    elif (
-        instruction.opcode == "vrgather.vv"
+    elif instruction.opcode in (
+        "vrgather.vv",
+        "vcompress.vm",
     ):  # one element a clock and lane, from anywhere in the group: no chaining
         beats, chained = ceil(instruction.vl / vector.lanes), False
     elif unit == "flex_sfu":

@@ -43,7 +43,7 @@ class MatmulWork:
     weights: bool = True
     """The right operand is a parameter: a scale and a bias for each column; otherwise one scale for all."""
     row_scales: bool = False
-    """Each row of results has a scale of its own, read from memory."""
+    """Rows of results lie where a list of numbers says, and each has a scale of its own, read from memory: kept rows of a sample."""
     left_bits: int = 0
     """Width of the left operand on an array that takes several, 4 or 8; 0: the array's own."""
     right_bits: int = 0
@@ -126,7 +126,7 @@ class _Nest(Tile):
         for copy in "01":
             sizes[f"@left.{copy}"] = self.left_bytes(left, k)
             sizes[f"@right.{copy}"] = self.right_bytes(right, k) + self.constants_bytes()
-        return Program(body=(*self.setup, *repeat(self.work.batch, *nest)), buffers_bytes=sizes)
+        return Program(body=(*self.setup, *repeat(self.work.batch, *nest), *self.end), buffers_bytes=sizes)
 
     # Nests: whole tiles in loops, the remainders after them
 

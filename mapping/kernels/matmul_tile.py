@@ -65,6 +65,8 @@ class Tile:
             sizes |= {f"@operand{index}.0": 2 * tile, f"@operand{index}.1": 2 * tile}
         for name, element in self.beside.items():
             sizes |= {f"@{name}.{copy}": ceil(element * tile) for copy in "01"}
+        if self.beside:
+            sizes["@sums"] = 4
         if self.work.row_scales:
             sizes |= {f"@scales.{copy}": SCALE_BYTES * self.rows for copy in "01"}
         return sizes
@@ -125,6 +127,21 @@ class Tile:
     def setup(self) -> tuple[Instruction, ...]:
         return () if self.vector is None else tuple(self.vector.setup)
 
+    @property
+    def end(self) -> tuple[Instruction, ...]:
+        """Reductions of what all tiles have added up, and their stores."""
+        if self.vector is None:
+            return ()
+        code: list[Instruction] = []
+        for register in self.vector.sums.values():
+            code.append(
+                Instruction(
+                    opcode="vfredusum.vs", reads=register.names, writes=register.names[:1], vl=self.vector.vl
+                )
+            )
+            code.append(Instruction(opcode="vse16.v", reads=register.names[:1], writes=("@sums",), vl=1))
+        return tuple(code)
+
     def load_columns(self) -> list[Instruction]:
         """Loads of the channel steps' constants, once a tile of columns, into the registers that the code has for them."""
         if self.vector is None or not self.channel_steps:
@@ -164,12 +181,18 @@ class Tile:
                 reload=reload and self.bits != 16 and self.work.weights,
             )
         )  # fmt: skip
-        body += [load(f"@operand{index}.0", rows, 2 * columns) for index in self.tensor_steps]
-        body += [load(f"@{name}.0", rows, ceil(element * columns)) for name, element in self.beside.items()]
+        apart = self.work.row_scales  # the rows of results lie where their numbers say
+        body += [load(f"@operand{index}.0", rows, 2 * columns, indexed=apart) for index in self.tensor_steps]
+        body += [
+            load(f"@{name}.0", rows, ceil(element * columns), indexed=apart)
+            for name, element in self.beside.items()
+        ]
         if self.vector is not None:
             body += repeat(self.vector.strips(rows * self.columns), *self.vector.code)
         for form in self.outputs:
-            body.append(store(f"@{form}.0", rows, ceil(columns * format_bits(form, self.bits) / 8)))
+            body.append(
+                store(f"@{form}.0", rows, ceil(columns * format_bits(form, self.bits) / 8), indexed=apart)
+            )
         names = [*self.outputs, *(f"operand{i}" for i in self.tensor_steps)]
         names += [] if self.direct else ["middle"]
         names += ["scales"] if self.work.row_scales else []

@@ -25,6 +25,8 @@ class MovementWork:
     """Format of the elements: ``fp16`` or ``quantised``."""
     store_runs: int = 1
     transposed: bool = False
+    indexed: bool = False
+    """Whether the runs lie where a list of numbers says."""
 
     @property
     def macs(self) -> int:
@@ -39,7 +41,7 @@ class MovementWork:
         size = ceil(total / chunks)
         runs = max(1, ceil(self.runs / chunks))
         store_runs = max(1, ceil(self.store_runs / chunks))
-        body: list[Node] = [load("@in.0", runs, ceil(size / runs))]
+        body: list[Node] = [load("@in.0", runs, ceil(size / runs), indexed=self.indexed)]
         source = "@in.0"
         if self.transposed:
             elements = ceil(8 * size / bits)

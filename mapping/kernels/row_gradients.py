@@ -1,7 +1,7 @@
 """Gradients along a row: softmax and the norms backwards, and sums over rows for what all rows share.
 
 With y the result, g its gradient, n the row's length: softmax ``y (g - sum(g y))``; a norm with x^ the normalised row and w the scale
-``r (w g - mean(w g) - x^ mean(w g x^))``, without the first mean for RMS norm. r (and the mean) were kept by the forward pass.
+``r (w g - mean(w g) - x^ mean(w g x^))``, without the first mean for RMS norm. The forward pass kept r and the row's mean; x^ is made again of x.
 """
 
 from dataclasses import dataclass
@@ -80,7 +80,10 @@ class RowGradientsWork:
         code: list[Instruction] = []
         for _ in range(ways):
             kernel.code = []
-            (_softmax if self.function == "softmax" else _norm)(kernel, strips, self.function == "layer_norm")
+            if self.function == "softmax":
+                _softmax(kernel, strips)
+            else:
+                _norm(kernel, strips, self.function == "layer_norm", self.length)
             code += kernel.code
             kernel.used |= kernel.written
         kernel.code = schedule(code, config)
@@ -122,7 +125,15 @@ class ColumnSumsWork:
             inner: list[Node] = [load(f"@{name}.0", rows, 2 * kernel.vl) for name in names]
             inner += repeat(chunk, *kernel.code)
             body += repeat(count, *inner, *(Rotate(names=(f"@{n}.0", f"@{n}.1")) for n in names))
-        body.append(store("@out", 1, 4 * kernel.vl * len(names)))
+        probe = VectorKernel(config=config, vl=kernel.vl)
+        registers = self._sums(probe)
+        for register, bits in zip(registers, [*[32, 32][: len(names)], 16], strict=False):
+            probe.store("@out", register, sew_bits=bits)
+        zeros = [
+            Instruction(opcode="vfmv.v.f", writes=register.names, vl=kernel.vl, sew_bits=32, constant=0.0)
+            for register in registers
+        ]
+        body = [*zeros, *body, *probe.code, store("@out", 1, 4 * kernel.vl * len(names))]
         size = 2 * kernel.vl * ROWS_IN_FP16 * kernel.ways * each
         buffers = {f"@{n}.{c}": size for n in names for c in "01"} | {"@out": 4 * kernel.vl * len(names)}
         return Program(body=repeat(strips, *body), buffers_bytes=buffers)
@@ -142,6 +153,8 @@ class ColumnSumsWork:
                 kernel.release(magnitude)
             if self.norm:
                 y = kernel.load("@y.0")
+                kernel.emit("vfsub.vf", y, into=y, constant=0.0)  # the row's mean and r, scalars
+                kernel.emit("vfmul.vf", y, into=y, constant=1.0)
                 if sums[1] is None:
                     sums[1] = kernel.emit("vfmul.vv", g, y)
                 else:
@@ -157,10 +170,12 @@ class ColumnSumsWork:
             kernel.release(part)
 
 
-def _sum(kernel: VectorKernel, products: Register) -> Register:
-    """FP32 sum of a strip's products, as one FP16 element spread over all."""
+def _sum(kernel: VectorKernel, products: Register, scale: float = 1.0) -> Register:
+    """FP32 sum of a strip's products, scaled, as one FP16 element spread over all."""
     zero = kernel.splat(0.0, 32, 1)
     total = kernel.emit("vfwredusum.vs", products, zero, into=kernel.allocate(32, 1), sew_bits=16)
+    if scale != 1.0:
+        kernel.emit("vfmul.vf", total, into=total, sew_bits=32, vl=1, constant=scale)
     narrow = kernel.emit("vfncvt.f.f.w", total, sew_bits=32, result_bits=16, vl=1)
     result = kernel.emit("vrgather.vi", narrow, constant=0)
     kernel.release(total, narrow)
@@ -173,7 +188,7 @@ def _accumulated(kernel: VectorKernel, sums: Register | None, left: Register, ri
     return kernel.emit("vfmacc.vv", left, right, into=sums)
 
 
-def _softmax(kernel: VectorKernel, strips: int, _: bool) -> None:
+def _softmax(kernel: VectorKernel, strips: int) -> None:
     sums: Register | None = None
     held: list[tuple[Register, Register]] = []
     for _strip in range(strips):
@@ -195,12 +210,23 @@ def _softmax(kernel: VectorKernel, strips: int, _: bool) -> None:
     kernel.release(total)
 
 
-def _norm(kernel: VectorKernel, strips: int, mean: bool) -> None:
-    """The forward pass kept the normalised row ``y`` and r; ``@weight`` is the scale."""
+def _normalise(kernel: VectorKernel, x: Register, middle: Register, factor: Register, mean: bool) -> None:
+    if mean:
+        kernel.emit("vfsub.vv", x, middle, into=x)
+    kernel.emit("vfmul.vv", x, factor, into=x)
+
+
+def _norm(kernel: VectorKernel, strips: int, mean: bool, length: int) -> None:
+    """``@y`` is x, ``@kept`` its mean and r, ``@weight`` the scale."""
     products: Register | None = None
     plain: Register | None = None
+    single = kernel.load("@kept.0", vl=2)
+    middle = kernel.emit("vrgather.vi", single, constant=0)
+    factor = kernel.emit("vrgather.vi", single, constant=1)
+    kernel.release(single)
     for _strip in range(strips):
         y, g, weight = kernel.load("@y.0"), kernel.load("@g.0"), kernel.load("@weight")
+        _normalise(kernel, y, middle, factor, mean)
         kernel.emit("vfmul.vv", g, weight, into=g)
         kernel.release(weight)
         products = _accumulated(kernel, products, y, g)
@@ -210,17 +236,15 @@ def _norm(kernel: VectorKernel, strips: int, mean: bool) -> None:
             kernel.emit("vfadd.vv", plain, g, into=plain)
         kernel.release(y, g)
     assert products is not None
-    slope = _sum(kernel, products)
+    slope = _sum(kernel, products, 1 / length)
     kernel.release(products)
     level = None
     if plain is not None:
-        level = _sum(kernel, plain)
+        level = _sum(kernel, plain, 1 / length)
         kernel.release(plain)
-    single = kernel.load("@kept.0", vl=1)
-    factor = kernel.emit("vrgather.vi", single, constant=0)
-    kernel.release(single)
     for _strip in range(strips):
         y, g, weight = kernel.load("@y.0"), kernel.load("@g.0"), kernel.load("@weight")
+        _normalise(kernel, y, middle, factor, mean)
         kernel.emit("vfmul.vv", g, weight, into=g)
         kernel.release(weight)
         if level is not None:
@@ -229,4 +253,4 @@ def _norm(kernel: VectorKernel, strips: int, mean: bool) -> None:
         kernel.emit("vfmul.vv", g, factor, into=g)
         kernel.store("@out.0", g)
         kernel.release(y, g)
-    kernel.release(slope, factor, *([level] if level is not None else []))
+    kernel.release(slope, factor, middle, *([level] if level is not None else []))

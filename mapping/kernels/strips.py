@@ -99,13 +99,13 @@ def strip_program(kernel: VectorKernel, strips: int) -> Program:
     return Program(body=body, buffers_bytes=dict.fromkeys(names, 1))
 
 
-def load(buffer: str, runs: int, run_bytes: int) -> Instruction:
+def load(buffer: str, runs: int, run_bytes: int, *, indexed: bool = False) -> Instruction:
     """DMA from external memory into a buffer."""
-    return Instruction(opcode="dma.load", writes=(buffer,), runs=runs, run_bytes=run_bytes)
+    return Instruction(opcode="dma.load", writes=(buffer,), runs=runs, run_bytes=run_bytes, indexed=indexed)
 
 
-def store(buffer: str, runs: int, run_bytes: int) -> Instruction:
+def store(buffer: str, runs: int, run_bytes: int, *, indexed: bool = False) -> Instruction:
     """DMA from a buffer to external memory."""
     return Instruction(
-        opcode="dma.store", reads=(buffer,), writes=("external",), runs=runs, run_bytes=run_bytes
-    )
+        opcode="dma.store", reads=(buffer,), writes=("external",), runs=runs, run_bytes=run_bytes, indexed=indexed
+    )  # fmt: skip

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from lanewise.config import HADAMARD_BLOCKS
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.movement import FillWork
+from lanewise.mapping.kernels.movement import FillWork, MovementWork
 from lanewise.mapping.kernels.operand import PeakWork, QuantiseWork, SampleWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork
 from lanewise.mapping.kernels.turn_back import TURN_BACK
@@ -63,9 +63,13 @@ def weight_gradient(layer: Linear, bits: int = 0) -> MatmulWork:
     )  # fmt: skip
 
 
-def block_of(inputs: int, largest: int) -> int:
-    """The largest block of the transform, up to ``largest``, that divides the inputs."""
-    return max(block for block in HADAMARD_BLOCKS if block <= largest and inputs % block == 0)
+def block_of(inputs: int, largest: int, columns: int) -> int:
+    """The largest block of the transform, up to ``largest``, that divides the inputs and the columns of a tile, in which it is turned back.
+
+    >>> block_of(1024, 32, 32), block_of(1024, 32, 24), block_of(1024, 32, 19)
+    (32, 8, 1)
+    """
+    return max(b for b in HADAMARD_BLOCKS if b <= largest and inputs % b == 0 and columns % b == 0)
 
 
 def fp16_forward(layer: Linear) -> list[Part]:
@@ -108,7 +112,6 @@ def int8_backward(layer: Linear, *, inputs: bool) -> list[Part]:
 
 def int4_forward(layer: Linear, block: int) -> list[Part]:
     """Transform, quantiser, product."""
-    block = block_of(layer.inputs, block)
     parts: list[Part] = []
     for rows, row in ((layer.rows, layer.inputs), (layer.outputs, 0)):  # the norms of X are for dW's rows
         elements = rows * layer.inputs
@@ -117,34 +120,35 @@ def int4_forward(layer: Linear, block: int) -> list[Part]:
     return [*parts, ("product", layer.product)]
 
 
-def int4_backward(
-    layer: Linear, block: int, sampling: SamplingStatistics, *, inputs: bool, pass_clk: int
-) -> list[Part]:
+def int4_backward(layer: Linear, block: int, sampling: SamplingStatistics, *, pass_clk: int) -> list[Part]:
     """Words, norms, sampling, products of the kept rows, and the way back to the real operands.
 
+    The product of dX is always there: the learned step of X wants it.
+
     Args:
+        block: Of :func:`block_of`.
         pass_clk: Clocks that another pass over a tile of results costs: see :func:`weight_products`.
     """
     rows, k, m = layer.rows, layer.inputs, layer.outputs
-    block = block_of(k, block)
     add, turn = Step(function="add", operand="tensor"), Step(function=TURN_BACK, constant=float(block))
     parts: list[Part] = [
         ("bias", ColumnSumsWork(rows=rows, columns=m, peak=True)) if layer.bias else ("quantise", PeakWork(elements=rows * m)),
         ("quantise", QuantiseWork(elements=rows * m, bits=8, row=m)),
     ]  # fmt: skip
-    if inputs:
-        kept = max(1, round((sampling.dx_hi + sampling.dx_lo) * rows))
-        parts += [
-            ("sample", SampleWork(rows=2 * rows)),
-            ("turn back", FillWork(elements=rows * k)),
-            ("product", MatmulWork(
-                m=kept, k=m, n=k, left_runs=1, right_transposed=True, weights=False, row_scales=True, steps=(turn, add),
-            )),
-        ]  # fmt: skip
-    parts.append(("sample", SampleWork(rows=2 * rows, factors=2)))
+    kept = max(1, round((sampling.dx_hi + sampling.dx_lo) * rows))
+    parts += [
+        ("sample", SampleWork(rows=2 * rows)),
+        ("sample", _kept(kept, m)),
+        ("turn back", FillWork(elements=rows * k)),
+        ("product", MatmulWork(
+            m=kept, k=m, n=k, left_runs=1, right_transposed=True, weights=False, row_scales=True, steps=(turn, add),
+        )),
+        ("sample", SampleWork(rows=2 * rows, factors=2)),
+    ]  # fmt: skip
     products = sorted(
         product for shares in (sampling.dw_hi, sampling.dw_lo) for product in weight_products(shares, rows, pass_clk)
     ) or [1]  # fmt: skip
+    parts += [("sample", _kept(sum(products), width)) for width in (m, k)]
     for place, length in enumerate(products):  # the longest last: turning back is hidden behind it
         steps = ((add,) if place else ()) + ((turn,) if place == len(products) - 1 else ())
         product = MatmulWork(
@@ -177,6 +181,11 @@ def weight_products(shares: Mapping[int, float], rows: int, pass_clk: int) -> li
             lengths[worth // 2] = half + 2 * own
             lengths[worth] = 0
     return [length for _, length in sorted(lengths.items()) if length]
+
+
+def _kept(rows: int, width: int) -> MovementWork:
+    """Kept rows of INT4, gathered by their numbers, side by side."""
+    return MovementWork(runs=rows, run_elements=width, form="quantised", indexed=True)
 
 
 def _bias(layer: Linear) -> list[Part]:

@@ -19,7 +19,7 @@ from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.movement import MovementWork
+from lanewise.mapping.kernels.movement import FillWork, MovementWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.layout import is_view
@@ -27,6 +27,7 @@ from lanewise.mapping.lower import Lowering, Task, UnmappedError
 from lanewise.mapping.training.linear import (
     Linear,
     Part,
+    block_of,
     fp16_backward,
     fp16_forward,
     int4_backward,
@@ -93,6 +94,9 @@ def lower_training(
         raise UserError(
             f"matrix.operand_bits must be 4 or 16 for a training step, not {config.matrix.operand_bits}"
         )
+    if config.matrix.operand_bits == 4 and "fp16" not in config.operand_path.formats:
+        formats = ", ".join(config.operand_path.formats)
+        raise UserError(f"operand_path.formats must have fp16 for a training step, not {formats}")
     return _Training(graph, config, options or TrainingOptions()).step()
 
 
@@ -110,8 +114,12 @@ class _Training(Lowering):
         super().__init__(graph, allow_unmapped=False)
         self.formats = {}  # all values are FP16: quantising is a task of its own
         self.int4 = config.matrix.operand_bits == 4
-        self.pass_clk = pass_clk(config)
         self.options = options
+        self.pass_clk = pass_clk(config)
+        self.largest_block = min(self.options.block, config.operand_path.largest_block)
+        self.columns = config.matrix.columns
+        self.learned = 0
+        """Learned steps of quantisers."""
         self.all: list[TrainingTask] = []
         self.forward_of: dict[int, list[Task]] = {}
         self.wanted = self._wanted()
@@ -147,6 +155,10 @@ class _Training(Lowering):
         for operator in reversed(self.graph.operators):
             if not is_view(operator) and any(self.of(out) in self.wanted for out in operator.outputs):
                 self._backward(operator)
+        if self.learned:
+            self._emit(
+                "learned steps", "optimiser", "optimiser", [("rest", AdamWWork(elements=self.learned))]
+            )
         for value in self.graph.values:
             if (
                 value.origin == "parameter"
@@ -165,7 +177,9 @@ class _Training(Lowering):
     # Forward
 
     def _forward(self, operator: Operator) -> None:
-        if operator.kind == "normalise" and operator.function == "batch_norm":
+        if (operator.kind == "normalise" and operator.function == "batch_norm") or self.is_depthwise(
+            operator
+        ):
             raise self._refused(operator)
         before = len(self.tasks)
         try:
@@ -180,12 +194,14 @@ class _Training(Lowering):
                     parts = self._attention(task.work)
                 elif not self.int4:
                     parts = fp16_forward(layer)
+                elif not self._eight(operator):
+                    self.learned += 2
+                    parts = int4_forward(layer, self.block(layer))
                 else:
-                    parts = (
-                        int8_forward(layer)
-                        if self._eight(operator)
-                        else int4_forward(layer, self.options.block)
-                    )
+                    parts = int8_forward(layer)
+            if operator.kind == "normalise":  # the mean and r of each row are kept
+                length = operator.number("length")
+                parts.append(("rest", FillWork(elements=4 * self.size(operator.outputs[0]) // length)))
             self._emit(task.name, task.kind, "forward", parts)
 
     def _layer(self, operator: Operator, work: MatmulWork) -> Linear | None:
@@ -198,6 +214,10 @@ class _Training(Lowering):
         return Linear(
             rows=work.m, inputs=work.k, outputs=work.n, bias=bias, steps=work.steps, left_runs=work.left_runs
         )
+
+    def block(self, layer: Linear) -> int:
+        """Elements that are transformed together."""
+        return block_of(layer.inputs, self.largest_block, self.columns)
 
     def _eight(self, operator: Operator) -> bool:
         """Whether a layer is one of the first and the last, which are not INT4: convolutions, and what the network returns."""
@@ -214,7 +234,10 @@ class _Training(Lowering):
             if self.of(value_id) in self.wanted:
                 length = self.shape(value_id)[-1] if self.shape(value_id) else 1
                 work = RowsWork(function="softmax", rows=self.size(value_id) // length, length=length)
-                self._emit("loss", "loss", "forward", [("rest", work)])
+                right = ElementwiseWork(
+                    elements=self.size(value_id), steps=(Step(function="subtract", operand="tensor"),)
+                )
+                self._emit("loss", "loss", "forward", [("rest", work), ("rest", right)])
 
     # Backward
 
@@ -237,6 +260,13 @@ class _Training(Lowering):
             extra = len(readers) - 1 + (self.of(out) in self.results)
             work = ElementwiseWork(elements=self.size(out), steps=(Step(function="add", operand="tensor"),))
             parts += [("rest", work)] * max(0, extra)
+        for source in operator.inputs:
+            value = self.layouts.values[self.of(source)]
+            if value.origin == "parameter" and operator.index != self.uses[self.of(source)][-1][0].index:
+                add = ElementwiseWork(
+                    elements=self.size(source), steps=(Step(function="add", operand="tensor"),)
+                )
+                parts.append(("rest", add))  # the parameter has a gradient from a later operator already
         return parts
 
     def _rearranged(self, operator: Operator) -> list[Part]:
@@ -252,13 +282,19 @@ class _Training(Lowering):
         if layer is None:
             return self._attention_back(work, wanted)
         inputs = any(w for w, i in zip(wanted, operator.inputs) if self.computed(i))
+        if inputs and operator.kind == "convolution" and self._overlaps(operator):
+            raise self._refused(operator)
         if not self.int4:
             return fp16_backward(layer, inputs=inputs)
         if self._eight(operator):
             return int8_backward(layer, inputs=inputs)
-        return int4_backward(
-            layer, self.options.block, self.options.sampling, inputs=inputs, pass_clk=self.pass_clk
-        )
+        return int4_backward(layer, self.block(layer), self.options.sampling, pass_clk=self.pass_clk)
+
+    def _overlaps(self, operator: Operator) -> bool:
+        """Whether patches share pixels, whose gradients would have to be added."""
+        kernel, stride = self.shape(operator.inputs[1])[2:], operator.attributes.get("stride", 1)
+        strides = stride if isinstance(stride, tuple) else (stride,) * len(kernel)
+        return any(size > int(step) for size, step in zip(kernel, strides))
 
     def _attention_back(self, work: MatmulWork, wanted: Sequence[bool]) -> list[Part]:
         """``dA = dC B^T`` and ``dB = A^T dC`` for every head."""
@@ -328,7 +364,9 @@ class _Training(Lowering):
         width = self.shape(operator.outputs[0])[-1]
         rows = self.size(operator.outputs[0]) // width
         add = ElementwiseWork(elements=rows * width, steps=(Step(function="add", operand="tensor"),))
-        return [("rest", MovementWork(runs=rows, run_elements=width, store_runs=rows)), ("rest", add)]
+        table = self.size(operator.inputs[0])
+        gather = MovementWork(runs=rows, run_elements=width, store_runs=rows, indexed=True)
+        return [("rest", FillWork(elements=table)), ("rest", gather), ("rest", add)]
 
     def _mirrored(self, operator: Operator) -> list[Part]:
         return [

@@ -286,16 +286,15 @@ def _simulate_training(
     from lanewise.config import load_config
     from lanewise.files import cache_folder
     from lanewise.mapping.trace import trace_model
-    from lanewise.mapping.training.lower import lower_training
     from lanewise.mapping.training.machines import fp16_machines
-    from lanewise.mapping.training.simulate import simulate_training
+    from lanewise.mapping.training.simulate import simulate_training, training_cost
     from lanewise.synth import equal_area_fp16
 
     machine = load_config(config)
     if machine.matrix.operand_bits != 4:
         raise UserError(f"matrix.operand_bits must be 4 for --training, not {machine.matrix.operand_bits}")
     graph = trace_model(model, batch=batch, sequence=sequence, resolution=resolution, progress=_progress)
-    lower_training(graph, machine)  # refused before anything long has begun
+    training_cost(graph, machine)  # refused before anything long has begun
     area = equal_area_fp16(machine, cache=cache_folder(), progress=_progress)
     others = fp16_machines(machine, area.equal_area)
     values = simulate_training(graph, machine, others, progress=_progress).as_dict()

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from lanewise.config import MachineConfig, MatrixConfig
+from lanewise.config import MachineConfig, MatrixConfig, OperandPathConfig
 from lanewise.rtl.arrays import array_of
 from lanewise.rtl.fp16_array import Fp16Array
-from lanewise.synth import Synthesiser, compare_fp16, load_liberty
+from lanewise.synth import Synthesiser, compare_fp16, equal_area_fp16, load_liberty
 from lanewise.synth.equal_area import candidates
 from lanewise.synth.machine import synthesise
 
@@ -23,20 +23,29 @@ def run(cache):
 def test_equal_area_is_the_largest_that_fits(cache, run):
     int4_um2 = run(array_of(CONFIG.matrix), "mac_array").area_um2
     comparison = compare_fp16(CONFIG, budget_um2=int4_um2, cache=cache)
-    areas = {
-        rows: run(
-            Fp16Array(MatrixConfig(rows=rows, columns=(rows + 1) // 2, operand_bits=16)), "fp16_array"
-        ).area_um2
-        for rows in range(1, 9)
-    }
+    matrix = comparison.equal_area
     assert comparison.same_shape == MatrixConfig(rows=8, columns=4, operand_bits=16)
-    assert comparison.same_shape_area_um2 == areas[8]
-    assert comparison.equal_area.rows == max(rows for rows, area_um2 in areas.items() if area_um2 <= int4_um2)
-    assert comparison.equal_area_area_um2 == areas[comparison.equal_area.rows] <= int4_um2 < areas[8]
+    assert comparison.equal_area_area_um2 == run(Fp16Array(matrix), "fp16_array").area_um2 <= int4_um2
+    shapes = [(r, c) for r in range(1, 9) for c in range(1, 9) if max(r, c) <= 2 * min(r, c)]
+    least = min(r * c for r, c in shapes if r * c > matrix.macs_per_clk)
+    for rows, columns in (shape for shape in shapes if shape[0] * shape[1] == least):
+        larger = run(Fp16Array(MatrixConfig(rows=rows, columns=columns, operand_bits=16)), "fp16_array")
+        assert larger.area_um2 > int4_um2
     values = comparison.as_dict()
     assert values["budget_um2"] == int4_um2
     assert values["fp16_equal_area"]["area_um2"] == comparison.equal_area_area_um2
     assert values["fp16_same_shape"]["operand_bits"] == 16
+
+
+def test_the_budget_is_all_that_the_array_takes_the_place_of(cache):
+    config = dataclasses.replace(CONFIG, operand_path=OperandPathConfig(lanes=8, largest_block=8))
+    result = synthesise(config, cache=cache)
+    comparison = equal_area_fp16(config, cache=cache)
+    assert comparison.budget_um2 == result.matrix_side_um2
+    parts = ("matrix_unit", "operand_path", "row_sampler")
+    assert result.matrix_side_um2 == pytest.approx(
+        sum(result.parts[name].area_um2 for name in parts), abs=0.01
+    )
 
 
 def test_a_larger_budget_gives_a_larger_array_than_the_machine_s(cache, run):
@@ -68,5 +77,5 @@ def test_every_stage_of_the_element_meets_the_clock(run):
 def test_a_machine_of_fp16_operands_has_this_array(cache):
     config = dataclasses.replace(CONFIG, matrix=MatrixConfig(rows=2, columns=2, operand_bits=16))
     blocks = [block.path for block in synthesise(config, cache=cache).blocks]
-    assert "mac_array/rounder" in blocks
+    assert "fp16_array/rounder" in blocks
     assert not any(re.match("matrix_unit", path) for path in blocks)

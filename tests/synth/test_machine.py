@@ -7,7 +7,7 @@ import pytest
 
 from lanewise.config import FlexSfuConfig, MachineConfig, MatrixConfig, VectorConfig
 from lanewise.errors import UserError
-from lanewise.rtl.mac_array import MacArray
+from lanewise.rtl.matrix_unit import MatrixUnit
 from lanewise.synth import (
     Synthesiser,
     compare_int8,
@@ -31,7 +31,9 @@ def result(cache):
 
 
 def test_total_is_the_sum_of_its_parts(result):
-    assert list(result.parts) == ["flex_sfu", "mac_array", "vector_fma", "vector_register_file"]
+    assert list(result.parts) == [
+        "flex_sfu", "matrix_unit", "operand_path", "row_sampler", "vector_fma", "vector_register_file",
+    ]  # fmt: skip
     assert result.area_um2 == pytest.approx(sum(block.own_area_um2 for block in result.blocks), abs=0.01)
     assert result.area_um2 == pytest.approx(sum(part.area_um2 for part in result.parts.values()), abs=1e-6)
     for block in result.blocks:
@@ -51,8 +53,8 @@ def test_flip_flops_are_those_of_the_description(result):
     assert blocks["vector_register_file"].flip_flops == 32 * 128 + 3 * 32 * 4
     assert blocks["vector_register_file/lane"].instances == 4
     # An accumulator and a drain register of 32 bits in each processing element.
-    assert blocks["mac_array/pe"].flip_flops == 2 * 32 * 3 * 2
-    assert blocks["mac_array/pe"].instances == 3 * 2
+    assert blocks["matrix_unit/array/pe"].flip_flops == 2 * 32 * 3 * 2
+    assert blocks["matrix_unit/array/pe"].instances == 3 * 2
     assert blocks["vector_fma/lane/slot"].instances == 8
     # Slopes and offsets of 4 segments; x, slope and offset of 2 slots; valid.
     assert blocks["flex_sfu/table"].flip_flops == 4 * 32 + 2 * 48 + 1
@@ -127,8 +129,8 @@ def test_equal_area_int8_is_the_largest_that_fits(cache):
     areas = {}
     for rows in range(1, 9):
         matrix = MatrixConfig(rows=rows, columns=(rows + 1) // 2, operand_bits=8)
-        areas[rows] = run(MacArray(matrix), "mac_array").area_um2
-    int4_um2 = run(MacArray(config.matrix), "mac_array").area_um2
+        areas[rows] = run(MatrixUnit(matrix), "matrix_unit").area_um2
+    int4_um2 = run(MatrixUnit(config.matrix), "matrix_unit").area_um2
     assert comparison.matrix_area_um2 == int4_um2
     assert comparison.equal_area.rows == max(rows for rows, area_um2 in areas.items() if area_um2 <= int4_um2)
     assert comparison.equal_area_area_um2 == areas[comparison.equal_area.rows] <= int4_um2 < areas[8]

@@ -26,19 +26,34 @@ def candidates(matrix: MatrixConfig, operand_bits: int, *, up_to: int) -> list[M
     return found
 
 
+def all_shapes(matrix: MatrixConfig, operand_bits: int, *, up_to: int) -> list[MatrixConfig]:
+    """Arrays of ``operand_bits``, at most twice as long one way as the other, by multiply-accumulates; of as many, the squarest last.
+
+    >>> [(c.rows, c.columns) for c in all_shapes(MatrixConfig(), 16, up_to=3)]
+    [(1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (3, 3)]
+    """
+    sides = range(1, up_to + 1)
+    shapes = [(r, c) for r in sides for c in sides if max(r, c) <= 2 * min(r, c)]
+    shapes.sort(key=lambda shape: (shape[0] * shape[1], -abs(shape[0] - shape[1]), shape))
+    return [dataclasses.replace(matrix, operand_bits=operand_bits, rows=r, columns=c) for r, c in shapes]
+
+
 def largest_within(
     arrays: list[MatrixConfig], budget_um2: float, array: Synthesise, known: MatrixConfig
 ) -> tuple[MatrixConfig, float]:
     """The last of ``arrays`` whose synthesised area is at most ``budget_um2``, and that area.
 
     Where to begin is estimated from ``known``: its elements' area scaled with rows x columns, its edge's with
-    rows + columns. From there arrays are synthesised until one fits and the next does not.
+    rows + columns. From there arrays are synthesised until one fits and neither of the next two does.
 
     Raises:
         ValueError: Not even the smallest fits.
     """
     synthesis = array(known)
-    k = max(sum(_estimate(matrix, known, synthesis) <= budget_um2 for matrix in arrays) - 1, 0)
+    within = [
+        place for place, matrix in enumerate(arrays) if _estimate(matrix, known, synthesis) <= budget_um2
+    ]
+    k = max(within, default=0)
     areas: dict[int, float] = {}
 
     def area_um2(place: int) -> float:
@@ -53,8 +68,10 @@ def largest_within(
                 f"not {budget_um2:.0f}"
             )
         k -= 1
-    while k + 1 < len(arrays) and area_um2(k + 1) <= budget_um2:
-        k += 1
+    while larger := [
+        place for place in (k + 1, k + 2) if place < len(arrays) and area_um2(place) <= budget_um2
+    ]:
+        k = larger[-1]
     return arrays[k], area_um2(k)
 
 

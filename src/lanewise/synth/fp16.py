@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lanewise.config import MachineConfig, MatrixConfig
+from lanewise.errors import UserError
 from lanewise.rtl.fp16_array import Fp16Array
 from lanewise.synth.component import Synthesis, Synthesiser
-from lanewise.synth.equal_area import arrays_as_dict, candidates, largest_within
+from lanewise.synth.equal_area import all_shapes, arrays_as_dict, largest_within
 from lanewise.synth.liberty import Liberty, load_liberty
 from lanewise.synth.matrix_side import matrix_side
 
@@ -31,7 +32,7 @@ def compare_fp16(
             for an FP16 array rounds its rows itself.
         liberty, node_nm, cache, progress: As :func:`lanewise.synth.synthesise`.
 
-    Candidates are arrays of about the machine's aspect, up to 64 x 64.
+    Candidates are all shapes up to 64 x 64 that are at most twice as long one way as the other; the most multiply-accumulates win.
 
     Raises:
         UserError, SynthesisError: As :func:`lanewise.synth.synthesise`.
@@ -46,7 +47,7 @@ def compare_fp16(
     same_shape = dataclasses.replace(config.matrix, operand_bits=16)
     same = array(same_shape)
     element = same.block("pe")
-    equal, equal_um2 = largest_within(candidates(config.matrix, 16, up_to=64), budget_um2, array, same_shape)
+    equal, equal_um2 = largest_within(all_shapes(config.matrix, 16, up_to=64), budget_um2, array, same_shape)
     return Fp16Comparison(
         library=library, clock_ns=config.clock_ns, budget_um2=budget_um2, same_shape=same_shape,
         same_shape_area_um2=same.area_um2, equal_area=equal, equal_area_area_um2=equal_um2,
@@ -65,15 +66,19 @@ def equal_area_fp16(
     """:func:`compare_fp16` with the area of the machine's matrix unit, operand path and row sampler as the budget.
 
     Raises:
-        UserError, SynthesisError, ValueError: As :func:`compare_fp16`.
+        UserError: Not even the smallest FP16 array fits; or as :func:`compare_fp16`.
+        SynthesisError: As :func:`compare_fp16`.
     """
     library = load_liberty(liberty, node_nm)
     run = Synthesiser(liberty=library, clock_ns=config.clock_ns, cache=cache, progress=progress)
     parts = [run(component, name) for name, component in matrix_side(config).items()]
     budget_um2 = round(sum(part.area_um2 for part in parts), 3)
-    return compare_fp16(
-        config, budget_um2=budget_um2, liberty=liberty, node_nm=node_nm, cache=cache, progress=progress
-    )
+    try:
+        return compare_fp16(
+            config, budget_um2=budget_um2, liberty=liberty, node_nm=node_nm, cache=cache, progress=progress
+        )
+    except ValueError as error:
+        raise UserError(f"no FP16 array is as small as the machine's INT4 side: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork
-from lanewise.mapping.kernels.operand import PeakWork, QuantiseWork, SampleWork
+from lanewise.mapping.kernels.operand import CLIPPINGS, PeakWork, QuantiseWork, SampleWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.turn_back import TURN_BACK
 from lanewise.sim.engine import Run, run
@@ -73,7 +73,13 @@ def test_row_norms_come_with_the_quantiser(rows, length, config):
 def test_sampling(rows, factors, config):
     result = clocks(SampleWork(rows=rows, factors=factors), config)
     assert result.busy_clk["row_sampler"] == rows
-    assert result.loaded_bytes == 4 * rows * factors
+    assert result.loaded_bytes >= 4 * rows * (factors + CLIPPINGS + 1)
+    assert result.stored_bytes >= 4 * rows * (1 + CLIPPINGS + 2)
+
+
+def test_a_list_that_the_sampler_s_numbers_do_not_hold_is_refused():
+    with pytest.raises(ValueError, match=r"^operand_path\.row_bits must hold 70000 rows, not 16 bits$"):
+        SampleWork(rows=70_000).program(MACHINE)
 
 
 @settings(max_examples=25)

@@ -11,15 +11,18 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lanewise.config import MachineConfig, MatrixConfig
+from lanewise.config import MachineConfig, MatrixConfig, OperandPathConfig
 from lanewise.errors import UserError
 from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.operand import QuantiseWork
+from lanewise.mapping.simulate import as_stored
 from lanewise.mapping.trace import trace
 from lanewise.mapping.training.linear import Linear, fp16_backward, fp16_forward, weight_products
 from lanewise.mapping.training.lower import TrainingOptions, lower_training, parameters
 from lanewise.mapping.training.simulate import training_work_run
 from lanewise.models.sampling_statistics import MEASURED, SamplingStatistics
+from lanewise.sim.program import Loop, Rotate
 
 INT4 = MachineConfig()
 FP16 = dataclasses.replace(INT4, matrix=MatrixConfig(rows=16, columns=16, operand_bits=16))
@@ -85,7 +88,12 @@ def test_only_an_int4_array_quantises_and_samples():
 def test_what_is_no_product_is_the_same_on_both():
     graph = graph_of(Encoder(), torch.zeros(3, 20, dtype=torch.long))
     rest = [
-        [task for task in lower_training(graph, machine) if task.part == "rest"] for machine in (INT4, FP16)
+        [
+            task
+            for task in lower_training(graph, machine)
+            if task.part == "rest" and task.name != "learned steps"
+        ]
+        for machine in (INT4, FP16)
     ]
     assert rest[0] == rest[1]
 
@@ -117,7 +125,7 @@ def test_measured_statistics_keep_about_as_many_rows_as_there_are(task):
     assert 4096 * 0.98 <= sum(w.k for w in products[1:]) <= 4096 * 1.2  # rows of more than 1 are repeated
 
 
-def test_the_first_layer_needs_no_input_gradient_and_the_last_is_int8():
+def test_the_first_layer_s_dx_is_for_its_learned_step_alone_and_the_last_is_int8():
     tasks = lower_training(graph_of(Mlp(), torch.zeros(50, 32)), INT4)
 
     def products(name):
@@ -127,14 +135,21 @@ def test_the_first_layer_needs_no_input_gradient_and_the_last_is_int8():
             if t.name == name and t.phase == "backward" and isinstance(t.work, MatmulWork)
         ]
 
-    assert all(work.m == 96 and work.n == 32 for work in products("net.0"))  # dW alone
+    assert products("net.0")[0].m == 50
+    fp16 = [t.work for t in lower_training(graph_of(Mlp(), torch.zeros(50, 32)), FP16) if t.name == "net.0"]
+    assert [(w.m, w.n) for w in fp16 if isinstance(w, MatmulWork)] == [(50, 96), (96, 32)]  # forward, dW
     assert [work.left_bits for work in products("net.3")] == [8, 8]
 
 
 def test_every_parameter_is_stepped_once():
     graph = graph_of(Encoder(), torch.zeros(3, 20, dtype=torch.long))
-    stepped = sum(t.work.elements for t in lower_training(graph, INT4) if isinstance(t.work, AdamWWork))
-    assert stepped == parameters(graph) == sum(p.numel() for p in Encoder().parameters())
+    steps = [t for t in lower_training(graph, INT4) if isinstance(t.work, AdamWWork)]
+    stepped = {
+        learned: sum(t.work.elements for t in steps if (t.name == "learned steps") == learned)
+        for learned in (0, 1)
+    }
+    assert stepped[0] == parameters(graph) == sum(p.numel() for p in Encoder().parameters())
+    assert stepped[1] == 2 * 8  # of four linear layers in each of two blocks; the head is INT8
 
 
 def test_backward_runs_in_reverse():
@@ -186,3 +201,63 @@ def test_the_fp16_array_that_int4_is_compared_with_is_kept_busy(side, rows, inpu
         if part == "product":
             busy = work.macs / machine.matrix.macs_per_clk / training_work_run(work, machine).cycles
             assert busy > 0.89, work
+
+
+@pytest.mark.parametrize(
+    "module",
+    [nn.Conv2d(8, 8, 3, groups=8), nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3))],
+    ids=["depthwise", "overlapping patches"],
+)
+def test_convolutions_that_have_no_gradient_are_refused(module):
+    channels = 8 if isinstance(module, nn.Conv2d) else 3
+    graph = trace(nn.Sequential(module), (torch.zeros(1, channels, 8, 8),), model="small")
+    with pytest.raises(UserError, match=r"^small: operator .* has no training kernel; expected "):
+        lower_training(graph, INT4)
+
+
+def test_a_block_lies_in_a_tile_and_in_the_unit():
+    def blocks(machine):
+        tasks = lower_training(graph_of(Mlp(), torch.zeros(64, 32)), machine)
+        return {t.work.block for t in tasks if isinstance(t.work, QuantiseWork) and t.work.flags}
+
+    assert blocks(INT4) == {32}
+    assert blocks(dataclasses.replace(INT4, matrix=MatrixConfig(rows=16, columns=24))) == {8}
+    assert blocks(dataclasses.replace(INT4, operand_path=OperandPathConfig(largest_block=16))) == {16}
+
+
+def test_a_path_without_fp16_is_refused():
+    bf16 = dataclasses.replace(INT4, operand_path=OperandPathConfig(formats=("bf16",)))
+    with pytest.raises(
+        UserError, match=r"^operand_path\.formats must have fp16 for a training step, not bf16$"
+    ):
+        lower_training(graph_of(Mlp(), torch.zeros(64, 32)), bf16)
+
+
+@pytest.mark.parametrize("machine", [INT4, FP16], ids=["int4", "fp16"])
+def test_every_buffer_that_is_read_was_written(machine):
+    graph = graph_of(Encoder(), torch.zeros(3, 20, dtype=torch.long))
+    for task in lower_training(graph, machine):
+        program = as_stored(task.work, machine).program(machine)
+        written, names = set(), {}
+        for node in _flat(program.body):
+            if isinstance(node, Rotate):
+                values = [names.get(name, name) for name in node.names]
+                names |= dict(zip(node.names, [*values[1:], values[0]], strict=True))
+                continue
+            for name in node.reads:
+                if name.startswith("@"):
+                    assert names.get(name, name) in written or name == "@zeros", (
+                        task.name,
+                        node.opcode,
+                        name,
+                    )
+            written |= {names.get(name, name) for name in node.writes}
+
+
+def _flat(body):
+    for node in body:
+        if isinstance(node, Loop):
+            yield from _flat(node.body)
+            yield from _flat(node.body) if node.count > 1 else ()
+        else:
+            yield node
