@@ -97,3 +97,26 @@ def row_sampler(bits: npt.NDArray[np.uint16], random: npt.NDArray[np.uint16]) ->
     if bits.shape != random.shape:
         raise ValueError(f"random must have the shape {bits.shape}, not {random.shape}")
     return np.flatnonzero((bits == ALWAYS) | (random < bits))
+
+
+def row_powers(bits: npt.NDArray[np.uint16], random: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+    """Logarithms, 0 to 16, of what kept rows are worth: powers of two whose mean over ``random`` below ``p`` is ``65536 / p``.
+
+    With 2**k <= 65536 / p < 2**(k+1), it is k + 1 if ``random < 2**(16-k) - p``, else k: the bits that kept the row decide, no
+    others are drawn. ``2**(k+1) * (2**(16-k) - p) + 2**k * (2p - 2**(16-k)) = 65536``, so the mean over all bits is 1.
+
+    Args:
+        bits: Of the kept rows, shape ``(kept,)``; 65535 is 1. What was not kept has no power.
+        random: What kept them, same shape.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    >>> row_powers(np.array([65535, 40000, 40000, 1], np.uint16), np.array([0, 25535, 25536, 0], np.uint16))
+    array([ 0,  1,  0, 16])
+    """
+    if bits.shape != random.shape:
+        raise ValueError(f"random must have the shape {bits.shape}, not {random.shape}")
+    p = bits.astype(np.int64)
+    length = np.frexp(p - 1)[1].astype(np.int64)  # 2**length is the least power of two that is not below p
+    return np.where(p == ALWAYS, 0, 16 - length + (random < (1 << length) - p))

@@ -17,7 +17,13 @@ import numpy.typing as npt
 import torch
 
 from lanewise.models.int4.integers import Gradient
-from lanewise.models.row_sampler import ALWAYS, leverage_probabilities, probability_bits, row_sampler
+from lanewise.models.row_sampler import (
+    ALWAYS,
+    leverage_probabilities,
+    probability_bits,
+    row_powers,
+    row_sampler,
+)
 
 RowBits = Callable[[int], npt.NDArray[np.uint16]]
 """Gives the sampler's next random bits, one beat a row."""
@@ -48,24 +54,12 @@ def row_norms(integers: torch.Tensor) -> npt.NDArray[np.float64]:
 def row_weights(
     probabilities: npt.NDArray[np.uint16], random: npt.NDArray[np.uint16]
 ) -> npt.NDArray[np.int64]:
-    """Worth of kept rows, powers of two whose mean over ``random`` below ``p`` is ``65536 / p``.
-
-    With 2**k <= 65536 / p < 2**(k+1), a row is worth 2**(k+1) if ``random < 2**(16-k) - p``, else 2**k: the bits that kept it decide, no
-    others are drawn. ``2**(k+1) * (2**(16-k) - p) + 2**k * (2p - 2**(16-k)) = 65536``, so the mean over all bits is 1.
-
-    Args:
-        probabilities: Of the kept rows, shape ``(kept,)``; 65535 is 1.
-        random: What kept them, same shape.
+    """Worth of kept rows, 2 to the power of :func:`~lanewise.models.row_sampler.row_powers`, which has the arguments.
 
     >>> row_weights(np.array([65535, 40000, 40000], np.uint16), np.array([0, 25535, 25536], np.uint16)).tolist()
     [1, 2, 1]
     """
-    p = probabilities.astype(np.int64)
-    power = 16 - np.frexp(p - 1)[1].astype(
-        np.int64
-    )  # 2**(16-power) is the least power of two that is not below p
-    above = (random < (65536 >> power) - p) & (p != ALWAYS)
-    return np.where(p == ALWAYS, 1, 1 << (power + above))
+    return 1 << row_powers(probabilities, random)
 
 
 def sampled_rows(

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lanewise.models.lfsr import lane_states, random_bits
-from lanewise.models.row_sampler import leverage_probabilities, probability_bits, row_sampler, row_weights
+from lanewise.models.row_sampler import (
+    leverage_probabilities,
+    probability_bits,
+    row_powers,
+    row_sampler,
+    row_weights,
+)
 
 norms = arrays(
     np.float64, st.integers(1, 60), elements=st.floats(0, 1e6) | st.sampled_from([0.0, 1.0, 1e300])
@@ -70,6 +76,22 @@ def test_certain_rows_are_kept_and_impossible_ones_never():
     np.testing.assert_array_equal(row_sampler(bits, draws[:, 0]), np.arange(1, 70_000, 2))
 
 
+def test_powers_are_those_of_plain_integers():
+    """All probabilities, at the ends of what keeps a row and on both sides of the threshold."""
+    for k in range(4):
+        expected, draws = [], []
+        for p in range(1, 65535):
+            power = 16 - (p - 1).bit_length()
+            threshold = (65536 >> power) - p
+            random = min((0, threshold, max(threshold - 1, 0), p - 1)[k], p - 1)
+            draws.append(random)
+            expected.append(power + (random < threshold))
+        p = np.arange(1, 65536, dtype=np.uint16)
+        found = row_powers(p, np.array([*draws, 0], np.uint16))
+        np.testing.assert_array_equal(found, [*expected, 0])
+        assert (found.min(), found.max()) == (0, 16)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -82,6 +104,10 @@ def test_certain_rows_are_kept_and_impossible_ones_never():
         (lambda: probability_bits(np.array([1.5])), "probabilities must be 0 to 1"),
         (
             lambda: row_sampler(np.zeros(2, np.uint16), np.zeros(3, np.uint16)),
+            "random must have the shape (2,), not (3,)",
+        ),
+        (
+            lambda: row_powers(np.ones(2, np.uint16), np.zeros(3, np.uint16)),
             "random must have the shape (2,), not (3,)",
         ),
     ],
