@@ -102,6 +102,53 @@ def test_simulate_prints_tables(capsys):
     assert "softmax" in out
 
 
+SMALL_MATRIX_SIDE = "[matrix]\nrows = 8\ncolumns = 8\n[operand_path]\nlanes = 8\nlargest_block = 8\n"
+
+
+def test_a_training_step_is_set_beside_fp16_arrays(capsys, tmp_path):
+    config = tmp_path / "small.toml"
+    config.write_text(SMALL_MATRIX_SIDE)
+    arguments = ("simulate", "hf:minilm", "--sequence", "32", "--training", "--config", str(config))
+    status, out, _ = run(capsys, *arguments, "--json")
+    values = json.loads(out)
+    assert status == 0
+    assert (
+        values["cycles"] == sum(values["cycles_by_part"].values()) == sum(values["cycles_by_phase"].values())
+    )
+    equal = values["baselines"]["FP16 array of equal area"]
+    assert equal["speedup"] == pytest.approx(equal["cycles"] / values["cycles"])
+    assert values["areas"]["fp16_equal_area"]["area_um2"] <= values["areas"]["budget_um2"]
+    status, out, _ = run(capsys, *arguments)
+    assert status == 0
+    assert "backward matmul" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "line"),
+    [
+        ("[matrix]\noperand_bits = 8\n", [], "matrix.operand_bits must be 4 for --training, not 8"),
+        (
+            "",
+            ["--trace", "x.json"],
+            "--trace: is for a network without --training; expected one or the other",
+        ),
+        ("", ["--allow-unmapped"], "--allow-unmapped: is for a network without --training"),
+        (
+            "[scratchpad]\nsize_kib = 16\nbanks = 16\n",
+            [],
+            "does not fit the machine: scratchpad.banks must hold",
+        ),
+    ],
+)
+def test_a_training_step_that_cannot_be_is_refused_in_a_line(capsys, tmp_path, text, options, line):
+    config = tmp_path / "machine.toml"
+    config.write_text(text)
+    arguments = ("simulate", "hf:minilm", "--sequence", "32", "--training", "--config", str(config), *options)
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert line in err.splitlines()[-1]
+
+
 def test_fit_prints_the_keys_of_the_contract(capsys):
     status, out, _ = run(capsys, "fit", "gelu", "--segments", "8", "--format", "real", "--json")
     values = json.loads(out)
