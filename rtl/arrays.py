@@ -6,9 +6,5 @@ from lanewise.rtl.mac_array import MacArray
 
 
 def array_of(config: MatrixConfig) -> MacArray | Fp16Array:
-    """The multiply-accumulate array of these operands: of integers, or of FP16.
-
-    >>> type(array_of(MatrixConfig(operand_bits=16))).__name__
-    'Fp16Array'
-    """
+    """The multiply-accumulate array of these operands: of integers, or of FP16."""
     return MacArray(config) if config.integers else Fp16Array(config)

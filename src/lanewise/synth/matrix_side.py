@@ -13,11 +13,7 @@ MATRIX_PARTS = ("matrix_unit", "fp16_array", "operand_path", "row_sampler")
 
 
 def matrix_side(config: MachineConfig) -> dict[str, wiring.Component]:
-    """The matrix unit, or the FP16 array, and before an INT4 one the operand path and the row sampler.
-
-    >>> list(matrix_side(MachineConfig()))
-    ['matrix_unit', 'operand_path', 'row_sampler']
-    """
+    """The matrix unit, or the FP16 array, and before an INT4 one the operand path and the row sampler; by name."""
     if not config.matrix.integers:
         return {"fp16_array": Fp16Array(config.matrix)}
     parts: dict[str, wiring.Component] = {"matrix_unit": MatrixUnit(config.matrix)}
