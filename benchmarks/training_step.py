@@ -14,6 +14,7 @@ from lanewise.files import cache_folder, write_part
 from lanewise.mapping.graph import Graph
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.networks import empty_weights
+from lanewise.mapping.simulate import work_cost
 from lanewise.mapping.trace import trace, trace_model
 from lanewise.mapping.training.linear import (
     Linear,
@@ -26,7 +27,7 @@ from lanewise.mapping.training.linear import (
 )
 from lanewise.mapping.training.lower import TrainingOptions, pass_clk
 from lanewise.mapping.training.machines import fp16_machines
-from lanewise.mapping.training.simulate import TrainingSimulation, simulate_training, training_work_run
+from lanewise.mapping.training.simulate import TrainingSimulation, simulate_training
 from lanewise.synth import Fp16Comparison, equal_area_fp16, synthesise
 from lanewise.synth.matrix_side import MATRIX_PARTS
 from lanewise.torchvision import make_importable
@@ -49,7 +50,7 @@ def products(config: MachineConfig) -> str:
     }
     lines = ["| product, INT4 in, FP16 out | clocks | of peak |", "|---|---:|---:|"]
     for name, work in works.items():
-        clocks = training_work_run(work, config).cycles
+        clocks = work_cost(work, config).cycles
         lines.append(f"| {name} | {clocks:,} | {work.macs / config.matrix.macs_per_clk / clocks:.1%} |")
     return "\n".join(lines)
 
@@ -158,7 +159,7 @@ def graphs() -> list[Graph]:
 
 
 def _clocks(parts: list[Part], config: MachineConfig) -> int:
-    return sum(training_work_run(work, config).cycles for _, work in parts)
+    return sum(work_cost(work, config).cycles for _, work in parts)
 
 
 def main() -> None:

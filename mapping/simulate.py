@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from lanewise.config import MachineConfig
 from lanewise.errors import UserError
@@ -16,12 +16,19 @@ from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.windows import WindowsWork
-from lanewise.mapping.lower import Lowered, Task, Work, lower
+from lanewise.mapping.lower import Lowered, Task, lower
 from lanewise.sim.engine import Run, run
+from lanewise.sim.program import Program
 from lanewise.sim.timing import UNITS
 
 Stored = TypeVar("Stored")
 """Any work."""
+
+
+class Priced(Protocol):
+    """A work: what it is on a machine."""
+
+    def program(self, config: MachineConfig, /) -> Program: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +137,7 @@ class Simulation:
 
 
 @lru_cache(maxsize=65536)
-def work_cost(work: Work, config: MachineConfig) -> Run:
+def work_cost(work: Priced, config: MachineConfig) -> Run:
     """Clocks of one work on one machine; works are values, so equal ones are run once.
 
     Raises:

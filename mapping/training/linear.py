@@ -11,7 +11,7 @@ An FP16 array has the three products alone. The bias's gradient is a sum over ro
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lanewise.config import HADAMARD_BLOCKS
 from lanewise.mapping.kernels.epilogue import Step
@@ -86,10 +86,7 @@ def fp16_backward(layer: Linear, *, inputs: bool) -> list[Part]:
 def int8_forward(layer: Linear) -> list[Part]:
     """Operands to nearest INT8, and the product in four passes: layers that INT4 would harm (first and last)."""
     elements = (layer.rows * layer.inputs, layer.outputs * layer.inputs)
-    product = MatmulWork(
-        m=layer.rows, k=layer.inputs, n=layer.outputs, left_runs=layer.left_runs, weights=layer.bias, steps=layer.steps,
-        left_bits=8, right_bits=8,
-    )  # fmt: skip
+    product = replace(layer.product, left_bits=8, right_bits=8)
     return [*int8_operands(elements), ("product", product)]
 
 

@@ -9,7 +9,7 @@ entropy over the results' last axis.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from lanewise.config import MachineConfig
@@ -208,7 +208,7 @@ class _Training(Lowering):
         """The linear layer that a product with a parameter is."""
         if operator.kind == "matmul" and not work.weights:
             return None
-        if work.batch != 1 or self.is_depthwise(operator) or operator.attributes.get("transposed"):
+        if work.batch != 1 or operator.attributes.get("transposed"):
             raise self._refused(operator)
         bias = len(operator.inputs) > 2
         return Linear(
@@ -227,7 +227,7 @@ class _Training(Lowering):
         if not self.int4:
             return [("product", work)]
         sizes = (work.batch * work.m * work.k, work.batch * work.k * work.n)
-        return [*int8_operands(sizes), ("product", _with_bits(work))]
+        return [*int8_operands(sizes), ("product", replace(work, left_bits=8, right_bits=8))]
 
     def _loss(self) -> None:
         for value_id in self.graph.outputs:
@@ -313,7 +313,9 @@ class _Training(Lowering):
         )  # fmt: skip
         for product, is_wanted in ((left, wanted[0]), (right, wanted[1])):
             if is_wanted:
-                parts.append(("product", _with_bits(product) if self.int4 else product))
+                parts.append(
+                    ("product", replace(product, left_bits=8, right_bits=8) if self.int4 else product)
+                )
         return parts
 
     def _row_back(self, operator: Operator) -> list[Part]:
@@ -396,13 +398,6 @@ class _Training(Lowering):
             f"{self.graph.model}: operator {label} has no training kernel; expected linear layers, convolutions without groups, attention, "
             "layer or RMS norm, softmax, embeddings, copies, means and sums, and GELU, SiLU, ReLU, tanh or sigmoid"
         )
-
-
-def _with_bits(work: MatmulWork) -> MatmulWork:
-    return MatmulWork(
-        m=work.m, k=work.k, n=work.n, batch=work.batch, left_runs=work.left_runs, left_transposed=work.left_transposed,
-        right_transposed=work.right_transposed, weights=work.weights, steps=work.steps, left_bits=8, right_bits=8,
-    )  # fmt: skip
 
 
 def parameters(graph: Graph) -> int:

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from math import ceil
 from typing import Any
 
 from lanewise.config import MachineConfig
 from lanewise.errors import UserError
 from lanewise.mapping.graph import Graph
-from lanewise.mapping.simulate import as_stored
+from lanewise.mapping.simulate import work_cost
 from lanewise.mapping.training.lower import TrainingOptions, TrainingTask, lower_training, parameters
-from lanewise.mapping.training.work import TrainingWork
-from lanewise.sim.engine import Run, run
+from lanewise.sim.engine import Run
 from lanewise.sim.timing import UNITS
 
 
@@ -93,23 +90,6 @@ class TrainingSimulation:
         }
 
 
-@lru_cache(maxsize=65536)
-def training_work_run(work: TrainingWork, config: MachineConfig) -> Run:
-    """Clocks of one work on one machine; works are values, so equal ones are run once.
-
-    Raises:
-        ValueError: It does not fit the scratchpad.
-    """
-    program = as_stored(work, config).program(config)
-    bank = config.scratchpad.bank_bytes
-    needed = sum(ceil(size / bank) for size in program.buffers_bytes.values())
-    if needed > config.scratchpad.banks:
-        raise ValueError(
-            f"scratchpad.banks must hold the operator's {needed} banks of {bank} bytes, not {config.scratchpad.banks}"
-        )
-    return run(program, config)
-
-
 def training_cost(
     graph: Graph, config: MachineConfig, options: TrainingOptions | None = None
 ) -> TrainingCost:
@@ -122,7 +102,7 @@ def training_cost(
     runs = []
     for task in tasks:
         try:
-            runs.append(training_work_run(task.work, config))
+            runs.append(work_cost(task.work, config))
         except ValueError as error:
             raise UserError(
                 f"operator {task.name} ({task.phase}) does not fit the machine: {error}"

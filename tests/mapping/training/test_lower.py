@@ -16,11 +16,10 @@ from lanewise.errors import UserError
 from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.operand import QuantiseWork
-from lanewise.mapping.simulate import as_stored
+from lanewise.mapping.simulate import as_stored, work_cost
 from lanewise.mapping.trace import trace
 from lanewise.mapping.training.linear import Linear, fp16_backward, fp16_forward, weight_products
 from lanewise.mapping.training.lower import TrainingOptions, lower_training, parameters
-from lanewise.mapping.training.simulate import training_work_run
 from lanewise.models.sampling_statistics import MEASURED, SamplingStatistics
 from lanewise.sim.program import Loop, Rotate
 
@@ -199,7 +198,7 @@ def test_the_fp16_array_that_int4_is_compared_with_is_kept_busy(side, rows, inpu
     layer = Linear(rows=rows, inputs=inputs, outputs=outputs)
     for part, work in [*fp16_forward(layer), *fp16_backward(layer, inputs=True)]:
         if part == "product":
-            busy = work.macs / machine.matrix.macs_per_clk / training_work_run(work, machine).cycles
+            busy = work.macs / machine.matrix.macs_per_clk / work_cost(work, machine).cycles
             assert busy > 0.89, work
 
 
