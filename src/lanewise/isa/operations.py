@@ -42,6 +42,8 @@ class Rate(enum.StrEnum):
     """One element."""
     MASK = "mask"
     """A bit for each bit of the lanes."""
+    SINGLE = "single"
+    """One beat, whatever ``vl``."""
 
 
 class Latency(enum.StrEnum):
@@ -243,7 +245,7 @@ def _permutations() -> Iterator[Operation]:
     yield from _arithmetic("vcompress", 0x17, (OPMVV,), vm=1, vs1=Width.MASK, suffix="", **single)
     yield _unary("vid.v", OPMVV, 0x14, 17, unit=Unit.ALU, latency=Latency.ALU, vs2=None, vs2_code=0)
     first: dict[str, object] = {
-        "unit": Unit.ALU, "latency": Latency.ALU, "vm": 1, "vd": Width.FIRST, "vs2_code": 0, "rate": Rate.ONE,
+        "unit": Unit.ALU, "latency": Latency.ALU, "vm": 1, "vd": Width.FIRST, "vs2_code": 0, "rate": Rate.SINGLE,
     }  # fmt: skip
     yield Operation(mnemonic="vmv.s.x", major=OPV, funct3=OPMVX, funct6=0x10, scalar="x", **first)  # type: ignore[arg-type]
     yield Operation(
@@ -343,7 +345,7 @@ def _other() -> Iterator[Operation]:
     for name, funct6 in (("vsetvli", 0x00), ("vsetivli", 0x30), ("vsetvl", 0x20)):
         yield Operation(
             mnemonic=name, major=OPV, funct3=OPCFG, funct6=funct6, unit=Unit.SET, latency=Latency.SET,
-            scalar="u" if name == "vsetivli" else "x", rate=Rate.ONE,
+            scalar="u" if name == "vsetivli" else "x", rate=Rate.SINGLE,
         )  # fmt: skip
     yield Operation(
         mnemonic="sfu.execute", major=CUSTOM_0, funct3=0, funct6=0, unit=Unit.FLEX_SFU, latency=Latency.FLEX_SFU, vm=1,
