@@ -414,6 +414,15 @@ class VectorConfig:
         return 32 * self.lanes
 
     @property
+    def register_beats(self) -> int:
+        """Words of ``bits_per_clk`` in a register.
+
+        >>> VectorConfig(lanes=8, vlen_bits=1024).register_beats
+        4
+        """
+        return self.vlen_bits // self.bits_per_clk
+
+    @property
     def reduction_latency_clk(self) -> int:
         """Latency of a reduction after its last beat: one addition a level of the tree over a beat's FP16 elements."""
         return self.fma_latency_clk * (2 * self.lanes).bit_length()
