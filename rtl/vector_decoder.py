@@ -54,6 +54,10 @@ class Set(enum.Enum, shape=2):
     VSETVL = 3
 
 
+BREAKPOINTS, COEFFICIENTS = 1, 2
+"""What a load of Flex-SFU's table brings."""
+
+
 def grid_of(operation: Operation) -> Grid:
     """Whose elements fill a beat of ``operation``."""
     if operation.rate is Rate.LANES:
@@ -127,7 +131,7 @@ def decoded_layout(controls: Controls) -> data.StructLayout:
     return data.StructLayout({
         "known": 1, "unit": 3, "latency": 4, "rate": 3, "grid": Grid, "walk": Walk, "set": Set,
         "vd_width": 4, "vs2_width": 4, "vs1_width": 4, "vd": 5, "vs2": 5, "vs1": 5,
-        "reads_vd": 1, "writes_vd": 1, "stores": 1, "table": 1, "chained": 1, "whole": 1, "narrows": 1,
+        "reads_vd": 1, "writes_vd": 1, "stores": 1, "table": 2, "chained": 1, "whole": 1, "narrows": 1,
         "reads_mask": 1, "masked": 1, "eew": 2, "vtype": 11, "index": 5, "control": control_bits(controls), "scalar": 32,
     })  # fmt: skip
 
@@ -175,7 +179,7 @@ class VectorDecoder(wiring.Component):
             o.vd.eq(self.word[7:12]),
             o.vs2.eq(self.word[20:25]),
             o.vs1.eq(field),
-            o.index.eq(Mux(o.table, self.word[7:12], field)),
+            o.index.eq(Mux(o.table.any(), self.word[7:12], field)),
             o.scalar.eq(Mux(immediate, Cat(field, (field[-1] & signed).replicate(27)), self.rs1)),
             o.vtype.eq(Mux(o.set == Set.VSETVL, self.rs2[:11], Mux(o.set == Set.VSETIVLI, self.word[20:30], self.word[20:31]))),
         ]  # fmt: skip
@@ -191,7 +195,7 @@ class VectorDecoder(wiring.Component):
         control = 0
         if layout is not None and control_of is not None:
             control = layout.const(dict(control_of(operation))).as_bits()
-        table = operation.latency is Latency.TABLE
+        table = {"sfu.breakpoints": BREAKPOINTS, "sfu.coefficients": COEFFICIENTS}.get(operation.mnemonic, 0)
         return {
             "known": 1,
             "unit": UNITS.index(operation.unit),

@@ -39,7 +39,7 @@ def start_layout(config: MachineConfig, controls: Controls) -> data.StructLayout
         "control": control_bits(controls), "sew": 2, "altfmt": 1, "scalar": 32, "stride": 32, "index": 5,
         "vl": vl_bits(config), "limit": vl_bits(config), "beats": vl_bits(config), "vd": words, "vs2": words, "vs1": words,
         "vd_shift": 4, "vs2_shift": 4, "vs1_shift": 4, "vd_bytes": 2, "grid": 2,
-        "rate": 3, "walk": Walk, "masked": 1, "stores": 1, "table": 1, "tag": REQUEST["tag"].shape,
+        "rate": 3, "walk": Walk, "masked": 1, "stores": 1, "table": 2, "tag": REQUEST["tag"].shape,
     })  # fmt: skip
 
 
@@ -218,9 +218,11 @@ class VectorSequencer(wiring.Component):
             until = hold + self.config.flex_sfu.levels
             with m.If(self.started & own & uses & (read < until)):
                 m.d.sync += read.eq(until - 1)
-            with m.If(self.started & own & head.table):
+            with m.If(self.started & own & head.table.any()):
                 m.d.sync += ready.eq(last - 1)
-            waits.append(own & (((uses | head.table) & (ready != 0)) | (head.table & (read != 0))))
+            waits.append(
+                own & (((uses | head.table.any()) & (ready != 0)) | (head.table.any() & (read != 0)))
+            )
         return ~Cat(waits).any() if waits else Const(1)
 
     def _groups(

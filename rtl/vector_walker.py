@@ -14,7 +14,7 @@ from lanewise.rtl.vector_sequencer import start_layout, vl_bits
 def beat_layout(config: MachineConfig, controls: Controls) -> data.StructLayout:
     """A beat whose operands are in the operand registers: the instruction's fields, and where the beat stands."""
     start = start_layout(config, controls)
-    kept = ("control", "sew", "altfmt", "scalar", "index", "vl", "limit", "beats", "vd", "vs2", "vd_bytes", "grid", "rate", "walk", "masked",
+    kept = ("control", "sew", "altfmt", "scalar", "stride", "index", "vl", "limit", "beats", "vd", "vs2", "vd_bytes", "grid", "rate", "walk", "masked",
             "stores", "table", "tag")  # fmt: skip
     beat_bytes = config.vector.bits_per_clk // 8
     return data.StructLayout({
