@@ -22,6 +22,7 @@ BENCHES = (
     "requantiser",
     "matrix_unit",
     "scratchpad",
+    "vector_memory",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
