@@ -1,5 +1,7 @@
 """The vector unit's loads and stores: addresses, the scratchpad's ports, elements to and from their place."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
@@ -27,11 +29,11 @@ CONTROL_LAYOUT = data.StructLayout({"store": 1, "step": Step, "width": 2})
 """What an instruction asks of the unit; ``width`` is log2 of an element's bytes."""
 
 
-def control_of(operation: Operation) -> int:
-    """The bits of ``CONTROL_LAYOUT`` of an operation of unit MEMORY.
+def fields_of(operation: Operation) -> dict[str, Any]:
+    """The fields of ``CONTROL_LAYOUT`` of an operation of unit MEMORY.
 
-    >>> control_of(OPERATIONS["vle16.v"]), control_of(OPERATIONS["vsse8.v"]), control_of(OPERATIONS["sfu.breakpoints"])
-    (8, 3, 20)
+    >>> fields_of(OPERATIONS["vsse8.v"])
+    {'store': True, 'step': <Step.STRIDE: 1>, 'width': 0}
 
     Raises:
         ValueError: It is of another unit.
@@ -41,10 +43,19 @@ def control_of(operation: Operation) -> int:
     step = Step.STRIDE if operation.strided else Step.BEAT
     if operation.major == CUSTOM_0:
         step = Step.WORD
-    width = (operation.eew_bits // 8).bit_length() - 1
-    return int(
-        CONTROL_LAYOUT.const({"store": operation.stores, "step": step, "width": width}).as_value().value
-    )
+    return {"store": operation.stores, "step": step, "width": (operation.eew_bits // 8).bit_length() - 1}
+
+
+def control_of(operation: Operation) -> int:
+    """The bits of ``CONTROL_LAYOUT`` of an operation of unit MEMORY.
+
+    >>> control_of(OPERATIONS["vle16.v"]), control_of(OPERATIONS["vsse8.v"]), control_of(OPERATIONS["sfu.breakpoints"])
+    (8, 3, 20)
+
+    Raises:
+        ValueError: It is of another unit.
+    """
+    return int(CONTROL_LAYOUT.const(fields_of(operation)).as_value().value)
 
 
 CONTROL = {

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lanewise.errors import UserError
 from lanewise.formats import FORMATS, NumberFormat
+from lanewise.isa.operations import Latency
 
 
 def multiply_add_latency_clk(formats: Iterable[NumberFormat]) -> int:
@@ -563,6 +564,27 @@ class MachineConfig:
     def baseline(self) -> "MachineConfig":
         """The same machine without Flex-SFU: activations run in software on the vector unit."""
         return dataclasses.replace(self, flex_sfu=dataclasses.replace(self.flex_sfu, enabled=False))
+
+    def vector_latency_clk(self, latency: Latency) -> int:
+        """Clocks from a vector instruction's start to that of a reader of its first beat; of a reduction or a table load, of its last.
+
+        The sequencer and the timing engine both ask here.
+
+        >>> [MachineConfig().vector_latency_clk(latency) for latency in (Latency.ALU, Latency.FMA, Latency.FLEX_SFU)]
+        [3, 8, 12]
+        """
+        vector = self.vector
+        return {
+            Latency.SET: 1,
+            Latency.ALU: vector.alu_latency_clk,
+            Latency.GATHER: vector.gather_latency_clk,
+            Latency.REDUCE: vector.reduction_latency_clk,
+            Latency.FMA: vector.fma_latency_clk,
+            Latency.LOAD: vector.load_latency_clk,
+            Latency.STORE: vector.store_latency_clk,
+            Latency.FLEX_SFU: 2 + self.flex_sfu.latency_clk,
+            Latency.TABLE: vector.table_latency_clk,
+        }[latency]
 
     def as_dict(self) -> dict[str, Any]:
         """Tables and keys as in the TOML file."""
