@@ -74,6 +74,8 @@ class VectorAluWalker(VectorWalker):
         m.d.comb += [below.eq(offset - x.element), end.eq(x.limit - offset - x.element)]
         elements = Signal(size)
         with m.Switch(x.walk):
+            with m.Case(Walk.FIRST):
+                m.d.comb += self.enable.eq(self._spread(Cat(self.active[0]), x.sew))
             with m.Case(Walk.SLIDE_UP):
                 m.d.comb += self.enable.eq(self._spread(self.active & ~thermometer(below, size), x.sew))
             with m.Case(Walk.SLIDE_DOWN):

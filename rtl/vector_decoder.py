@@ -136,7 +136,7 @@ def decoded_layout(controls: Controls) -> data.StructLayout:
     return data.StructLayout({
         "known": 1, "unit": 3, "latency": 4, "rate": 3, "grid": Grid, "walk": Walk, "set": Set,
         "vd_width": 4, "vs2_width": 4, "vs1_width": 4, "vd": 5, "vs2": 5, "vs1": 5,
-        "reads_vd": 1, "writes_vd": 1, "stores": 1, "table": 2, "chained": 1, "whole": 1, "narrows": 1,
+        "reads_vd": 1, "writes_vd": 1, "stores": 1, "table": 2, "chained": 1, "whole": 1,
         "reads_mask": 1, "masked": 1, "eew": 2, "vtype": 11, "index": 5, "control": control_bits(controls), "scalar": 32,
     })  # fmt: skip
 
@@ -220,7 +220,6 @@ class VectorDecoder(wiring.Component):
             "table": table,
             "chained": operation.chained,
             "whole": operation.whole,
-            "narrows": operation.vs2 is Width.DOUBLE and operation.vd is Width.SEW,
             "masked": operation.vm is None,
             "eew": {8: 0, 16: 1, 32: 2}.get(operation.eew_bits, 0),
             "control": control,

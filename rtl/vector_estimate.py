@@ -85,7 +85,9 @@ class VectorEstimate(wiring.Component):
             Mux(self.root, ~inverted[0], significand[_BITS - 1]),
             self.root,
         )
-        entry = _table(m, index, [reciprocal_entry(k) for k in range(128)] + [root_entry(k) for k in range(128)])
+        entry = _table(
+            m, index, [reciprocal_entry(k) for k in range(128)] + [root_entry(k) for k in range(128)]
+        )
         # 2B - 1 - e, and (3B - 1 - e) / 2
         small, large = ([C(times * form.bias, 10) for times in (2, 3)] for form in (_FP16, _BF16))
         exponent = Signal(10)
