@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lanewise.isa.encoding import assembly, encode
-from lanewise.isa.operations import OPERATIONS, Unit, Width
+from lanewise.isa.operations import OPERATIONS, Operation, Unit, Width
 from lanewise.models.vector_machine import VectorMachine
 from lanewise.verify.qemu_cases import (
     MEMORY_BYTES,
@@ -29,6 +29,7 @@ from lanewise.verify.qemu_cases import (
     QemuCase,
     cases,
 )
+from lanewise.verify.qemu_halves import fingerprint, half_cases, unary_operations
 
 Array = npt.NDArray[Any]
 
@@ -56,7 +57,7 @@ def missing_tools() -> list[str]:
 
 def recorded_cases() -> list[QemuCase]:
     """The cases whose results are kept in a file."""
-    return list(cases(SEED, lmuls=2))
+    return list(cases(SEED, lmuls=3))
 
 
 def program(chosen: Sequence[QemuCase]) -> str:
@@ -79,7 +80,9 @@ def program(chosen: Sequence[QemuCase]) -> str:
         else:
             lines.append(f"li a0, {case.scalar:#x}")
         lines.append(f"li a1, {case.distance}")
-        if "rtz" in case.operation.mnemonic:  # QEMU 7.2's translator dies unless the dynamic rounding mode is in use before it
+        if (
+            "rtz" in case.operation.mnemonic
+        ):  # QEMU 7.2's translator dies unless the dynamic rounding mode is in use before it
             lines += [".balign 8", "fadd.s ft0, ft0, ft0"]
         lines += [assembly(case.word), "csrr t0, vl", "csrr t1, vtype"]
         for first in range(0, 32, 8):
@@ -196,24 +199,46 @@ def digest(chosen: Iterable[QemuCase]) -> str:
     return total.hexdigest()
 
 
+def run_halves(operation: Operation) -> bytes:
+    """What QEMU makes of all operands of 16 bits of an instruction with one operand; see :mod:`lanewise.verify.qemu_halves`."""
+    chosen = half_cases(operation)
+    return b"".join(compared(case, state) for case, state in zip(chosen, run(chosen), strict=True))
+
+
 def record(path: Path) -> None:
-    """Write what QEMU makes of :func:`recorded_cases`."""
+    """Write what QEMU makes of :func:`recorded_cases` and of the instructions of :func:`unary_operations`."""
     chosen = recorded_cases()
     parts = [compared(case, state) for case, state in zip(chosen, run(chosen), strict=True)]
+    halves = [[operation.mnemonic, fingerprint(run_halves(operation))] for operation in unary_operations()]
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         path, digest=np.array(digest(chosen)), lengths=np.array([len(part) for part in parts], np.uint16),
-        bytes=np.frombuffer(b"".join(parts), np.uint8),
+        results=np.frombuffer(b"".join(parts), np.uint8), halves=np.array(halves),
     )  # fmt: skip
 
 
-def load(path: Path) -> tuple[str, list[bytes]]:
-    """The digest of the cases and, of each, what QEMU wrote (see :func:`compared`)."""
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What is in a file."""
+
+    digest: str
+    """Of the cases: see :func:`digest`."""
+    results: list[bytes]
+    """Of each case: see :func:`compared`."""
+    halves: dict[str, str]
+    """Of each instruction with one operand of 16 bits, the :func:`~lanewise.verify.qemu_halves.fingerprint` of all results."""
+
+
+def load(path: Path) -> Recorded:
+    """Read what :func:`record` wrote."""
     with np.load(path) as file:
-        ends = np.cumsum(file["lengths"].astype(np.int64))
-        flat = file["bytes"].tobytes()
-        parts = [flat[end - length : end] for end, length in zip(ends.tolist(), file["lengths"].tolist())]
-        return str(file["digest"]), parts
+        lengths, flat = file["lengths"].tolist(), file["results"].tobytes()
+        ends = np.cumsum(lengths).tolist()
+        return Recorded(
+            digest=str(file["digest"]),
+            results=[flat[end - length : end] for end, length in zip(ends, lengths, strict=True)],
+            halves={str(mnemonic): str(sha) for mnemonic, sha in file["halves"]},
+        )
 
 
 if __name__ == "__main__":

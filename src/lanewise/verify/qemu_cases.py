@@ -201,7 +201,7 @@ def _operand(
         conversion in _INTEGER_SIDE if name == "vs2" else conversion[0] == "x"
     )
     if operation.base in _SUMS:
-        return _exact_in_any_order(draw, float_format(bits, altfmt=False), count)
+        return _exact_in_any_order(draw, float_format(bits, altfmt=False), count, signalling=name == "vs2")
     if operation.floating and not integer and width is not Width.EEW:
         return floats(draw, float_format(bits, altfmt=False), count)
     values = integers(draw, bits, count)
@@ -232,12 +232,17 @@ def floats(draw: Draw, form: NumberFormat, count: int) -> Array:
     return np.where(kind < 80, chosen, np.where(kind < 128, uniform, middling))
 
 
-def _exact_in_any_order(draw: Draw, form: NumberFormat, count: int) -> Array:
-    """Small whole numbers; in one of four cases with infinities and NaNs, or with zeros alone."""
+def _exact_in_any_order(draw: Draw, form: NumberFormat, count: int, *, signalling: bool) -> Array:
+    """Small whole numbers; sometimes zeros alone, or with infinities and NaNs.
+
+    A start that is a signalling NaN may come out quiet or not where no element is active.
+    """
     whole = (draw.bits(count, 8).astype(np.float64) - 128) * (draw.below(8) > 0)
     kind: Any = np.float16 if form.bits == 16 else np.float32
     bits = (whole * -1.0).astype(kind).view(unsigned_dtype(form.bits))
     if draw.below(4) == 0:
-        special = np.array([form.infinity_bits, form.nan_bits, form.infinity_bits + 1], bits.dtype)
+        minus_infinity = form.infinity_bits | 1 << (form.bits - 1)
+        third = form.infinity_bits + 1 if signalling else minus_infinity
+        special = np.array([form.infinity_bits, form.nan_bits, third], bits.dtype)
         bits = np.where(draw.bits(count, 8) < 8, special[draw.bits(count, 32) % 3], bits)
     return bits
