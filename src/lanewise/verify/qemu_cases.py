@@ -116,22 +116,30 @@ def _case(operation: Operation, vtype: Vtype, vm: int, draw: Draw) -> QemuCase:
     fields = _fields(operation, vtype, vm, draw)
     vd, vs2, vs1, _ = fields
     word = encode(operation, vd=vd, vs2=vs2, vs1=vs1, vm=vm)
+    scalar, distance = _scalars(operation, vtype, vl, draw)
     registers = draw.bits(32 * REGISTER_BYTES, 8)
+    # so that operands are equal, or each other's negatives, now and then
+    like: Array = np.array(scalar if operation.scalar in ("x", "f") else vs1).astype(np.int64)
     for name, width, first in (
-        ("vs2", operation.vs2, vs2),
-        ("vs1", operation.vs1, vs1),
-        ("vd", operation.vd, vd),
-    ):
+        ("vs2", operation.vs2, vs2), ("vs1", operation.vs1, vs1), ("vd", operation.vd, vd),
+    ):  # fmt: skip
         if width in (None, Width.MASK) or (first == 0 and vm == 0):
             continue
         assert width is not None
-        bits, count = (
-            width.bits(vtype.sew_bits, operation.eew_bits),
-            vtype.registers(width, operation.eew_bits),
-        )
-        values = _operand(operation, name, width, bits, vtype, count * VLEN_BITS // bits, draw)
-        registers[first * REGISTER_BYTES :][: count * REGISTER_BYTES] = values.view(np.uint8)
-    scalar, distance = _scalars(operation, vtype, vl, draw)
+        bits = width.bits(vtype.sew_bits, operation.eew_bits)
+        count = vtype.registers(width, operation.eew_bits) * VLEN_BITS // bits
+        values = _operand(operation, name, width, bits, vtype, count, draw)
+        if (
+            width is Width.SEW
+            and like.size in (1, count)
+            and not operation.whole
+            and (operation.scalar or name != "vs2")
+        ):
+            same = draw.bits(count, 8)
+            flipped = like ^ (1 << (bits - 1)) if operation.floating else like
+            values = np.where(same < 40, like, np.where(same < 60, flipped, values)).astype(values.dtype)
+        like = values.astype(np.int64)
+        registers[first * REGISTER_BYTES :][: values.nbytes] = values.view(np.uint8)
     memory = draw.bits(MEMORY_BYTES, 8).tobytes() if operation.unit is Unit.MEMORY else b""
     return QemuCase(
         operation=operation, word=word, vtype=vtype, vl=vl, scalar=scalar, distance=distance, fields=fields,
