@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lanewise.isa.encoding import assembly
 from lanewise.isa.operations import OPERATIONS
 from lanewise.models import vector_floats
-from lanewise.verify import qemu
+from lanewise.verify import qemu, qemu_record
 from lanewise.verify.qemu_cases import cases
 from lanewise.verify.qemu_halves import fingerprint, golden_halves, half_cases, unary_operations
+from lanewise.verify.qemu_legality import UNCHECKED_BY_QEMU, attempts, refused
 
 DATA = Path(__file__).parent / "data" / "qemu.npz"
 SEED = 20_240_651
@@ -22,17 +24,24 @@ LIVE = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def recorded():
-    return qemu.load(DATA)
+    return qemu_record.load(DATA)
 
 
 @pytest.fixture(scope="module")
 def chosen():
-    return qemu.recorded_cases()
+    return qemu_record.recorded_cases()
 
 
-def test_recorded_results(recorded, chosen):
+@pytest.fixture(scope="module")
+def tried():
+    return qemu_record.recorded_attempts()
+
+
+def test_recorded_results(recorded, chosen, tried):
     """Every instruction that QEMU has, each SEW, three LMULs, masked and not."""
-    assert qemu.digest(chosen) == recorded.digest, f"other cases: record them again in {DATA.name}"
+    assert qemu_record.digest(chosen, tried) == recorded.digest, (
+        f"other cases: record them again in {DATA.name}"
+    )
     here = {case.operation.mnemonic for case in chosen}
     assert here == {name for name in OPERATIONS if not name.startswith("sfu.")}
     for case, result in zip(chosen, recorded.results, strict=True):
@@ -68,6 +77,35 @@ def test_every_operand_of_16_bits(recorded, operation):
     assert fingerprint(golden_halves(operation).tobytes()) == recorded.halves[operation.mnemonic]
 
 
+def differing(tried, refused):
+    return [
+        (assembly(attempt.word), attempt.vtype, attempt.reason)
+        for attempt, by_qemu in zip(tried, refused, strict=True)
+        if bool(attempt.reason) != by_qemu and UNCHECKED_BY_QEMU not in attempt.reason
+    ]
+
+
+def test_recorded_refusals(recorded, tried):
+    """Registers of any overlap: QEMU refuses what the golden model does, but for one rule that it has not."""
+    assert not differing(tried, recorded.refused)
+    reasons = [attempt.reason for attempt in tried]
+    assert 0.3 * len(tried) < reasons.count("") < 0.7 * len(tried)
+    for kind in (
+        "must be a multiple of",
+        "would take",
+        "must not overlap the mask",
+        "must not overlap vs",
+        "of another width",
+    ):
+        assert sum(kind in reason for reason in reasons) > 50, kind
+
+
+@LIVE
+def test_refusals_live():
+    some = list(attempts(SEED, 1))
+    assert not differing(some, refused(some))
+
+
 @LIVE
 def test_live():
     """Every LMUL."""
@@ -85,7 +123,7 @@ def test_recorded_results_are_what_qemu_says(recorded, chosen):
 @LIVE
 @pytest.mark.parametrize("mnemonic", ["vfrec7.v", "vfrsqrt7.v", "vfncvt.x.f.w"])
 def test_every_operand_live(recorded, mnemonic):
-    assert fingerprint(qemu.run_halves(OPERATIONS[mnemonic])) == recorded.halves[mnemonic]
+    assert fingerprint(qemu_record.run_halves(OPERATIONS[mnemonic])) == recorded.halves[mnemonic]
 
 
 @LIVE

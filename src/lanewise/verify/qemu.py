@@ -1,14 +1,11 @@
 """Holds the golden vector machine to QEMU: the same instructions on the same operands, bit by bit.
 
 A static RISC-V program runs each case from registers filled anew and writes all registers, ``vl``, ``vtype`` and the memory out.
-``python -m lanewise.verify.qemu FILE`` records what QEMU makes of :func:`recorded_cases` in FILE
-(``tests/verify/data/qemu.npz``), so that the comparison does not need QEMU.
+What QEMU says is recorded, too: :mod:`lanewise.verify.qemu_record`.
 """
 
-import hashlib
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lanewise.isa.encoding import assembly, encode
-from lanewise.isa.operations import OPERATIONS, Operation, Unit, Width
+from lanewise.isa.operations import OPERATIONS, Unit, Width
 from lanewise.models.vector_machine import VectorMachine
 from lanewise.verify.qemu_cases import (
     MEMORY_BYTES,
@@ -27,16 +24,13 @@ from lanewise.verify.qemu_cases import (
     SCALAR,
     VLEN_BITS,
     QemuCase,
-    cases,
 )
-from lanewise.verify.qemu_halves import fingerprint, half_cases, unary_operations
 
 Array = npt.NDArray[Any]
 
 TOOLS = ("riscv64-linux-gnu-as", "riscv64-linux-gnu-ld", "qemu-riscv64")
 CPU = f"rv64,v=true,vlen={VLEN_BITS},vext_spec=v1.0,Zfh=true"
 _OUTPUT_BYTES = 32 * REGISTER_BYTES + 16
-SEED = 20_240_601
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +47,6 @@ class State:
 def missing_tools() -> list[str]:
     """Which of the programs are not installed."""
     return [tool for tool in TOOLS if shutil.which(tool) is None]
-
-
-def recorded_cases() -> list[QemuCase]:
-    """The cases whose results are kept in a file."""
-    return list(cases(SEED, lmuls=3))
 
 
 def program(chosen: Sequence[QemuCase]) -> str:
@@ -114,9 +103,9 @@ def run(chosen: Sequence[QemuCase]) -> list[State]:
         (folder / "states.bin").write_bytes(b"".join(case.registers for case in chosen))
         (folder / "memory.bin").write_bytes(b"".join(case.memory for case in chosen))
         (folder / "cases.s").write_text(program(chosen))
-        _call(folder, TOOLS[0], "-march=rv64gcv", "-o", "cases.o", "cases.s")
-        _call(folder, TOOLS[1], "-static", "-o", "cases", "cases.o")
-        output = _call(folder, TOOLS[2], "-cpu", CPU, "./cases")
+        call(folder, TOOLS[0], "-march=rv64gcv", "-o", "cases.o", "cases.s")
+        call(folder, TOOLS[1], "-static", "-o", "cases", "cases.o")
+        output = call(folder, TOOLS[2], "-cpu", CPU, "./cases")
     results = np.frombuffer(output, np.uint8, len(chosen) * _OUTPUT_BYTES).reshape(len(chosen), -1)
     regions = iter(np.frombuffer(output, np.uint8, offset=results.size).reshape(-1, MEMORY_BYTES))
     states = []
@@ -129,7 +118,12 @@ def run(chosen: Sequence[QemuCase]) -> list[State]:
     return states
 
 
-def _call(folder: Path, *command: str) -> bytes:
+def call(folder: Path, *command: str) -> bytes:
+    """What a program writes, run in a folder.
+
+    Raises:
+        RuntimeError: It failed; the message has its words.
+    """
     with (folder / "output").open("wb") as output:
         done = subprocess.run(command, cwd=folder, stdout=output, stderr=subprocess.PIPE, check=False)
     if done.returncode:
@@ -188,58 +182,3 @@ def disagreements(chosen: Iterable[QemuCase], states: Iterable[State]) -> Iterat
             yield f"{case}\n  golden {compared(case, mine).hex()}\n  QEMU   {compared(case, state).hex()}"
         elif others(case, mine) != others(case, state):
             yield f"{case}: other registers, vl, vtype or memory"
-
-
-def digest(chosen: Iterable[QemuCase]) -> str:
-    """Of the cases with all their operands."""
-    total = hashlib.sha256()
-    for case in chosen:
-        numbers = (case.word, case.vtype.encode(), case.vl, case.scalar, case.distance)
-        total.update(repr(numbers).encode() + case.registers + case.memory)
-    return total.hexdigest()
-
-
-def run_halves(operation: Operation) -> bytes:
-    """What QEMU makes of all operands of 16 bits of an instruction with one operand; see :mod:`lanewise.verify.qemu_halves`."""
-    chosen = half_cases(operation)
-    return b"".join(compared(case, state) for case, state in zip(chosen, run(chosen), strict=True))
-
-
-def record(path: Path) -> None:
-    """Write what QEMU makes of :func:`recorded_cases` and of the instructions of :func:`unary_operations`."""
-    chosen = recorded_cases()
-    parts = [compared(case, state) for case, state in zip(chosen, run(chosen), strict=True)]
-    halves = [[operation.mnemonic, fingerprint(run_halves(operation))] for operation in unary_operations()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        path, digest=np.array(digest(chosen)), lengths=np.array([len(part) for part in parts], np.uint16),
-        results=np.frombuffer(b"".join(parts), np.uint8), halves=np.array(halves),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """What is in a file."""
-
-    digest: str
-    """Of the cases: see :func:`digest`."""
-    results: list[bytes]
-    """Of each case: see :func:`compared`."""
-    halves: dict[str, str]
-    """Of each instruction with one operand of 16 bits, the :func:`~lanewise.verify.qemu_halves.fingerprint` of all results."""
-
-
-def load(path: Path) -> Recorded:
-    """Read what :func:`record` wrote."""
-    with np.load(path) as file:
-        lengths, flat = file["lengths"].tolist(), file["results"].tobytes()
-        ends = np.cumsum(lengths).tolist()
-        return Recorded(
-            digest=str(file["digest"]),
-            results=[flat[end - length : end] for end, length in zip(ends, lengths, strict=True)],
-            halves={str(mnemonic): str(sha) for mnemonic, sha in file["halves"]},
-        )
-
-
-if __name__ == "__main__":
-    record(Path(sys.argv[1]))
