@@ -65,9 +65,7 @@ class VectorEstimate(wiring.Component):
         wide, narrow = x[: bits - 9], x[bits - 16 : bits - 6]
         fraction, field = Signal(places), Signal(8)
         m.d.comb += [
-            fraction.eq(
-                Mux(half, Cat(C(0, places - 10), narrow), Cat(C(0, places - len(wide)), wide))
-            ),
+            fraction.eq(Mux(half, Cat(C(0, places - 10), narrow), Cat(C(0, places - len(wide)), wide))),
             field.eq(Mux(half, Cat(x[bits - 6 : bits - 1], C(0, 3)), x[bits - 9 : bits - 1])),
         ]
         subnormal = ~field.any()
@@ -76,12 +74,16 @@ class VectorEstimate(wiring.Component):
         m.d.comb += significand.eq(Mux(subnormal, shifted, fraction[places - _BITS :]))
         odd = Mux(subnormal, zeros[0], field[0])
         index = Cat(Mux(root, Cat(significand[1:], odd), significand), root)
-        entry = _table(m, index, [reciprocal_entry(k) for k in range(128)] + [root_entry(k) for k in range(128)])
+        entry = _table(
+            m, index, [reciprocal_entry(k) for k in range(128)] + [root_entry(k) for k in range(128)]
+        )
 
         # The exponents 2B - 1 and 2B have reciprocals whose one is in the fraction's first and second place.
         ones = field[2:5].all() & (half | field[5:].all())
         first, second = (~root & ones & field[k] & ~field[1 - k] for k in (0, 1))
-        stored = Mux(first, Cat(C(0, 1), entry, C(1, 1)), Mux(second, Cat(entry, C(1, 2)), Cat(C(0, 2), entry)))
+        stored = Mux(
+            first, Cat(C(0, 1), entry, C(1, 1)), Mux(second, Cat(entry, C(1, 2)), Cat(C(0, 2), entry))
+        )
         exponent = Signal(8)
         reciprocal = self._exponent(field, zeros[0]) & (~second).replicate(8)
         m.d.comb += exponent.eq(Mux(root, self._root_exponent(field, zeros), reciprocal))
@@ -97,7 +99,9 @@ class VectorEstimate(wiring.Component):
         )
         special = Signal(16)
         m.d.comb += special.eq(
-            (quiet & invalid.replicate(16)) | (infinity & infinite.replicate(16)) | Cat(C(0, 15), sign & ~invalid)
+            (quiet & invalid.replicate(16))
+            | (infinity & infinite.replicate(16))
+            | Cat(C(0, 15), sign & ~invalid)
         )
         number = Mux(half, Cat(C(0, 1), stored, exponent[:5]), Cat(stored[2:], exponent))
         upper = (number & finite.replicate(15)) | special
@@ -109,7 +113,8 @@ class VectorEstimate(wiring.Component):
 
     def _normalised(self, m: Module, fraction: Value) -> tuple[Value, Value]:
         """Zeros above the leading one, and the bits after it."""
-        word, zeros = fraction, []
+        word = fraction
+        zeros: list[Value] = []
         places = len(fraction)
         for k in reversed(range((places - 1).bit_length())):
             step = 1 << k

@@ -76,7 +76,9 @@ class Stimuli:
         if operation.vs2 is Width.MASK:
             return self._mask_logic(operation, limit)
         if operation.base.startswith(PERMUTATIONS):
-            kind: Callable[[Operation, int, int], Beats] = self._index if operation.base == "vid" else self._moves
+            kind: Callable[[Operation, int, int], Beats] = (
+                self._index if operation.base == "vid" else self._moves
+            )
             return kind(operation, sew, limit)
         return self._elements(operation, sew, altfmt, limit)
 
@@ -130,7 +132,9 @@ class Stimuli:
         pairs = [grid.reshape(-1) for grid in np.meshgrid(*corners, indexing="ij")]
         whole = pairs[0].size
         beats = limit if operation.scalar else min(limit, -(-whole // count) + limit // 2)
-        order = np.resize(self.rng.permutation(whole), limit // 2 * count)[: whole if not operation.scalar else None]
+        order = np.resize(self.rng.permutation(whole), limit // 2 * count)[
+            : whole if not operation.scalar else None
+        ]
         operands = []
         for bits, values in zip(widths, pairs, strict=True):
             random = self.rng.integers(0, 1 << bits, beats * count)
@@ -183,7 +187,9 @@ class Stimuli:
             written=np.array(written),
         )  # fmt: skip
 
-    def _slide(self, operation: Operation, sew: int, vs2: Array) -> Iterator[tuple[tuple[int, int, int], Array, Array]]:
+    def _slide(
+        self, operation: Operation, sew: int, vs2: Array
+    ) -> Iterator[tuple[tuple[int, int, int], Array, Array]]:
         single, up = "slide1" in operation.base, operation.base.endswith("up")
         distance = 1 if single else int(self.rng.integers(0, vs2.size + 2))
         result, active = permute(operation, vs2, distance, np.ones(vs2.size, bool))
@@ -199,7 +205,9 @@ class Stimuli:
             part = slice(beat * count, (beat + 1) * count)
             yield (a, b, position), result[part], active[part]
 
-    def _gather(self, operation: Operation, sew: int, vs2: Array) -> Iterator[tuple[tuple[int, int, int], Array, Array]]:
+    def _gather(
+        self, operation: Operation, sew: int, vs2: Array
+    ) -> Iterator[tuple[tuple[int, int, int], Array, Array]]:
         places, every = np.arange(vs2.size), np.ones(vs2.size, bool)
         vs1: Array | int
         if operation.base == "vcompress":
@@ -226,8 +234,11 @@ class Stimuli:
         expected = evaluate(operation, vs2, vs1, sew_bits=sew).astype(np.uint8)
         return Beats(label=_label(operation, sew, False), ports=ports, expected=expected, bits=1)
 
-    def _ports(self, operation: Operation, sew: int, beats: int, altfmt: bool | None = None) -> dict[str, list[int]]:
+    def _ports(
+        self, operation: Operation, sew: int, beats: int, altfmt: bool | None = None
+    ) -> dict[str, list[int]]:
         """Every input port."""
+
         def drawn(bits: int) -> list[int]:
             values: list[int] = self.rng.integers(0, 1 << bits, beats).tolist()
             return values
