@@ -117,6 +117,7 @@ class VectorAlu(wiring.Component):
                 lane.width.eq(width),
                 lane.a.eq(operands.x),
                 lane.b.eq(operands.y),
+                lane.source.eq(operands.a),
                 lane.merge.eq(
                     Cat(
                         Mux(to32, self.mask[k], Mux(to16, self.mask[2 * k + (j >> 1)], self.mask[4 * k + j]))

@@ -1,6 +1,6 @@
 """Comparisons of the elements in a lane, of integers and of floating-point numbers."""
 
-from amaranth.hdl import C, Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import C, Elaboratable, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
