@@ -98,7 +98,9 @@ class VectorConvertSlot(wiring.Component):
 
         to_fp16 = control.to_float & control.narrow & ~beat.altfmt
         last = [C(W - 1 + form.bias, 8) for form in self.formats]
-        limit = self._of_source(word, beat.altfmt, last)  # exponent of a number whose leading one stays at the top
+        limit = self._of_source(
+            word, beat.altfmt, last
+        )  # exponent of a number whose leading one stays at the top
         if self.whole:
             limit = Mux(to_fp16, C(_FP32.bias - _FP16.bias + 1, 8), limit)
         places, right = Signal(9), Signal()
@@ -171,9 +173,7 @@ class VectorConvertSlot(wiring.Component):
         if self.whole:
             multiply = control.kind == Kind.MULTIPLY
             number, carry = Mux(multiply, self.product, number), carry & ~multiply
-        return self._register(
-            m, 3, {"number": number, "carry": carry, "sign": sign, "special": r["special"]}
-        )
+        return self._register(m, 3, {"number": number, "carry": carry, "sign": sign, "special": r["special"]})
 
     def _saturated(self, m: Module, r: dict[str, Signal]) -> Value:
         W, beat, word = self.bits, self.beats[3], self._word(3)

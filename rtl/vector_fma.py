@@ -89,9 +89,7 @@ class VectorFma(wiring.Component):
             with m.Default():
                 m.d.comb += scalar.eq(self.scalar)
         half = LANE_BITS // 2 * self.lanes
-        a_narrow, b_narrow = (
-            Mux(self.part[0], whole[half:], whole[:half]) for whole in (self.a, self.b)
-        )
+        a_narrow, b_narrow = (Mux(self.part[0], whole[half:], whole[:half]) for whole in (self.a, self.b))
 
         m.submodules.multiply_add = floating = MultiplyAdd(lanes=self.lanes, formats=_FORMATS)
         form = Mux(beat.size == 2, 2, self.altfmt)

@@ -113,9 +113,7 @@ def control_of(operation: Operation) -> dict[str, int]:
         }
         if not operation.floating:
             fields["signed_a"], fields["signed_b"], fields["high"] = _MULTIPLIES[name]
-    return {
-        key: int(value.value if isinstance(value, enum.Enum) else value) for key, value in fields.items()
-    }
+    return {key: int(value.value if isinstance(value, enum.Enum) else value) for key, value in fields.items()}
 
 
 def _terms(name: str) -> Terms:

@@ -21,6 +21,7 @@ BENCHES = (
     "row_sampler",
     "requantiser",
     "matrix_unit",
+    "vector_fma",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
