@@ -44,7 +44,7 @@ def test_control_fields_fit_and_tell_instructions_apart():
 
 
 def test_another_unit_has_no_control():
-    with pytest.raises(ValueError, match=r"^operation must be one of vector_fma, not vadd.vv$"):
+    with pytest.raises(ValueError, match=r"^operation must be of unit vector_fma, not vadd.vv$"):
         control_of(OPERATIONS["vadd.vv"])
 
 

@@ -31,7 +31,7 @@ SETTINGS = tuple(
 """Every instruction of the unit with every vtype."""
 
 
-def _cases(machine: MachineConfig, full: bool) -> list[Case]:
+def _cases(_machine: MachineConfig, full: bool) -> list[Case]:
     def case(lanes: int, random: int, share: float) -> Case:
         parameters = {"random": random, "share": share}
         return Case(label=f"{lanes}", config=VectorConfig(lanes=lanes), parameters=parameters)
