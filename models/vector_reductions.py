@@ -57,8 +57,9 @@ def reduce(
         form = float_format(sew_bits, altfmt=altfmt)
         if base in ("vfredmin", "vfredmax"):
             return _extreme(base, vs2[active], start, form)
-        total = tree_sum(vs2, active, form)
-        return int(from_real(total + _one(start, 32).view(np.float32), FP32)[0])
+        with np.errstate(all="ignore"):
+            total = tree_sum(vs2, active, form) + _one(start, 32).view(np.float32)
+        return int(from_real(total, FP32)[0])
     sign = base not in ("vwredsumu", "vredminu", "vredmaxu")
     values = extend(vs2[active], bits, sign=sign)
     both = np.concatenate([values, _one(start, bits)])
