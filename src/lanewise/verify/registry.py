@@ -24,6 +24,7 @@ BENCHES = (
     "scratchpad",
     "vector_memory",
     "vector_alu",
+    "vector_fma",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
