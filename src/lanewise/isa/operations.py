@@ -298,7 +298,13 @@ def _floating() -> Iterator[Operation]:
     yield from _arithmetic("vfwmul", 0x38, vf, **wide)
     for name, funct6 in (("vfwmacc", 0x3C), ("vfwnmacc", 0x3D), ("vfwmsac", 0x3E), ("vfwnmsac", 0x3F)):
         yield from _arithmetic(name, funct6, vf, reads_vd=True, **wide)
-    for name, funct6 in (("vfmin", 0x04), ("vfmax", 0x06), ("vfsgnj", 0x08), ("vfsgnjn", 0x09), ("vfsgnjx", 0x0A)):
+    for name, funct6 in (
+        ("vfmin", 0x04),
+        ("vfmax", 0x06),
+        ("vfsgnj", 0x08),
+        ("vfsgnjn", 0x09),
+        ("vfsgnjx", 0x0A),
+    ):
         yield from _arithmetic(name, funct6, vf)
     for name, funct6, forms in (
         ("vmfeq", 0x18, vf), ("vmfle", 0x19, vf), ("vmflt", 0x1B, vf), ("vmfne", 0x1C, vf), ("vmfgt", 0x1D, (OPFVF,)),

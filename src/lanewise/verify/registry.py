@@ -23,6 +23,7 @@ BENCHES = (
     "matrix_unit",
     "scratchpad",
     "vector_memory",
+    "dma",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
