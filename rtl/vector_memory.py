@@ -12,7 +12,7 @@ SCALAR_BITS = 32
 """Of an ``x`` register."""
 
 
-class Step(enum.Enum, shape=2):
+class Step(enum.Enum, shape=2):  # type: ignore[call-arg]
     """What a beat takes, and how far the next one is."""
 
     BEAT = 0

@@ -1,7 +1,7 @@
 """DMA on a scratchpad: commands of all alignments and strides; against an ideal memory in the simulator's clocks, against a hesitant one."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,7 +202,7 @@ class Session:
         self.protocol.check_idle()
 
     async def run(
-        self, commands: dict[str, Sequence[Command]], offered: dict[str, Sequence[int]], step: Callable[[], object],
+        self, commands: Mapping[str, Sequence[Command]], offered: Mapping[str, Sequence[int]], step: Callable[[], object],
     ) -> dict[str, Seen]:  # fmt: skip
         """Offer commands from their clocks on, in order, until all have finished."""
         tb, events = self.tb, ("load", "store")
@@ -287,6 +287,38 @@ async def hesitant(dut: Any, p_pause: float) -> None:
     await session.run(commands, offered, lambda: None)
     await session.check(memory.read(0, _EXTERNAL_BYTES))
     tb.check_values(session.protocol.bursts > 2 * len(commands["load"]), True, "bursts")
+
+
+@cocotb.test()
+async def short(dut: Any) -> None:
+    """Commands of one beat, as many on their way as the memory's latency holds; then runs of one beat, a request a clock."""
+    session = await _started(dut)
+    tb = session.tb
+    config, count = tb.config.dma, tb.config.dma.bytes_per_clk
+    memory = IdealMemory(tb, bytearray(session.external), memory_clk(config))
+    for runs in (1, 3 * config.latency_clk):
+        commands = {}
+        for side, half in (("load", 0), ("store", 1)):
+            commands[side] = [
+                Command(
+                    external=_BASE + half * _EXTERNAL_BYTES // 2 + int(tb.rng.integers(99)) * count, runs=runs,
+                    scratch=half * len(session.scratch) // 2 + int(tb.rng.integers(99)),
+                    run_bytes=int(tb.rng.integers(1, count + 1)), external_stride=3 * count, scratch_stride=count,
+                )
+                for _ in range(2 * config.latency_clk if runs == 1 else 3)
+            ]  # fmt: skip
+            for command in commands[side]:
+                session.expect(side, command)
+        offered = {side: [0] * len(commands[side]) for side in commands}
+        seen = await session.run(commands, offered, memory.step)
+        for side, events in seen.items():
+            transfers = [command.transfer for command in commands[side]]
+            starts = dma_starts_clk(offered[side], transfers, config)
+            tb.check_clocks(events.started, starts, f"{side} started")
+            ends = [dma_finished_clk(*pair, config) for pair in zip(starts, transfers, strict=True)]
+            tb.check_clocks(events.finished, ends, f"{side} finished")
+    await session.check(bytes(memory.contents))
+    tb.check_values(session.protocol.most_reads >= memory_clk(config), True, "requests on their way")
 
 
 @cocotb.test()
