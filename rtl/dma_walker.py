@@ -89,12 +89,13 @@ class DmaWalker(wiring.Component):
         m.d.comb += [self.i.ready.eq(~busy), self.valid.eq(busy & (waiting == 0))]
 
         offset = external[:low]
+        begun = [*(offset <= k for k in range(count - 1)), C(1, 1)]
         end, run_last = Signal(RUN_BYTES_BITS + 1), Signal()
         m.d.comb += [
             end.eq(offset + left),
             run_last.eq(end <= count),
             self.word.eq(Cat(offset & 0, external[low:])),
-            self.enable.eq(Cat(*((offset <= k) & (~run_last | (end > k)) for k in range(count)))),
+            self.enable.eq(Cat(*(reached & (~run_last | (end > k)) for k, reached in enumerate(begun)))),
             self.last.eq(run_last & (command.runs == 1)),
         ]
         self._bursts(m, external, end, run_last)
