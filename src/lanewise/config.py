@@ -78,6 +78,9 @@ ROW_NORMS_LATENCY_CLK = 2
 ROW_NORM_BITS = 24
 """Width of a row's sum of squares, which wraps beyond it: not before 2**18 numbers, for a square is at most 64."""
 
+DMA_PIPELINE_CLK = 4
+"""DMA's own clocks of its latency: request register; beat register, rotation, scratchpad (load). The rest is external memory's."""
+
 
 class Rounding(enum.IntEnum):
     """What the quantiser does; the number is what selects it at run time."""

@@ -25,6 +25,7 @@ BENCHES = (
     "vector_memory",
     "vector_alu",
     "vector_fma",
+    "dma",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
