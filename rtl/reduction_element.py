@@ -1,0 +1,203 @@
+"""Elements on their way into a reduction, and integer results on their way out."""
+
+import enum
+
+from amaranth.hdl import C, Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from lanewise.formats import FORMATS
+from lanewise.isa.operations import Latency, Operation, Width
+
+
+class Function(enum.IntEnum):
+    """What two keys are made into; the number is what selects it."""
+
+    ADD = 0
+    MIN = 1
+    """Of signed numbers."""
+    AND = 2
+    XOR = 3
+
+
+CONTROL = data.StructLayout({
+    "sums": 1,  # FP32 sum: the others are done on keys
+    "function": 2,
+    "inverted": 1,  # keys are inverted: max is min, or is and
+    "unsigned": 1,
+    "floating": 1,  # keys of floating-point numbers
+    "doubled": 1,  # the result is 2 * SEW wide
+})  # fmt: skip
+"""What a reduction does."""
+
+_FUNCTIONS = {
+    "vredsum": Function.ADD, "vwredsum": Function.ADD, "vredand": Function.AND, "vredor": Function.AND,
+    "vredxor": Function.XOR, "vredmin": Function.MIN, "vredmax": Function.MIN, "vfredmin": Function.MIN,
+    "vfredmax": Function.MIN, "vfredusum": Function.ADD, "vfwredusum": Function.ADD,
+}  # fmt: skip
+
+
+def control_of(operation: Operation) -> dict[str, int]:
+    """``CONTROL`` of a reduction.
+
+    Raises:
+        ValueError: The operation is no reduction.
+
+    >>> from lanewise.isa.operations import OPERATIONS
+    >>> control_of(OPERATIONS["vredmaxu.vs"])
+    {'sums': 0, 'function': 1, 'inverted': 1, 'unsigned': 1, 'floating': 0, 'doubled': 0}
+    """
+    if operation.latency is not Latency.REDUCE:
+        raise ValueError(f"operation must be a reduction, not {operation.mnemonic}")
+    base = operation.base
+    unsigned = base.endswith("u")
+    name = base.removesuffix("u")
+    function = _FUNCTIONS[name]
+    return {
+        "sums": int(operation.floating and function is Function.ADD),
+        "function": int(function),
+        "inverted": int(name.endswith(("max", "or")) and function is not Function.XOR),
+        "unsigned": int(unsigned),
+        "floating": int(operation.floating),
+        "doubled": int(operation.vd is Width.FIRST_DOUBLE),
+    }
+
+
+class ReductionElement(wiring.Component):
+    """An element as 32 bits: an FP32 number for a sum, else a key. Combinational.
+
+    Keys are combined by ADD, signed MIN, AND and XOR alone. An integer is extended to 32 bits; of an unsigned one that is compared the top bit
+    is inverted. A floating-point number, a 16-bit one in the upper half, has the bits below its sign inverted where
+    it is negative, so that keys are ordered as numbers are, -0 below +0. What does not take part, NaNs among it, has the function's identity.
+
+    Members
+    -------
+    word, half, byte : ``In(32)``, ``In(16)``, ``In(8)``
+        The element if it is of 32, 16 or 8 bits.
+    size : ``In(2)``
+        log2 of its bytes.
+    altfmt : ``In(1)``
+        A 16-bit floating-point number is BF16.
+    active : ``In(1)``
+    control : ``In(CONTROL)``
+    y : ``Out(32)``
+    """
+
+    def __init__(self) -> None:
+        super().__init__({
+            "word": In(32), "half": In(16), "byte": In(8), "size": In(2), "altfmt": In(1), "active": In(1),
+            "control": In(CONTROL), "y": Out(32),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
+        m = Module()
+        control, wide, half = self.control, self.size[1], self.half
+        signed_half = half[15] & ~control.unsigned
+        signed_byte = self.byte[7] & ~control.unsigned
+        integer, number, nan, single = Signal(32), Signal(32), Signal(), Signal(32)
+        fraction = number[:16].any() | number[16:23].any()
+        m.d.comb += [
+            integer.eq(
+                Mux(
+                    wide,
+                    self.word,
+                    Mux(
+                        self.size[0],
+                        Cat(half, signed_half.replicate(16)),
+                        Cat(self.byte, signed_byte.replicate(24)),
+                    ),
+                )
+            ),
+            number.eq(Mux(wide, self.word, Cat(C(0, 16), half))),
+            nan.eq(
+                Mux(
+                    wide | self.altfmt,
+                    number[23:31].all() & fraction,
+                    number[26:31].all() & number[16:26].any(),
+                )
+            ),
+            single.eq(Mux(wide | self.altfmt, number, self._widened(m))),
+        ]
+        key, part = Signal(32), Signal()
+        flip = control.unsigned & (control.function == Function.MIN)
+        m.d.comb += [
+            key.eq(
+                Mux(
+                    control.floating,
+                    Cat(number[:31] ^ number[31].replicate(31), number[31]),
+                    Cat(integer[:31], integer[31] ^ flip),
+                )
+                ^ control.inverted.replicate(32)
+            ),
+            part.eq(self.active & ~(control.floating & ~control.sums & nan)),
+        ]
+        identity = Cat(
+            ((control.function == Function.MIN) | (control.function == Function.AND)).replicate(31),
+            control.function == Function.AND,
+        )
+        with m.If(control.sums):
+            m.d.comb += self.y.eq(Mux(self.active, single, C(1 << 31, 32)))
+        with m.Else():
+            m.d.comb += self.y.eq(Mux(part, key, identity))
+        return m
+
+    def _widened(self, m: Module) -> Value:
+        """The FP16 number ``half`` in FP32."""
+        fraction, exponent = self.half[:10], self.half[10:15]
+        normal, special = exponent.any(), exponent.all()
+        up, below, moved = Signal(4), Signal(10), Signal(10)
+        m.d.comb += up.eq(10)
+        for place in range(10):  # the highest one wins
+            with m.If(fraction[place]):
+                m.d.comb += up.eq(10 - place)
+        m.d.comb += [moved.eq(fraction << up), below.eq(Mux(normal, fraction, moved))]
+        scale = Signal(8)
+        with m.If(special):
+            m.d.comb += scale.eq(255)
+        with m.Elif(normal):
+            m.d.comb += scale.eq(exponent + 112)
+        with m.Elif(fraction.any()):
+            m.d.comb += scale.eq(113 - up)
+        return Cat(C(0, 13), below, scale, self.half[15])
+
+
+def combined(m: Module, name: str, function: Value, a: Value, b: Value) -> Signal:
+    """Two keys made into one."""
+    total, less = Signal(32, name=f"{name}_total"), Signal(name=f"{name}_less")
+    y = Signal(32, name=name)
+    compare = function == Function.MIN
+    m.d.comb += [
+        total.eq((Cat(C(1, 1), a) + Cat(compare, b ^ compare.replicate(32)))[1:]),
+        less.eq(Mux(a[31] ^ b[31], a[31], total[31])),
+    ]
+    with m.Switch(function):
+        with m.Case(Function.ADD):
+            m.d.comb += y.eq(total)
+        with m.Case(Function.MIN):
+            m.d.comb += y.eq(Mux(less, a, b))
+        with m.Case(Function.AND):
+            m.d.comb += y.eq(a & b)
+        with m.Case(Function.XOR):
+            m.d.comb += y.eq(a ^ b)
+    return y
+
+
+def result_of(m: Module, key: Value, control: data.View[data.StructLayout], size: Value, altfmt: Value) -> Signal:
+    """The result that a key stands for, upper bits zero; ``size`` is its own."""
+    plain, number, y = Signal(32), Signal(32), Signal(32, name="result")
+    flip = control.unsigned & (control.function == Function.MIN)
+    m.d.comb += [
+        plain.eq(key ^ control.inverted.replicate(32)),
+        number.eq(Cat(plain[:31] ^ plain[31].replicate(31), plain[31])),
+    ]
+    none = ~key[31] & key[16:31].all()  # of all numbers not one: no number's key is so large
+    halves = Mux(altfmt, C(FORMATS["bf16"].nan_bits, 16), C(FORMATS["fp16"].nan_bits, 16))
+    with m.If(control.floating):
+        with m.If(size[1]):
+            m.d.comb += y.eq(Mux(none, C(FORMATS["fp32"].nan_bits, 32), number))
+        with m.Else():
+            m.d.comb += y.eq(Mux(none, halves, number[16:]))
+    with m.Else():
+        keep = Cat(C(255, 8), (size != 0).replicate(8), size[1].replicate(16))
+        m.d.comb += y.eq(Cat(plain[:31], plain[31] ^ flip) & keep)
+    return y
