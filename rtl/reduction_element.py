@@ -182,8 +182,13 @@ def combined(m: Module, name: str, function: Value, a: Value, b: Value) -> Signa
     return y
 
 
-def result_of(m: Module, key: Value, control: data.View[data.StructLayout], size: Value, altfmt: Value) -> Signal:
-    """The result that a key stands for, upper bits zero; ``size`` is its own."""
+def result_of(
+    m: Module, key: Value, control: data.View, size: Value, altfmt: Value, some: Value, start: Value
+) -> Signal:
+    """The result that a key stands for, upper bits zero; ``size`` is its own.
+
+    Without an active element (``some``) a NaN is the start value as it was.
+    """
     plain, number, y = Signal(32), Signal(32), Signal(32, name="result")
     flip = control.unsigned & (control.function == Function.MIN)
     m.d.comb += [
@@ -191,13 +196,13 @@ def result_of(m: Module, key: Value, control: data.View[data.StructLayout], size
         number.eq(Cat(plain[:31] ^ plain[31].replicate(31), plain[31])),
     ]
     none = ~key[31] & key[16:31].all()  # of all numbers not one: no number's key is so large
-    halves = Mux(altfmt, C(FORMATS["bf16"].nan_bits, 16), C(FORMATS["fp16"].nan_bits, 16))
-    with m.If(control.floating):
-        with m.If(size[1]):
-            m.d.comb += y.eq(Mux(none, C(FORMATS["fp32"].nan_bits, 32), number))
-        with m.Else():
-            m.d.comb += y.eq(Mux(none, halves, number[16:]))
+    narrow = Mux(altfmt, C(FORMATS["bf16"].nan_bits, 16), C(FORMATS["fp16"].nan_bits, 16))
+    nan = Mux(some, Mux(size[1], C(FORMATS["fp32"].nan_bits, 32), narrow), start)
+    keep = Cat(C(255, 8), (size != 0).replicate(8), size[1].replicate(16))
+    with m.If(control.floating & none):
+        m.d.comb += y.eq(nan & keep)
+    with m.Elif(control.floating):
+        m.d.comb += y.eq(Mux(size[1], number, number[16:]))
     with m.Else():
-        keep = Cat(C(255, 8), (size != 0).replicate(8), size[1].replicate(16))
         m.d.comb += y.eq(Cat(plain[:31], plain[31] ^ flip) & keep)
     return y

@@ -1,5 +1,7 @@
 """Reductions of the vector unit: sums, minima, maxima and bitwise operations over the elements of a vector."""
 
+from typing import TypeAlias
+
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,6 +12,9 @@ from lanewise.rtl.reduction_element import CONTROL, ReductionElement, combined, 
 from lanewise.rtl.reduction_levels import PARTIAL, ReductionLevels, shared_levels
 
 __all__ = ["CONTROL", "VectorReduction", "control_of"]
+
+Results: TypeAlias = dict[int, list[tuple[Value, Value]]]
+"""Clocks after a vector's last beat -> whether its result is there, and the result."""
 
 
 class VectorReduction(wiring.Component):
@@ -57,7 +62,7 @@ class VectorReduction(wiring.Component):
     start: Signal
     o_valid: Signal
     y: Signal
-    control: data.View[data.StructLayout]
+    control: data.View
 
     def __init__(self, config: VectorConfig) -> None:
         self.config = config
@@ -78,10 +83,13 @@ class VectorReduction(wiring.Component):
         slots = [self.start, *(Signal(32, name=f"slot_{k}") for k in range(1, self.latency_clk + 1))]
         ended = Signal(self.latency_clk)
         m.d.sync += ended.eq(Cat(self.valid & self.last, ended))
-        replaced: dict[int, list[tuple[Value, Value]]] = {}
+        replaced: Results = {}
         elements = self._elements(m)
-        self._sum(m, elements, slots, replaced)
-        self._keys(m, elements, slots, replaced)
+        begun = Signal()  # a vector has
+        with m.If(self.valid):
+            m.d.sync += begun.eq(~self.last)
+        self._sum(m, elements, begun, slots, replaced)
+        self._keys(m, elements, begun, slots, replaced)
         for k in range(1, self.latency_clk + 1):
             waits = Signal(32, name=f"waits_{k}", reset_less=True)
             m.d.sync += waits.eq(slots[k - 1])
@@ -116,15 +124,11 @@ class VectorReduction(wiring.Component):
         return elements
 
     def _sum(
-        self, m: Module, elements: list[Value], slots: list[Signal], replaced: dict[int, list[tuple[Value, Value]]]
+        self, m: Module, elements: list[Value], begun: Signal, slots: list[Signal], replaced: Results
     ) -> None:
         """Over the lanes, then over the beats."""
         lane_levels, beat_levels = reduction_levels(self.config.lanes, self.config.vlen_bits)
-        within = Signal()  # a vector has begun
-        sums = self.valid & self.control.sums
-        with m.If(self.valid):
-            m.d.sync += within.eq(~self.last)
-        flags: Value = Cat(sums, ~within, self.last)
+        flags: Value = Cat(self.valid & self.control.sums, ~begun, self.last)
         numbers = elements
         for k in range(1 + FP32_ADDER_LATENCY_CLK * lane_levels):
             later = Signal(3, name=f"flags_{k}")
@@ -151,15 +155,15 @@ class VectorReduction(wiring.Component):
             m.d.comb += partial.eq(unit.o)
 
     def _keys(
-        self, m: Module, elements: list[Value], slots: list[Signal], replaced: dict[int, list[tuple[Value, Value]]]
+        self, m: Module, elements: list[Value], begun: Signal, slots: list[Signal], replaced: Results
     ) -> None:
         """Over the lanes, two levels a clock; into the vector's key so far; with the start value."""
         layout = data.StructLayout({
-            "valid": 1, "first": 1, "last": 1, "size": 2, "altfmt": 1, "control": CONTROL,
+            "valid": 1, "first": 1, "last": 1, "some": 1, "size": 2, "altfmt": 1, "control": CONTROL,
         })  # fmt: skip
         clk = 0
 
-        def registered(values: data.View[data.StructLayout]) -> data.View[data.StructLayout]:
+        def registered(values: data.View) -> data.View:
             nonlocal clk
             clk += 1
             later = Signal(layout, name=f"keys_{clk}")
@@ -167,13 +171,11 @@ class VectorReduction(wiring.Component):
             return later
 
         now = Signal(layout, name="keys_0")
-        begun = Signal()
-        with m.If(self.valid):
-            m.d.sync += begun.eq(~self.last)
         m.d.comb += [
             now.valid.eq(self.valid & ~self.control.sums),
             now.first.eq(~begun),
             now.last.eq(self.last),
+            now.some.eq(self.active.any()),
             now.size.eq(self.sew + self.control.doubled),
             now.altfmt.eq(self.altfmt),
             now.control.eq(self.control),
@@ -197,8 +199,12 @@ class VectorReduction(wiring.Component):
             keys, now = [beat], registered(now)
         so_far = Signal(32, reset_less=True)
         longer = combined(m, "longer", now.control.function, so_far, keys[0])
+        some = Signal()  # of all its beats one has an active element
         with m.If(now.valid):
-            m.d.sync += so_far.eq(Mux(now.first, keys[0], longer))
+            m.d.sync += [
+                so_far.eq(Mux(now.first, keys[0], longer)),
+                some.eq(now.some | (some & ~now.first)),
+            ]
         now = registered(now)
         m.submodules.start = start = ReductionElement()
         m.d.comb += [
@@ -213,8 +219,9 @@ class VectorReduction(wiring.Component):
         whole = combined(m, "whole", now.control.function, so_far, start.y)
         y = Signal(32, name="keys_y", reset_less=True)
         done = Signal(name="keys_done")
+        result = result_of(m, whole, now.control, now.size, now.altfmt, some, slots[clk])
         m.d.sync += [
-            y.eq(result_of(m, whole, now.control, now.size, now.altfmt)),
+            y.eq(result),
             done.eq(now.valid & now.last),
         ]
         replaced.setdefault(clk + 1, []).append((done, y))

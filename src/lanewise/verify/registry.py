@@ -21,6 +21,8 @@ BENCHES = (
     "row_sampler",
     "requantiser",
     "matrix_unit",
+    "fp32_adder",
+    "vector_reduction",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
