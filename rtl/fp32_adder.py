@@ -68,12 +68,7 @@ class Fp32Adder(wiring.Component):
             far.eq(places[5:].any()),
             rest.eq(fallen | (far & y.any())),
             aligned.eq(Cat(rest, moved & ~far.replicate(26)) ^ subtract.replicate(27)),
-            added.eq(
-                (
-                    Cat(C(1, 1), C(0, 3), x[:23], x[23:].any())
-                    + Cat(subtract, aligned, subtract)
-                )[1:]
-            ),
+            added.eq((Cat(C(1, 1), C(0, 3), x[:23], x[23:].any()) + Cat(subtract, aligned, subtract))[1:]),
         ]
         total = Signal(28, reset_less=True)
         exponent = Signal(8, reset_less=True)
@@ -104,9 +99,7 @@ class Fp32Adder(wiring.Component):
             normal.eq(total << zeros),
             base.eq((exponent - zeros) & some.replicate(8)),
             # the leading one is added to the exponent, and so is a carry out of the rounding
-            rounded.eq(
-                Cat(C(0, 23), base) + normal[4:] + (normal[3] & (normal[4] | normal[:3].any()))
-            ),
+            rounded.eq(Cat(C(0, 23), base) + normal[4:] + (normal[3] & (normal[4] | normal[:3].any()))),
         ]
         over = infinite | (total[27] & (exponent == 254))
         result = Signal(32, reset_less=True)

@@ -161,25 +161,41 @@ class ReductionElement(wiring.Component):
         return Cat(C(0, 13), below, scale, self.half[15])
 
 
-def combined(m: Module, name: str, function: Value, a: Value, b: Value) -> Signal:
-    """Two keys made into one."""
-    total, less = Signal(32, name=f"{name}_total"), Signal(name=f"{name}_less")
-    y = Signal(32, name=name)
-    compare = function == Function.MIN
-    m.d.comb += [
-        total.eq((Cat(C(1, 1), a) + Cat(compare, b ^ compare.replicate(32)))[1:]),
-        less.eq(Mux(a[31] ^ b[31], a[31], total[31])),
-    ]
-    with m.Switch(function):
-        with m.Case(Function.ADD):
-            m.d.comb += y.eq(total)
-        with m.Case(Function.MIN):
-            m.d.comb += y.eq(Mux(less, a, b))
-        with m.Case(Function.AND):
-            m.d.comb += y.eq(a & b)
-        with m.Case(Function.XOR):
-            m.d.comb += y.eq(a ^ b)
-    return y
+class ReductionKeys(wiring.Component):
+    """Two keys made into one. Combinational.
+
+    Members
+    -------
+    function : ``In(2)``
+        :class:`Function`.
+    a, b : ``In(32)``
+    y : ``Out(32)``
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"function": In(2), "a": In(32), "b": In(32), "y": Out(32)})
+
+    def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
+        m = Module()
+        compare, less = Signal(), Signal()
+        a, b = self.a, Signal(32)  # AND and XOR of these are in the adder as well
+        total = Signal(32)
+        m.d.comb += [
+            compare.eq(self.function == Function.MIN),
+            b.eq(self.b ^ compare.replicate(32)),
+            total.eq((Cat(C(1, 1), a) + Cat(compare, b))[1:]),
+            less.eq(Mux(a[31] ^ b[31], total[31], a[31])),  # of different signs the negative one; b's is inverted
+        ]
+        with m.Switch(self.function):
+            with m.Case(Function.ADD):
+                m.d.comb += self.y.eq(total)
+            with m.Case(Function.MIN):
+                m.d.comb += self.y.eq(Mux(less, a, self.b))
+            with m.Case(Function.AND):
+                m.d.comb += self.y.eq(a & b)
+            with m.Case(Function.XOR):
+                m.d.comb += self.y.eq(a ^ b)
+        return m
 
 
 def result_of(

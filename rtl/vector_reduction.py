@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from lanewise.config import FP32_ADDER_LATENCY_CLK, VectorConfig, reduction_levels, reduction_stages_clk
 from lanewise.rtl.fp32_adder import Fp32Adder
-from lanewise.rtl.reduction_element import CONTROL, ReductionElement, combined, control_of, result_of
+from lanewise.rtl.reduction_element import CONTROL, ReductionElement, ReductionKeys, control_of, result_of
 from lanewise.rtl.reduction_levels import PARTIAL, ReductionLevels, shared_levels
 
 __all__ = ["CONTROL", "VectorReduction", "control_of"]
@@ -157,19 +157,10 @@ class VectorReduction(wiring.Component):
     def _keys(
         self, m: Module, elements: list[Value], begun: Signal, slots: list[Signal], replaced: Results
     ) -> None:
-        """Over the lanes, two levels a clock; into the vector's key so far; with the start value."""
+        """Over the lanes, a level a clock; into the vector's key so far; with the start value."""
         layout = data.StructLayout({
             "valid": 1, "first": 1, "last": 1, "some": 1, "size": 2, "altfmt": 1, "control": CONTROL,
         })  # fmt: skip
-        clk = 0
-
-        def registered(values: data.View) -> data.View:
-            nonlocal clk
-            clk += 1
-            later = Signal(layout, name=f"keys_{clk}")
-            m.d.sync += later.eq(values)
-            return later
-
         now = Signal(layout, name="keys_0")
         m.d.comb += [
             now.valid.eq(self.valid & ~self.control.sums),
@@ -180,48 +171,52 @@ class VectorReduction(wiring.Component):
             now.altfmt.eq(self.altfmt),
             now.control.eq(self.control),
         ]
-        now = registered(now)
-        keys = elements
-        level = 0
+        clk = 0
+
+        def one_more_clk() -> data.View:
+            nonlocal clk
+            clk += 1
+            later = Signal(layout, name=f"keys_{clk}")
+            m.d.sync += later.eq(now)
+            return later
+
+        def combined(name: str, a: Value, b: Value) -> Signal:
+            m.submodules[name] = unit = ReductionKeys()
+            m.d.comb += [unit.function.eq(now.control.function), unit.a.eq(a), unit.b.eq(b)]
+            return unit.y
+
+        now, keys = one_more_clk(), elements
         while len(keys) > 1:
-            if level and level % 2 == 0:
-                later = [Signal(32, name=f"key_{level}_{k}", reset_less=True) for k in range(len(keys))]
-                m.d.sync += [register.eq(key) for register, key in zip(later, keys, strict=True)]
-                keys, now = list(later), registered(now)
-            pairs = zip(keys[::2], keys[1::2], strict=True)
-            keys = [
-                combined(m, f"lanes_{level}_{k}", now.control.function, a, b) for k, (a, b) in enumerate(pairs)
-            ]
-            level += 1
-        if level and level % 2 == 0:
-            beat = Signal(32, reset_less=True)
-            m.d.sync += beat.eq(keys[0])
-            keys, now = [beat], registered(now)
-        so_far = Signal(32, reset_less=True)
-        longer = combined(m, "longer", now.control.function, so_far, keys[0])
-        some = Signal()  # of all its beats one has an active element
+            pairs = enumerate(zip(keys[::2], keys[1::2], strict=True))
+            keys = []
+            for k, (a, b) in pairs:
+                key = Signal(32, name=f"key_{clk}_{k}", reset_less=True)
+                m.d.sync += key.eq(combined(f"keys_{clk}_{k}", a, b))
+                keys.append(key)
+            now = one_more_clk()
+
+        so_far, start = Signal(32, reset_less=True), Signal(32, reset_less=True)
+        some = Signal()  # a beat so far has an active element
+        m.submodules.start = first = ReductionElement()
+        longer = combined("so_far", so_far, keys[0])
+        m.d.comb += [
+            first.word.eq(slots[clk]),
+            first.half.eq(slots[clk][:16]),
+            first.byte.eq(slots[clk][:8]),
+            first.size.eq(now.size),
+            first.altfmt.eq(now.altfmt),
+            first.active.eq(1),
+            first.control.eq(now.control),
+        ]
+        m.d.sync += start.eq(first.y)
         with m.If(now.valid):
             m.d.sync += [
                 so_far.eq(Mux(now.first, keys[0], longer)),
                 some.eq(now.some | (some & ~now.first)),
             ]
-        now = registered(now)
-        m.submodules.start = start = ReductionElement()
-        m.d.comb += [
-            start.word.eq(slots[clk]),
-            start.half.eq(slots[clk][:16]),
-            start.byte.eq(slots[clk][:8]),
-            start.size.eq(now.size),
-            start.altfmt.eq(now.altfmt),
-            start.active.eq(1),
-            start.control.eq(now.control),
-        ]
-        whole = combined(m, "whole", now.control.function, so_far, start.y)
-        y = Signal(32, name="keys_y", reset_less=True)
-        done = Signal(name="keys_done")
+        now = one_more_clk()
+        whole = combined("whole", so_far, start)
         result = result_of(m, whole, now.control, now.size, now.altfmt, some, slots[clk])
-        m.d.sync += [
-            y.eq(result),
-            done.eq(now.valid & now.last),
-        ]
+        y, done = Signal(32, name="keys_y", reset_less=True), Signal(name="keys_done")
+        m.d.sync += [y.eq(result), done.eq(now.valid & now.last)]
         replaced.setdefault(clk + 1, []).append((done, y))

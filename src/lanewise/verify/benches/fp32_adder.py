@@ -23,7 +23,9 @@ class AdderConfig:
 
 
 def _cases(machine: MachineConfig, full: bool) -> list[Case]:  # noqa: ARG001
-    return [Case(label="fp32", config=AdderConfig(), parameters={"random": _RANDOM_FULL if full else _RANDOM})]
+    return [
+        Case(label="fp32", config=AdderConfig(), parameters={"random": _RANDOM_FULL if full else _RANDOM})
+    ]
 
 
 BENCH = Bench(component=lambda _: Fp32Adder(), cases=_cases)

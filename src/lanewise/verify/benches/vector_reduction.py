@@ -26,7 +26,8 @@ def _cases(machine: MachineConfig, full: bool) -> list[Case]:
     own = (machine.vector.lanes, machine.vector.vlen_bits)
     shapes = dict.fromkeys([*(_SHAPES_FULL if full else _SHAPES), own])
     return [
-        Case(label=f"{lanes}x{vlen}", config=VectorConfig(lanes=lanes, vlen_bits=vlen)) for lanes, vlen in shapes
+        Case(label=f"{lanes}x{vlen}", config=VectorConfig(lanes=lanes, vlen_bits=vlen))
+        for lanes, vlen in shapes
     ]
 
 
