@@ -91,54 +91,49 @@ class ReductionElement(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
-        control, wide, half = self.control, self.size[1], self.half
-        signed_half = half[15] & ~control.unsigned
-        signed_byte = self.byte[7] & ~control.unsigned
-        integer, number, nan, single = Signal(32), Signal(32), Signal(), Signal(32)
-        fraction = number[:16].any() | number[16:23].any()
+        control, wide, half, byte = self.control, self.size[1], self.half, self.byte
+        single = wide | self.altfmt  # FP32, or BF16, which is its upper half
+        integer, number, nan = Signal(32), Signal(32), Signal()
         m.d.comb += [
-            integer.eq(
-                Mux(
-                    wide,
-                    self.word,
-                    Mux(
-                        self.size[0],
-                        Cat(half, signed_half.replicate(16)),
-                        Cat(self.byte, signed_byte.replicate(24)),
-                    ),
-                )
-            ),
             number.eq(Mux(wide, self.word, Cat(C(0, 16), half))),
             nan.eq(
                 Mux(
-                    wide | self.altfmt,
-                    number[23:31].all() & fraction,
+                    single,
+                    number[23:31].all() & number[:23].any(),
                     number[26:31].all() & number[16:26].any(),
                 )
             ),
-            single.eq(Mux(wide | self.altfmt, number, self._widened(m))),
         ]
-        key, part = Signal(32), Signal()
-        flip = control.unsigned & (control.function == Function.MIN)
+        with m.If(wide):
+            m.d.comb += integer.eq(self.word)
+        with m.Elif(self.size[0]):
+            m.d.comb += integer.eq(Cat(half, (half[15] & ~control.unsigned).replicate(16)))
+        with m.Else():
+            m.d.comb += integer.eq(Cat(byte, (byte[7] & ~control.unsigned).replicate(24)))
+
+        value, turned, identity, part = Signal(32), Signal(32), Signal(32), Signal()
+        minimum = control.function == Function.MIN
+        negative = number[31] & control.floating & ~control.sums
+        with m.If(~control.floating):
+            m.d.comb += value.eq(integer)
+        with m.Elif(control.sums & ~single):
+            m.d.comb += value.eq(self._widened(m))
+        with m.Else():
+            m.d.comb += value.eq(number)
         m.d.comb += [
-            key.eq(
-                Mux(
-                    control.floating,
-                    Cat(number[:31] ^ number[31].replicate(31), number[31]),
-                    Cat(integer[:31], integer[31] ^ flip),
+            # an FP32 number of a sum stays as it is
+            turned.eq(
+                Cat((control.inverted ^ negative).replicate(31), control.inverted ^ (control.unsigned & minimum))
+            ),
+            identity.eq(
+                Cat(
+                    (minimum | (control.function == Function.AND)).replicate(31),
+                    control.sums | (control.function == Function.AND),
                 )
-                ^ control.inverted.replicate(32)
             ),
             part.eq(self.active & ~(control.floating & ~control.sums & nan)),
+            self.y.eq(Mux(part, value ^ turned, identity)),
         ]
-        identity = Cat(
-            ((control.function == Function.MIN) | (control.function == Function.AND)).replicate(31),
-            control.function == Function.AND,
-        )
-        with m.If(control.sums):
-            m.d.comb += self.y.eq(Mux(self.active, single, C(1 << 31, 32)))
-        with m.Else():
-            m.d.comb += self.y.eq(Mux(part, key, identity))
         return m
 
     def _widened(self, m: Module) -> Value:
