@@ -61,13 +61,13 @@ class Fp32Adder(wiring.Component):
             fallen |= moved[:n].any() & places[k]
             m.d.comb += stage.eq(Mux(places[k], moved[n:], moved))
             moved = stage
-        far, rest = Signal(), Signal()
+        far = Signal()
         aligned = Signal(27)
         added = Signal(28)
         m.d.comb += [
             far.eq(places[5:].any()),
-            rest.eq(fallen | (far & y.any())),
-            aligned.eq(Cat(rest, moved & ~far.replicate(26)) ^ subtract.replicate(27)),
+            # what is farther than that changes nothing, whatever is in ``fallen``
+            aligned.eq(Cat(fallen, moved & ~far.replicate(26)) ^ subtract.replicate(27)),
             added.eq((Cat(C(1, 1), C(0, 3), x[:23], x[23:].any()) + Cat(subtract, aligned, subtract))[1:]),
         ]
         total = Signal(28, reset_less=True)
@@ -87,7 +87,7 @@ class Fp32Adder(wiring.Component):
 
         # Normalise, round. Bit 27 is the carry; a leading one that comes to it has the exponent ``exponent`` + 1 - zeros.
         limit = Cat(*(exponent == 27 - k for k in range(27)))  # the least exponent is reached there
-        some = Signal()
+        some, up = Signal(), Signal()
         normal = Signal(28)
         base = Signal(8)
         rounded = Signal(31)
@@ -99,7 +99,8 @@ class Fp32Adder(wiring.Component):
             normal.eq(total << zeros),
             base.eq((exponent - zeros) & some.replicate(8)),
             # the leading one is added to the exponent, and so is a carry out of the rounding
-            rounded.eq(Cat(C(0, 23), base) + normal[4:] + (normal[3] & (normal[4] | normal[:3].any()))),
+            up.eq(normal[3] & (normal[4] | normal[:3].any())),
+            rounded.eq(Cat(normal[4:27], base) + Cat(up, C(0, 22), normal[27])),
         ]
         over = infinite | (total[27] & (exponent == 254))
         result = Signal(32, reset_less=True)

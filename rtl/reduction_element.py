@@ -123,7 +123,10 @@ class ReductionElement(wiring.Component):
         m.d.comb += [
             # an FP32 number of a sum stays as it is
             turned.eq(
-                Cat((control.inverted ^ negative).replicate(31), control.inverted ^ (control.unsigned & minimum))
+                Cat(
+                    (control.inverted ^ negative).replicate(31),
+                    control.inverted ^ (control.unsigned & minimum),
+                )
             ),
             identity.eq(
                 Cat(
@@ -179,7 +182,9 @@ class ReductionKeys(wiring.Component):
             compare.eq(self.function == Function.MIN),
             b.eq(self.b ^ compare.replicate(32)),
             total.eq((Cat(C(1, 1), a) + Cat(compare, b))[1:]),
-            less.eq(Mux(a[31] ^ b[31], total[31], a[31])),  # of different signs the negative one; b's is inverted
+            less.eq(
+                Mux(a[31] ^ b[31], total[31], a[31])
+            ),  # of different signs the negative one; b's is inverted
         ]
         with m.Switch(self.function):
             with m.Case(Function.ADD):

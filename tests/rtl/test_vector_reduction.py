@@ -41,7 +41,13 @@ def test_no_two_additions_meet_in_an_adder(levels):
     groups = shared_levels(levels)
     assert [level for group in groups for level in group] == list(range(1, levels + 1))
     most = 1 << (levels - 1)
-    lengths = sorted({*range(1, min(most, 40) + 1), *(n for k in range(levels) for n in (1 << k, (1 << k) + 1) if n <= most), most})
+    lengths = sorted(
+        {
+            *range(1, min(most, 40) + 1),
+            *(n for k in range(levels) for n in (1 << k, (1 << k) + 1) if n <= most),
+            most,
+        }
+    )
     every = {n: triggers(n, levels) for n in lengths}
     assert all(len(found) == n for n, found in every.items())  # an addition a beat
     for group in groups:

@@ -79,7 +79,9 @@ def program(chosen: Sequence[QemuCase]) -> str:
         else:
             lines.append(f"li a0, {case.scalar:#x}")
         lines.append(f"li a1, {case.distance}")
-        if "rtz" in case.operation.mnemonic:  # QEMU 7.2's translator dies unless the dynamic rounding mode is in use before it
+        if (
+            "rtz" in case.operation.mnemonic
+        ):  # QEMU 7.2's translator dies unless the dynamic rounding mode is in use before it
             lines += [".balign 8", "fadd.s ft0, ft0, ft0"]
         lines += [assembly(case.word), "csrr t0, vl", "csrr t1, vtype"]
         for first in range(0, 32, 8):
