@@ -32,6 +32,7 @@ def multiply_add_latency_clk(formats: Iterable[NumberFormat]) -> int:
     return 6 if any(form.bits == 32 for form in formats) else 4
 
 
+<<<<<<< HEAD
 REDUCTION_ADDER_LATENCY_CLK = 3
 """Clocks of an addition in the reduction tree."""
 
@@ -47,6 +48,31 @@ def reduction_stages_clk(lanes: int, vlen_bits: int) -> int:
     beats = 8 * vlen_bits // (16 * lanes)
     levels = (lanes.bit_length() - 1) + (beats - 1).bit_length() + 1
     return REDUCTION_ADDER_LATENCY_CLK * levels
+=======
+FP32_ADDER_LATENCY_CLK = 2
+"""Swap, align and add; normalise and round."""
+
+
+def reduction_levels(lanes: int, vlen_bits: int) -> tuple[int, int]:
+    """Levels of a reduction's additions: over the lanes of a beat; over the most beats, the start value included.
+
+    The most beats have the 16-bit floating-point numbers of eight registers.
+
+    >>> reduction_levels(8, 1024)
+    (3, 7)
+    """
+    beats = 8 * vlen_bits // 16 // lanes
+    return lanes.bit_length() - 1, beats.bit_length()
+
+
+def reduction_stages_clk(lanes: int, vlen_bits: int) -> int:
+    """Clocks from a reduction's last beat to its result: one to unpack the elements, then the additions.
+
+    >>> reduction_stages_clk(8, 1024), reduction_stages_clk(1, 128)
+    (21, 15)
+    """
+    return 1 + FP32_ADDER_LATENCY_CLK * sum(reduction_levels(lanes, vlen_bits))
+>>>>>>> reduce
 
 
 COEFFICIENT_TABLE_LATENCY_CLK = 1

@@ -26,6 +26,8 @@ BENCHES = (
     "vector_alu",
     "vector_fma",
     "dma",
+    "fp32_adder",
+    "vector_reduction",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 
