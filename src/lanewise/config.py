@@ -32,23 +32,6 @@ def multiply_add_latency_clk(formats: Iterable[NumberFormat]) -> int:
     return 6 if any(form.bits == 32 for form in formats) else 4
 
 
-<<<<<<< HEAD
-REDUCTION_ADDER_LATENCY_CLK = 3
-"""Clocks of an addition in the reduction tree."""
-
-
-def reduction_stages_clk(lanes: int, vlen_bits: int) -> int:
-    """Clocks from a reduction's last beat to its result: the levels of the tree, each an addition.
-
-    The tree over a beat's ``lanes`` elements, then that over the beats of the longest operand, then the start value.
-
-    >>> reduction_stages_clk(8, 1024), reduction_stages_clk(1, 128)
-    (30, 21)
-    """
-    beats = 8 * vlen_bits // (16 * lanes)
-    levels = (lanes.bit_length() - 1) + (beats - 1).bit_length() + 1
-    return REDUCTION_ADDER_LATENCY_CLK * levels
-=======
 FP32_ADDER_LATENCY_CLK = 2
 """Swap, align and add; normalise and round."""
 
@@ -72,7 +55,6 @@ def reduction_stages_clk(lanes: int, vlen_bits: int) -> int:
     (21, 15)
     """
     return 1 + FP32_ADDER_LATENCY_CLK * sum(reduction_levels(lanes, vlen_bits))
->>>>>>> reduce
 
 
 COEFFICIENT_TABLE_LATENCY_CLK = 1
