@@ -31,6 +31,23 @@ def multiply_add_latency_clk(formats: Iterable[NumberFormat]) -> int:
     return 6 if any(form.bits == 32 for form in formats) else 4
 
 
+REDUCTION_ADDER_LATENCY_CLK = 3
+"""Clocks of an addition in the reduction tree."""
+
+
+def reduction_stages_clk(lanes: int, vlen_bits: int) -> int:
+    """Clocks from a reduction's last beat to its result: the levels of the tree, each an addition.
+
+    The tree over a beat's ``lanes`` elements, then that over the beats of the longest operand, then the start value.
+
+    >>> reduction_stages_clk(8, 1024), reduction_stages_clk(1, 128)
+    (30, 21)
+    """
+    beats = 8 * vlen_bits // (16 * lanes)
+    levels = (lanes.bit_length() - 1) + (beats - 1).bit_length() + 1
+    return REDUCTION_ADDER_LATENCY_CLK * levels
+
+
 COEFFICIENT_TABLE_LATENCY_CLK = 1
 """Registered read of a segment's coefficients."""
 
@@ -165,6 +182,15 @@ class FlexSfuConfig:
     def breakpoints(self) -> int:
         """Breakpoints in the tree: one fewer than the segments."""
         return self.segments - 1
+
+    @property
+    def coefficient_words(self) -> int:
+        """Words of 32 bits that ``sfu.coefficients`` loads: of each segment its coefficients, and a shift where there are integers.
+
+        >>> FlexSfuConfig(segments=32, degree=2).coefficient_words
+        96
+        """
+        return self.segments * (self.degree + 1 + self.integers)
 
     @property
     def latency_clk(self) -> int:
@@ -377,16 +403,6 @@ class VectorConfig:
     """32-bit lanes, each two FP16 or one FP32 element per clock: 1 to 64, a power of two."""
     vlen_bits: int = 1024
     """Bits of each of the 32 vector registers: 128 to 65536, a power of two, at least 32 x ``lanes``."""
-    alu_latency_clk: int = 1
-    """Integer add, logic, shift, compare, min/max, sign injection, move, merge."""
-    fma_latency_clk: int = 4
-    """Floating-point add, multiply, fused multiply-add and conversion; equals the RTL's of FP16."""
-    estimate_latency_clk: int = 1
-    """The 7-bit reciprocal and reciprocal-square-root estimates (``vfrec7``, ``vfrsqrt7``): a table."""
-    divide_beats: int = 16
-    """Clocks that a vector divide or square root holds its unit per beat (radix-2 iterative, FP16)."""
-    memory_latency_clk: int = 4
-    """Scratchpad load: from the address to the first beat in the register file."""
 
     def __post_init__(self) -> None:
         _require(
@@ -399,24 +415,56 @@ class VectorConfig:
             128 <= self.vlen_bits <= 65536 and self.vlen_bits.bit_count() == 1 and self.vlen_bits >= 32 * self.lanes,
             "vlen_bits", f"a power of two, 128 to 65536, and at least 32 x lanes = {32 * self.lanes}", self.vlen_bits,
         )  # fmt: skip
-        for name in (
-            "alu_latency_clk",
-            "fma_latency_clk",
-            "estimate_latency_clk",
-            "divide_beats",
-            "memory_latency_clk",
-        ):
-            _require(1 <= getattr(self, name) <= 64, name, "1 to 64", getattr(self, name))
 
     @property
     def bits_per_clk(self) -> int:
         """Bits of a source operand that the lanes consume each clock."""
         return 32 * self.lanes
 
+    # Latencies: from the start of an instruction to that of a reader of its first beat (docs/core.md).
+
+    @property
+    def alu_latency_clk(self) -> int:
+        """Integer and logic, compares, moves, merges, slides, 7-bit estimates: operand registers, result register, register file."""
+        return 3
+
+    @property
+    def gather_latency_clk(self) -> int:
+        """``vrgather.vv``: an index is read one clock before its element."""
+        return self.alu_latency_clk + 1
+
+    @property
+    def fma_latency_clk(self) -> int:
+        """Floating-point add and multiply, conversions, integer multiply: as many stages as FP32 wants.
+
+        >>> VectorConfig().fma_latency_clk
+        8
+        """
+        return 2 + multiply_add_latency_clk(FORMATS[name] for name in ("fp16", "bf16", "fp32"))
+
     @property
     def reduction_latency_clk(self) -> int:
-        """Latency of a reduction after its last beat: one addition a level of the tree over a beat's FP16 elements."""
-        return self.fma_latency_clk * (2 * self.lanes).bit_length()
+        """A reduction, after its last beat.
+
+        >>> VectorConfig(lanes=8, vlen_bits=1024).reduction_latency_clk
+        32
+        """
+        return 2 + reduction_stages_clk(self.lanes, self.vlen_bits)
+
+    @property
+    def load_latency_clk(self) -> int:
+        """Address registers, SRAM, rotation, register file."""
+        return 4
+
+    @property
+    def store_latency_clk(self) -> int:
+        """Until the buffer's count of writes has gone up, after the last beat."""
+        return 4
+
+    @property
+    def table_latency_clk(self) -> int:
+        """Flex-SFU's table, after the last entry."""
+        return 3
 
 
 @dataclass(frozen=True, kw_only=True)
