@@ -443,6 +443,15 @@ class VectorConfig:
         return 2 + multiply_add_latency_clk(FORMATS[name] for name in ("fp16", "bf16", "fp32"))
 
     @property
+    def register_beats(self) -> int:
+        """Words of ``bits_per_clk`` in a register.
+
+        >>> VectorConfig(lanes=8, vlen_bits=1024).register_beats
+        4
+        """
+        return self.vlen_bits // self.bits_per_clk
+
+    @property
     def reduction_latency_clk(self) -> int:
         """A reduction, after its last beat.
 

@@ -42,6 +42,8 @@ class Rate(enum.StrEnum):
     """One element."""
     MASK = "mask"
     """A bit for each bit of the lanes."""
+    SINGLE = "single"
+    """One beat, whatever ``vl``."""
 
 
 class Latency(enum.StrEnum):
@@ -240,10 +242,12 @@ def _permutations() -> Iterator[Operation]:
     yield from _arithmetic("vrgather", 0x0C, xi, unsigned=True, **alu)
     single = alu | {"rate": Rate.ONE, "chained": False}
     yield from _arithmetic("vrgather", 0x0C, (OPIVV,), **(single | {"latency": Latency.GATHER}))
-    yield from _arithmetic("vcompress", 0x17, (OPMVV,), vm=1, vs1=Width.MASK, suffix="", **single)
+    yield Operation(
+        mnemonic="vcompress.vm", major=OPV, funct3=OPMVV, funct6=0x17, vm=1, vd=Width.SEW, vs2=Width.SEW, vs1=Width.MASK, **single,  # type: ignore[arg-type]
+    )  # fmt: skip
     yield _unary("vid.v", OPMVV, 0x14, 17, unit=Unit.ALU, latency=Latency.ALU, vs2=None, vs2_code=0)
     first: dict[str, object] = {
-        "unit": Unit.ALU, "latency": Latency.ALU, "vm": 1, "vd": Width.FIRST, "vs2_code": 0, "rate": Rate.ONE,
+        "unit": Unit.ALU, "latency": Latency.ALU, "vm": 1, "vd": Width.FIRST, "vs2_code": 0, "rate": Rate.SINGLE,
     }  # fmt: skip
     yield Operation(mnemonic="vmv.s.x", major=OPV, funct3=OPMVX, funct6=0x10, scalar="x", **first)  # type: ignore[arg-type]
     yield Operation(
@@ -298,7 +302,13 @@ def _floating() -> Iterator[Operation]:
     yield from _arithmetic("vfwmul", 0x38, vf, **wide)
     for name, funct6 in (("vfwmacc", 0x3C), ("vfwnmacc", 0x3D), ("vfwmsac", 0x3E), ("vfwnmsac", 0x3F)):
         yield from _arithmetic(name, funct6, vf, reads_vd=True, **wide)
-    for name, funct6 in (("vfmin", 0x04), ("vfmax", 0x06), ("vfsgnj", 0x08), ("vfsgnjn", 0x09), ("vfsgnjx", 0x0A)):
+    for name, funct6 in (
+        ("vfmin", 0x04),
+        ("vfmax", 0x06),
+        ("vfsgnj", 0x08),
+        ("vfsgnjn", 0x09),
+        ("vfsgnjx", 0x0A),
+    ):
         yield from _arithmetic(name, funct6, vf)
     for name, funct6, forms in (
         ("vmfeq", 0x18, vf), ("vmfle", 0x19, vf), ("vmflt", 0x1B, vf), ("vmfne", 0x1C, vf), ("vmfgt", 0x1D, (OPFVF,)),
@@ -343,7 +353,7 @@ def _other() -> Iterator[Operation]:
     for name, funct6 in (("vsetvli", 0x00), ("vsetivli", 0x30), ("vsetvl", 0x20)):
         yield Operation(
             mnemonic=name, major=OPV, funct3=OPCFG, funct6=funct6, unit=Unit.SET, latency=Latency.SET,
-            scalar="u" if name == "vsetivli" else "x", rate=Rate.ONE,
+            scalar="u" if name == "vsetivli" else "x", rate=Rate.SINGLE,
         )  # fmt: skip
     yield Operation(
         mnemonic="sfu.execute", major=CUSTOM_0, funct3=0, funct6=0, unit=Unit.FLEX_SFU, latency=Latency.FLEX_SFU, vm=1,

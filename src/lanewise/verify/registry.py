@@ -21,6 +21,8 @@ BENCHES = (
     "row_sampler",
     "requantiser",
     "matrix_unit",
+    "scratchpad",
+    "vector_memory",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 

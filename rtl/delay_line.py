@@ -1,0 +1,12 @@
+"""Values that come out some clocks later."""
+
+from amaranth.hdl import Module, Signal, Value
+
+
+def delayed(m: Module, value: Value, clocks: int, name: str) -> Value:
+    """``value`` as it was ``clocks`` clocks ago: plain registers, without a reset."""
+    for stage in range(clocks):
+        register = Signal(len(value), name=f"{name}_{stage + 1}", reset_less=True)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
