@@ -75,7 +75,7 @@ class Encoder:
 
     def __init__(self, config: MachineConfig) -> None:
         self._config, self._table = config, timing_table(config)
-        self._words = config.vector.vlen_bits // config.vector.bits_per_clk
+        self._words = config.vector.register_beats
         self._levels = config.flex_sfu.levels
         self._made = Encoded()
 

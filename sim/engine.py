@@ -19,7 +19,7 @@ import numpy.typing as npt
 from lanewise.config import MachineConfig
 from lanewise.sim.compiled import Watcher as _Watcher
 from lanewise.sim.compiled import library
-from lanewise.sim.encode import FIRST_NAME, Encoded, encode
+from lanewise.sim.encode import DRAIN, FIRST_NAME, Encoded, encode
 from lanewise.sim.program import Instruction, Program
 from lanewise.sim.timing import STREAMS, UNITS
 
@@ -126,13 +126,16 @@ class Engine:
         )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
-        """After a run, everything that it left: for each stream its last start, for each unit when it is free, for each name three times."""
+        """After a run, all that it left: each stream's last start; when each unit, and the drain, is free; of each name when a reader may
+        start, when the last beat has landed, and when the last read has ended."""
         values = self._state.tolist()
         names = {
             name: tuple(values[FIRST_NAME + 3 * i : FIRST_NAME + 3 * i + 3])
             for name, i in self._encoded.names.items()
         }
-        return dict(zip((*STREAMS, *UNITS, "drain"), values)) | names
+        return {
+            "streams": dict(zip(STREAMS, values)), "units": dict(zip(UNITS, values[len(STREAMS) :])), "drain": values[DRAIN], "names": names,
+        }  # fmt: skip
 
     def _tell(self, chunk: Times) -> bool:
         if self._recorder is not None:

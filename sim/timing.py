@@ -161,16 +161,16 @@ class TimingTable:
             Rate.LANES: config.vector.lanes,
             Rate.ONE: 1,
             Rate.MASK: lanes_bits,
+            Rate.SINGLE: max(1, instruction.vl),
         }[operation.rate]
         if operation.unit is Unit.FLEX_SFU:
             per_clk = config.flex_sfu.elements_per_clk(sew)
-        elements = 1 if Width.FIRST in operands[:1] and operation.rate is Rate.ONE else instruction.vl
-        beats = 1 if operation.unit is Unit.SET else max(1, ceil(elements / per_clk))
+        beats = max(1, ceil(instruction.vl / per_clk))
         latency = self._latency[operation.latency]
         last = latency + beats - 1
         words = 1
         if operation.vd is not None and operation.vd not in (Width.FIRST, Width.FIRST_DOUBLE):
-            words = max(1, ceil(elements * operation.vd.bits(sew, operation.eew_bits) / lanes_bits))
+            words = max(1, ceil(instruction.vl * operation.vd.bits(sew, operation.eew_bits) / lanes_bits))
         return Timing(
             unit=str(operation.unit), stream="vector", beats=beats + (operation.latency is Latency.GATHER), read_beats=beats,
             lands_clk=last if operation.latency is Latency.REDUCE else latency, last_clk=last, words=words,

@@ -71,7 +71,7 @@ class _Machine:
         self.last: dict[str, int] = {}
         self.read: dict[str, int] = {}
         self.clocks = clocks
-        words = config.vector.vlen_bits // config.vector.bits_per_clk
+        words = config.vector.register_beats
         self.reads: list[list[tuple[str, int, int, int]]] = []
         """By instruction: what it reads, how long before the name is ready, and before its last beat, it may start, when it has read."""
         self.writes: list[list[tuple[str, int, int]]] = []
