@@ -35,7 +35,7 @@ from lanewise.models.numbers import decode
 from lanewise.models.reduction import EXP32_MINIMUM, REDUCED, reduced
 from lanewise.models.reduction_tables import reduction_table
 from lanewise.rtl.flex_sfu import FlexSfu
-from lanewise.sim.engine import run
+from lanewise.mapping.kernels.price import price
 from lanewise.synth import Synthesiser, load_liberty
 
 MACHINE = MachineConfig()
@@ -114,7 +114,7 @@ def element_wise(emit, config):
         kernel.release(*{value, result})
 
     kernel = best_kernel(config, ELEMENTS, strip)
-    return 16 * run(strip_program(kernel, kernel.strips(ELEMENTS)), config).cycles / ELEMENTS
+    return 16 * price(strip_program(kernel, kernel.strips(ELEMENTS)), config).cycles / ELEMENTS
 
 
 def clocks():
@@ -135,7 +135,7 @@ def operator(work, config, **replaced):
     with ExitStack() as stack:
         for name, part in replaced.items():
             stack.enter_context(patch.object(row, name, part))
-        return 16 * run(work.program(config), config).cycles / (work.rows * work.length)
+        return 16 * price(work.program(config), config).cycles / (work.rows * work.length)
 
 
 def rows():

@@ -14,10 +14,11 @@ from lanewise.files import write_text
 from lanewise.mapping.graph import Graph
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.lower import Lowered, Task, lower
-from lanewise.sim.engine import Run, run
+from lanewise.sim.engine import Run
 from lanewise.sim.program import Program
 from lanewise.sim.timing import UNITS
 
@@ -150,7 +151,7 @@ def work_cost(work: Priced, config: MachineConfig) -> Run:
         raise ValueError(
             f"scratchpad.banks must hold the operator's {needed} banks of {bank} bytes, not {config.scratchpad.banks}"
         )
-    return run(program, config)
+    return price(program, config)
 
 
 def as_stored(work: Stored, config: MachineConfig) -> Stored:

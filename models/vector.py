@@ -1,6 +1,6 @@
 """What the vector instructions of the kernels compute, element by element.
 
-FP16 arithmetic is correctly rounded: numpy's float16 add, subtract, multiply, divide and square root round a float32
+FP16 arithmetic is correctly rounded: numpy's float16 add, subtract and multiply round a float32
 result that has at least 2p + 2 bits, which is innocuous, and the fused multiply-add is
 :func:`lanewise.models.multiply_add.multiply_add`. FP32 arithmetic is numpy's float32.
 Source: RISC-V "V" Vector Extension, version 1.0. What it leaves open is decided here: an unordered sum adds neighbours
@@ -100,11 +100,8 @@ _FLOAT: dict[str, Semantics] = {
     "vfsub": lambda a, b: a - b,
     "vfrsub": lambda a, b: b - a,
     "vfmul": lambda a, b: a * b,
-    "vfdiv": lambda a, b: a / b,
-    "vfrdiv": lambda a, b: b / a,
     "vfmax": np.fmax,
     "vfmin": np.fmin,
-    "vfsqrt": np.sqrt,
     "vfsgnj": lambda a, b: np.copysign(a, b),
     "vfsgnjn": lambda a, b: np.copysign(a, -b),
     "vfsgnjx": lambda a, b: np.where(np.signbit(b), -a, a),

@@ -1,15 +1,17 @@
-"""The timing table: unit, beats and latency of every instruction, from the machine's config alone.
+"""The timing table: unit, beats and latency of every instruction, from the table of instructions and the machine's config.
 
-Clocks are counted from the clock in which an instruction starts. It holds its unit for ``beats`` clocks; beat j
-of its result can be used by an instruction that starts ``latency + j`` clocks later (chaining), or, where
-``chained`` is false, only when all of it is there.
+Clocks are counted from the clock in which an instruction starts. It holds its unit for ``beats`` clocks; its first beat lands
+``lands_clk`` later and its last ``last_clk`` later, each the first clock in which a reader of that beat alone may start. What the engine
+makes of them is docs/core.md's "When an instruction starts".
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from math import ceil
+from typing import TypeAlias
 
 from lanewise.config import ROW_SAMPLER_LATENCY_CLK, MachineConfig, OperandPathConfig
+from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit, Width
 from lanewise.sim.program import Instruction
 
 STREAMS = ("load", "store", "matrix", "vector", "operand")
@@ -22,15 +24,23 @@ UNITS = (
     "operand_path",
     "vector_fma",
     "vector_alu",
-    "vector_divide",
     "vector_memory",
     "flex_sfu",
-    "flex_sfu_load",
     "row_sampler",
+    "vector_set",
 )
-"""What an instruction can occupy. DMA has AXI4's independent read and write channels; a double-buffered Flex-SFU loads one
-table while it uses the other."""
+"""What an instruction can occupy. DMA has AXI4's independent read and write channels. ``vector_set`` is the sequencer's
+slot itself, which nothing waits for."""
 
+_UNIT_OF_OTHERS = {
+    "mm.tile": "matrix",
+    "mm.accumulate": "matrix",
+    "op.settings": "operand_path",
+    "op.quantise": "operand_path",
+    "op.sample": "row_sampler",
+    "dma.load": "dma_load",
+    "dma.store": "dma_store",
+}
 _STREAM_OF_UNIT = {
     "dma_load": "load",
     "dma_store": "store",
@@ -38,28 +48,6 @@ _STREAM_OF_UNIT = {
     "operand_path": "operand",
     "row_sampler": "operand",
 }
-
-_FMA = (
-    "vfadd vfsub vfrsub vfmul vfmadd vfmacc vfnmsub vfnmsac vfmsub vfmsac vfnmadd vfnmacc vfcvt.f.x vfcvt.x.f vfncvt.f.f "
-    "vfncvt.x.f vfncvt.f.x vfwcvt.f.f vfwcvt.f.x vfwmul vfwadd vfwmacc vwmul vwmacc"
-)
-_ALU = (
-    "vadd vsub vrsub vand vor vxor vsll vsrl vsra vnsrl vmin vmax vmv vmerge vfmin vfmax vfmerge vfmv vfsgnj vfsgnjn vfsgnjx "
-    "vmflt vmfle vmfeq vmfgt vmfge vmfne vmseq vmslt vmsle vrgather vcompress vid vzext vsext"
-)
-_UNIT_OF_OPCODE = (
-    dict.fromkeys(_FMA.split(), "vector_fma")
-    | dict.fromkeys(_ALU.split(), "vector_alu")
-    | dict.fromkeys(["vfrec7", "vfrsqrt7"], "vector_alu")
-    | dict.fromkeys(["vfdiv", "vfrdiv", "vfsqrt"], "vector_divide")
-    | dict.fromkeys(["vfredusum", "vfwredusum", "vfredmax", "vfredmin", "vwredsum"], "vector_fma")
-    | dict.fromkeys(["vle", "vse", "vlse", "vsse", "vluxei", "vsuxei"], "vector_memory")
-    | dict.fromkeys(["sfu.load", "sfu.execute"], "flex_sfu")
-    | dict.fromkeys(["mm.tile", "mm.accumulate"], "matrix")
-    | dict.fromkeys(["op.settings", "op.quantise"], "operand_path")
-    | {"op.sample": "row_sampler"}
-    | {"dma.load": "dma_load", "dma.store": "dma_store"}
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,103 +58,158 @@ class Timing:
     stream: str
     beats: int
     """Clocks that the unit is held."""
-    latency_clk: int
+    lands_clk: int
     """From the start to the first beat of the result."""
-    chained: bool
-    """Whether a consumer may start at the first beat."""
+    last_clk: int
+    """From the start to the last."""
+    read_beats: int = 0
+    """Clocks in which the operands are read: ``beats``, or fewer."""
+    words: int = 1
+    """Of a vector result: words as wide as the lanes that it takes in the register file."""
+    chained: bool = False
+    """Whether a reader may start before the last beat."""
+    whole: bool = False
+    """Whether the first source must have landed whole."""
     drain_clk: int = 0
     """Clocks that the drain of the MAC array is held after the last beat; 0 for everything else."""
 
+    @property
+    def ready_clk(self) -> int:
+        """From the start to that of a reader that takes a word of the result each clock, the fastest there is: it must not pass the writer.
 
-@cache
-def opcode_base(opcode: str) -> str:
-    """The mnemonic without its operand form: ``vfmadd.vf`` -> ``vfmadd``.
+        Where a word takes one clock to land that is the first beat; where it takes longer (narrowing, masks, strided loads), later.
+        """
+        return self.last_clk - (self.words - 1) if self.chained else self.last_clk
 
-    >>> opcode_base("vfncvt.f.f.w"), opcode_base("vle16.v"), opcode_base("sfu.execute")
-    ('vfncvt.f.f', 'vle', 'sfu.execute')
-    """
-    base = opcode
-    while base not in _UNIT_OF_OPCODE:
-        shorter = base.rpartition(".")[0] or base.rstrip("0123456789")
-        if shorter in ("", base):
+
+_Key: TypeAlias = tuple[str, int, int, int, bool, int, int, bool, int]
+
+
+class TimingTable:
+    """Every instruction's timing on one machine; what was asked for is kept."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        self._known: dict[_Key, Timing] = {}
+        vector = config.vector
+        self._latency = {
+            Latency.SET: 1,
+            Latency.ALU: vector.alu_latency_clk,
+            Latency.GATHER: vector.gather_latency_clk,
+            Latency.REDUCE: vector.reduction_latency_clk,
+            Latency.FMA: vector.fma_latency_clk,
+            Latency.LOAD: vector.load_latency_clk,
+            Latency.STORE: vector.store_latency_clk,
+            Latency.FLEX_SFU: 2 + config.flex_sfu.latency_clk,
+            Latency.TABLE: vector.table_latency_clk,
+        }
+
+    def __getitem__(self, instruction: Instruction) -> Timing:
+        """Timing of ``instruction``.
+
+        Raises:
+            ValueError: The table has no such opcode, the machine no such unit, or the instruction does not exist for the width.
+        """
+        key = (
+            instruction.opcode, instruction.vl, instruction.sew_bits, instruction.steps, instruction.reload,
+            instruction.block, instruction.runs, instruction.indexed, instruction.run_bytes,
+        )  # fmt: skip
+        known = self._known.get(key)
+        if known is None:
+            operation = OPERATIONS.get(instruction.opcode)
+            known = self._known[key] = (
+                self._other(instruction) if operation is None else self._vector(instruction, operation)
+            )
+        return known
+
+    def _other(self, instruction: Instruction) -> Timing:
+        config, opcode = self.config, instruction.opcode
+        if opcode not in _UNIT_OF_OTHERS:
             raise ValueError(f"opcode must be one that the timing table has, not {opcode!r}")
-        base = shorter
-    return base
+        unit = _UNIT_OF_OTHERS[opcode]
+        stream, drain = _STREAM_OF_UNIT[unit], 0
+        if stream in ("load", "store"):
+            descriptors = max(1, instruction.runs) if instruction.indexed else 1
+            beats = descriptors * config.dma.descriptor_clk + instruction.runs * ceil(
+                instruction.run_bytes / config.dma.bytes_per_clk
+            )
+            latency = config.dma.latency_clk
+        elif unit == "matrix":
+            beats, latency = instruction.steps, config.matrix.result_latency_clk
+            if opcode == "mm.tile":  # a tile's result lands row by row after the last step
+                drain = config.matrix.leave_clk(reload=instruction.reload)
+        else:
+            beats, latency = _operand_clk(opcode, instruction, config.operand_path)
+        last = latency + beats + drain - 1
+        return Timing(
+            unit=unit, stream=stream, beats=beats, read_beats=beats, lands_clk=last, last_clk=last, drain_clk=drain
+        )  # fmt: skip
+
+    def _vector(self, instruction: Instruction, operation: Operation) -> Timing:
+        config, lanes_bits = self.config, self.config.vector.bits_per_clk
+        sew, opcode = sew_bits(instruction, operation), instruction.opcode
+        if operation.unit is Unit.FLEX_SFU and not config.flex_sfu.enabled:
+            raise ValueError(f"{opcode} needs a machine with flex_sfu.enabled = true")
+        if operation.latency is Latency.TABLE and not config.flex_sfu.enabled:
+            raise ValueError(f"{opcode} needs a machine with flex_sfu.enabled = true")
+        if operation.unit is not Unit.SET and not operation.eew_bits and sew not in operation.sews:
+            raise ValueError(f"SEW of {opcode} must be one of {operation.sews}, not {sew}")
+        operands = (operation.vd, operation.vs2, operation.vs1)
+        widths = [width.bits(sew, operation.eew_bits) for width in operands if width is not None]
+        per_clk = {
+            Rate.WIDEST: lanes_bits // max(widths, default=lanes_bits),
+            Rate.LANES: config.vector.lanes,
+            Rate.ONE: 1,
+            Rate.MASK: lanes_bits,
+            Rate.SINGLE: max(1, instruction.vl),
+        }[operation.rate]
+        if operation.unit is Unit.FLEX_SFU:
+            per_clk = config.flex_sfu.elements_per_clk(sew)
+        beats = max(1, ceil(instruction.vl / per_clk))
+        latency = self._latency[operation.latency]
+        last = latency + beats - 1
+        words = 1
+        if operation.vd is not None and operation.vd not in (Width.FIRST, Width.FIRST_DOUBLE):
+            words = max(1, ceil(instruction.vl * operation.vd.bits(sew, operation.eew_bits) / lanes_bits))
+        return Timing(
+            unit=str(operation.unit), stream="vector", beats=beats + (operation.latency is Latency.GATHER), read_beats=beats,
+            lands_clk=last if operation.latency is Latency.REDUCE else latency, last_clk=last, words=words,
+            chained=operation.chained, whole=operation.whole,
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def timing_table(config: MachineConfig) -> TimingTable:
+    """The table of ``config``'s machine."""
+    return TimingTable(config)
 
 
 def timing(instruction: Instruction, config: MachineConfig) -> Timing:
-    """Unit, beats and latency of ``instruction``.
+    """Unit, beats and latency of ``instruction`` on ``config``'s machine.
 
     Raises:
-        ValueError: The table has no such opcode, or the machine has no such unit.
+        ValueError: As :meth:`TimingTable.__getitem__`.
     """
-    base = opcode_base(instruction.opcode)
-    unit = _UNIT_OF_OPCODE[base]
-    stream = _STREAM_OF_UNIT.get(unit, "vector")
-    if stream in ("load", "store"):
-        descriptors = max(1, instruction.runs) if instruction.indexed else 1
-        beats = descriptors * config.dma.descriptor_clk + instruction.runs * ceil(
-            instruction.run_bytes / config.dma.bytes_per_clk
-        )
-        return Timing(
-            unit=unit, stream=stream, beats=beats, latency_clk=config.dma.latency_clk, chained=False
-        )
-    if unit == "matrix":
-        drain = config.matrix.leave_clk(reload=instruction.reload) if base == "mm.tile" else 0
-        return Timing(
-            unit=unit,
-            stream=stream,
-            beats=instruction.steps,
-            latency_clk=config.matrix.result_latency_clk,
-            chained=False,
-            drain_clk=drain,
-        )
-    if stream == "operand":
-        beats, latency = _operand_clk(base, instruction, config.operand_path)
-        return Timing(unit=unit, stream=stream, beats=beats, latency_clk=latency, chained=False)
-    vector = config.vector
-    beats = max(1, ceil(instruction.vl * instruction.sew_bits / vector.bits_per_clk))
-    latency, chained = vector.alu_latency_clk, True
-    if unit == "vector_fma":
-        latency = vector.fma_latency_clk
-        if "red" in base:
-            latency, chained = vector.reduction_latency_clk, False
-    elif unit == "vector_divide":
-        beats *= vector.divide_beats
-        latency = vector.divide_beats
-    elif unit == "vector_memory":
-        latency = vector.memory_latency_clk
-        if base in ("vlse", "vsse", "vluxei", "vsuxei"):  # one element a clock in each lane's bank
-            beats = ceil(instruction.vl / vector.lanes)
-    elif instruction.opcode in (
-        "vrgather.vv",
-        "vcompress.vm",
-    ):  # one element a clock and lane, from anywhere in the group: no chaining
-        beats, chained = ceil(instruction.vl / vector.lanes), False
-    elif unit == "flex_sfu":
-        if not config.flex_sfu.enabled:
-            raise ValueError(f"{instruction.opcode} needs a machine with flex_sfu.enabled = true")
-        sfu, chained = config.flex_sfu, base == "sfu.execute"
-        if chained:
-            latency, beats = (
-                sfu.latency_clk,
-                ceil(instruction.vl / sfu.elements_per_clk(instruction.sew_bits)),
-            )
-        else:  # waits until what is in flight has left the tree, as the RTL does; charged on an idle unit, too
-            latency, beats = sfu.levels + 1, instruction.vl
-            unit = "flex_sfu_load" if sfu.double_buffered else unit
-    elif base in ("vfrec7", "vfrsqrt7"):
-        latency = vector.estimate_latency_clk
-    return Timing(unit=unit, stream=stream, beats=beats, latency_clk=latency, chained=chained)
+    return timing_table(config)[instruction]
 
 
-def _operand_clk(base: str, instruction: Instruction, config: OperandPathConfig) -> tuple[int, int]:
+def sew_bits(instruction: Instruction, operation: Operation) -> int:
+    """``vtype``'s SEW: the narrow side's where an operand is twice as wide.
+
+    >>> sew_bits(Instruction(opcode="vfncvt.f.f.w", sew_bits=32), OPERATIONS["vfncvt.f.f.w"])
+    16
+    """
+    double = Width.DOUBLE in (operation.vd, operation.vs2)
+    return instruction.sew_bits >> 1 if double else instruction.sew_bits
+
+
+def _operand_clk(opcode: str, instruction: Instruction, config: OperandPathConfig) -> tuple[int, int]:
     """Beats and latency in the operand path or the row sampler."""
     if (
-        base == "op.settings"
+        opcode == "op.settings"
     ):  # taken the clock after the tensor before has left; its own beats from the next clock on
         return 1, 2
-    if base == "op.sample":  # a row a clock; what is handed over is in its buffer the clock after
+    if opcode == "op.sample":  # a row a clock; what is handed over is in its buffer the clock after
         return instruction.vl, ROW_SAMPLER_LATENCY_CLK + 1
     if instruction.block not in config.blocks:
         raise ValueError(f"block must be one of {config.blocks}, not {instruction.block!r}")

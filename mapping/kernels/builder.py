@@ -4,12 +4,9 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from lanewise.config import MachineConfig
+from lanewise.isa.operations import OPERATIONS
 from lanewise.sim.program import Instruction
-from lanewise.sim.timing import opcode_base
 
-_READS_DESTINATION = frozenset(
-    ["vfmadd", "vfmacc", "vfnmsub", "vfnmsac", "vfmsub", "vfmsac", "vfnmadd", "vfnmacc", "vfwmacc", "vwmacc"]
-)
 REGISTERS = 32
 
 
@@ -67,6 +64,8 @@ class VectorKernel:
     def allocate(self, sew_bits: int = 16, vl: int | None = None) -> Register:
         """A free group, the lowest that fits; ``v0`` is kept for masks."""
         length = self.lmul(sew_bits, vl)
+        if length > 8:
+            raise ValueError(f"vl must be at most 8 registers of {sew_bits} bits, not {self.vl if vl is None else vl}")
         for first in range(0, REGISTERS - length + 1, length):
             group = range(first, first + length)
             if 0 not in group and self.used.isdisjoint(group):
@@ -124,7 +123,7 @@ class VectorKernel:
         self, code: list[Instruction], opcode: str, target: Register, sources: tuple[Register, ...], sew_bits: int,
         vl: int, constant: float | None,
     ) -> None:  # fmt: skip
-        operands = (target, *sources) if opcode_base(opcode) in _READS_DESTINATION else sources
+        operands = (target, *sources) if OPERATIONS[opcode].reads_vd else sources
         reads = tuple(dict.fromkeys(name for register in operands for name in register.names))
         code.append(
             Instruction(
@@ -177,7 +176,7 @@ class VectorKernel:
         return self.sums[name]
 
     def load_table(self, function: str) -> int:
-        """Fill one of Flex-SFU's tables for ``function``: breakpoints and coefficients, one entry a clock; once before the strips.
+        """Fill one of Flex-SFU's tables for ``function``, once before the strips: from memory, then breakpoints and coefficients, a word a clock.
 
         Returns:
             Which table: 0, or 1 of a double-buffered unit.
@@ -193,8 +192,12 @@ class VectorKernel:
             raise ValueError(f"function must be {held}, what the unit's tables hold, not {function!r}")
         self.tables.append(function)
         table = len(self.tables) - 1
-        for entries in (sfu.breakpoints, sfu.segments):
-            self.setup.append(Instruction(opcode="sfu.load", writes=(f"sfu.table.{table}",), vl=entries))
+        buffer, words = f"@table.{table}", (sfu.breakpoints, sfu.coefficient_words)
+        self.setup.append(Instruction(opcode="dma.load", writes=(buffer,), runs=1, run_bytes=4 * sum(words)))
+        for opcode, entries in zip(("sfu.breakpoints", "sfu.coefficients"), words):
+            self.setup.append(
+                Instruction(opcode=opcode, reads=(buffer,), writes=(f"sfu.table.{table}",), vl=entries, sew_bits=32)
+            )
         return table
 
     def flex_sfu(

@@ -6,7 +6,7 @@ from math import ceil
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import Step, emit_steps, format_bits, store_outputs
-from lanewise.mapping.kernels.strips import best_kernel, load, store
+from lanewise.mapping.kernels.strips import best_kernel, load, store, table_bytes
 from lanewise.sim.program import Node, Program, Rotate, repeat
 
 CHUNK_ELEMENTS = 4096
@@ -50,7 +50,8 @@ class ElementwiseWork:
             body += repeat(count, *inner)
         names = [*buffers, *outputs, *(f"@operand{i}" for i in vectors)]
         return Program(
-            body=tuple(body), buffers_bytes={f"{name}.{copy}": 2 * chunk for name in names for copy in "01"}
+            body=tuple(body),
+            buffers_bytes={f"{name}.{copy}": 2 * chunk for name in names for copy in "01"} | table_bytes(body),
         )
 
     def _strip(self, kernel: VectorKernel, vectors: list[int]) -> None:

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 
 from lanewise.mapping.kernels.activations import ON_FLEX_SFU, SOFTWARE, activation
 from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.division import divide, divide_by_constant, reverse_divide, square_root
 from lanewise.mapping.kernels.turn_back import TURN_BACK, turn_back
 
 _BINARY = {
-    "add": "vfadd", "subtract": "vfsub", "multiply": "vfmul", "divide": "vfdiv", "maximum": "vfmax", "minimum": "vfmin",
-    "reverse_subtract": "vfrsub", "reverse_divide": "vfrdiv",
+    "add": "vfadd", "subtract": "vfsub", "multiply": "vfmul", "maximum": "vfmax", "minimum": "vfmin",
 }  # fmt: skip
-_SIMPLE = {
-    "negate": ("vfsgnjn.vv", 2), "abs": ("vfsgnjx.vv", 2), "sqrt": ("vfsqrt.v", 1), "square": ("vfmul.vv", 2),
-}  # fmt: skip
+_REVERSED = {"reverse_subtract": "subtract", "reverse_divide": "divide"}
+_SIMPLE = {"negate": "vfsgnjn.vv", "abs": "vfsgnjx.vv", "square": "vfmul.vv"}
 _ALIASES = {
     "logical_and": "select", "logical_or": "select", "logical_xor": "select", "logical_not": "select",
     "floor": "round", "ceil": "round", "trunc": "round",
@@ -40,11 +39,11 @@ def knows(step: Step) -> bool:
     if step.function == "pow":
         return step.operand == "scalar" and step.constant in _POWERS
     if step.operand:
-        return name in _BINARY or name in ("compare", "select")
+        return name in _BINARY or name in _REVERSED or name in ("divide", "compare", "select")
     return (
         name in SOFTWARE
         or name in _SIMPLE
-        or name in ("clamp", "cast", "cube", "select", "compare", "leaky_relu", "round")
+        or name in ("sqrt", "clamp", "cast", "cube", "select", "compare", "leaky_relu", "round")
     )
 
 
@@ -106,20 +105,33 @@ def _emit_step(kernel: VectorKernel, value: Register, step: Step, operand: Regis
         kernel.emit("vfcvt.x.f.v", value, into=value)
         return kernel.emit("vfcvt.f.x.v", value, into=value)
     if not step.operand:
+        if name == "sqrt":
+            return square_root(kernel, value, into=value)
         if name in _SIMPLE:
-            opcode, count = _SIMPLE[name]
-            return kernel.emit(opcode, *[value] * count, into=value)
+            return kernel.emit(_SIMPLE[name], value, value, into=value)
         return activation(kernel, name, value)
-    opcode = _BINARY[name]
     if step.operand == "scalar":
-        return kernel.emit(f"{opcode}.vf", value, into=value, constant=step.constant)
-    if isinstance(operand, str):
-        other = kernel.load(operand)
-        kernel.emit(f"{opcode}.vv", value, other, into=value)
+        return _with_scalar(kernel, name, value, step.constant)
+    other = kernel.load(operand) if isinstance(operand, str) else operand
+    assert other is not None
+    first, second = (other, value) if name in _REVERSED else (value, other)
+    name = _REVERSED.get(name, name)
+    if name == "divide":
+        divide(kernel, first, second, into=value)
+    else:
+        kernel.emit(f"{_BINARY[name]}.vv", first, second, into=value)
+    if other != operand:
         kernel.release(other)
-        return value
-    assert operand is not None
-    return kernel.emit(f"{opcode}.vv", value, operand, into=value)
+    return value
+
+
+def _with_scalar(kernel: VectorKernel, name: str, value: Register, scalar: float) -> Register:
+    if name == "divide":
+        return divide_by_constant(kernel, value, scalar, into=value)
+    if name == "reverse_divide":
+        return reverse_divide(kernel, value, scalar, into=value)
+    opcode = "vfrsub" if name == "reverse_subtract" else _BINARY[name]
+    return kernel.emit(f"{opcode}.vf", value, into=value, constant=scalar)
 
 
 def store_outputs(

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lanewise.isa.operations import OPERATIONS, Unit
 from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.models.flex_sfu import SfuTable, flex_sfu
 from lanewise.models.numbers import bits_dtype
 from lanewise.models.vector import Array, execute
-from lanewise.sim.timing import opcode_base
 
 
 def execute_kernel(
@@ -33,21 +33,22 @@ def execute_kernel(
     """
     file = _RegisterFile(registers, kernel.config.vector.vlen_bits)
     for instruction in (*kernel.setup, *kernel.code):
-        base = opcode_base(instruction.opcode)
+        operation = OPERATIONS.get(instruction.opcode)
+        if operation is None or instruction.opcode in ("sfu.breakpoints", "sfu.coefficients"):
+            continue  # DMA and what it brings: the values are the arguments
+        base = operation.base
         whole = instruction.vl == kernel.vl
         elements = size if whole else instruction.vl
         sources = [file.read(name, None if whole else elements) for name in instruction.operands]
-        if base == "vle":
+        if operation.unit is Unit.MEMORY and not operation.stores:
             assert memory is not None
             result = memory[instruction.reads[0]].pop(0)
-        elif base == "vse":
+        elif operation.stores:
             assert memory is not None
             stored = file.read(instruction.reads[0], None if whole else elements)
             memory.setdefault(instruction.writes[0], []).append(stored)
             continue
-        elif base == "sfu.load":
-            continue
-        elif base == "sfu.execute":
+        elif operation.unit is Unit.FLEX_SFU:
             assert tables is not None
             table = tables[kernel.tables[int(instruction.reads[-1].rpartition(".")[2])]]
             result = flex_sfu(sources[0].view(bits_dtype(table.form)), table)

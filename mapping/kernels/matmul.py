@@ -17,7 +17,7 @@ from math import ceil
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul_tile import Tile
-from lanewise.sim.engine import run
+from lanewise.mapping.kernels.price import price
 from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
 STREAMED_TILES = (1, 2, 4)
@@ -79,7 +79,7 @@ class _Nest(Tile):
     def fastest(self, programs: list[Program]) -> Program:
         if len(programs) == 1:
             return programs[0]
-        return min(programs, key=lambda program: run(program, self.config).cycles)
+        return min(programs, key=lambda program: price(program, self.config).cycles)
 
     def fits(self, left: int, right: int, k: int) -> bool:
         """Whether the scratchpad holds two tiles of so many lines of each operand."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import emit_steps, format_bits, store_outputs
-from lanewise.mapping.kernels.strips import best_kernel, load, store
+from lanewise.mapping.kernels.strips import best_kernel, load, store, table_bytes
 from lanewise.mapping.kernels.turn_back import BUFFERS, TURN_BACK
 from lanewise.sim.program import Instruction, Node, Rotate, repeat
 
@@ -69,7 +69,7 @@ class Tile:
             sizes["@sums"] = 4
         if self.work.row_scales:
             sizes |= {f"@scales.{copy}": SCALE_BYTES * self.rows for copy in "01"}
-        return sizes
+        return sizes | table_bytes(self.setup)
 
     def constants_bytes(self) -> int:
         """Scale, bias and further constants of a tile of columns."""
@@ -136,10 +136,12 @@ class Tile:
         for register in self.vector.sums.values():
             code.append(
                 Instruction(
-                    opcode="vfredusum.vs", reads=register.names, writes=register.names[:1], vl=self.vector.vl
+                    opcode="vfwredusum.vs", reads=register.names, writes=register.names[:1], vl=self.vector.vl
                 )
             )
-            code.append(Instruction(opcode="vse16.v", reads=register.names[:1], writes=("@sums",), vl=1))
+            code.append(
+                Instruction(opcode="vse32.v", reads=register.names[:1], writes=("@sums",), vl=1, sew_bits=32)
+            )
         return tuple(code)
 
     def load_columns(self) -> list[Instruction]:

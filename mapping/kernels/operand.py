@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from math import ceil
 
 from lanewise.config import MachineConfig
+from lanewise.mapping.kernels.activations import reciprocal
 from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.row import single_element
 from lanewise.mapping.kernels.strips import best_kernel, load, store
 from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
@@ -73,9 +75,9 @@ class QuantiseWork:
         lanes = config.operand_path.lanes
         padded = ceil(unit / lanes) * lanes if self.row else 1
         names = ("in", "out", "norms") if self.row else ("in", "out")
-        body: list[Node] = [Instruction(opcode="op.settings", reads=("op.path",), writes=("op.settings",))]
+        body: list[Node] = [Instruction(opcode="op.settings", writes=("op.settings",))]
         for count, rows in _chunks(ceil(self.elements / unit), max(1, CHUNK_ELEMENTS // unit)):
-            written = ("@out.0", "@norms.0", "op.path") if self.row else ("@out.0", "op.path")
+            written = ("@out.0", "@norms.0") if self.row else ("@out.0",)
             quantise = Instruction(
                 opcode="op.quantise", reads=("@in.0", "op.settings"), writes=written, vl=rows * padded, block=self.block
             )  # fmt: skip
@@ -201,9 +203,10 @@ def _sum_of(kernel: VectorKernel, config: MachineConfig) -> list[Instruction]:
     probe = VectorKernel(config=config, vl=kernel.vl)
     total, single = probe.allocate(32), probe.allocate(32, 1)
     probe.emit("vfredusum.vs", total, into=single, sew_bits=32)
-    probe.emit("vfdiv.vv", single, single, into=single, sew_bits=32, vl=1)
-    probe.emit("vrgather.vi", single, into=total, sew_bits=32, constant=0)
-    return probe.code
+    inverse = single_element(probe, reciprocal, single)
+    probe.emit("vfmul.vf", inverse, into=inverse, sew_bits=32, vl=1, constant=1.0)
+    probe.emit("vrgather.vi", inverse, into=total, sew_bits=32, constant=0)
+    return [*probe.setup, *probe.code]
 
 
 def _clip(kernel: VectorKernel, _: list[Register]) -> None:

@@ -133,7 +133,7 @@ class RowKernel:
 
     def inverse(self, total: Register) -> Register:
         """1/total on one FP32 element, rounded to FP16 and spread; finite where the total is 0, as of a masked row."""
-        factor = _single(self.kernel, reciprocal, total)
+        factor = single_element(self.kernel, reciprocal, total)
         self.kernel.emit("vfmin.vf", factor, into=factor, sew_bits=32, vl=1, constant=HIGHEST)
         return self.spread(self.narrowed(factor))
 
@@ -146,7 +146,7 @@ class RowKernel:
         kernel = self.kernel
         epsilon, mean = kernel.splat(EPSILON, 32, 1), 1 / self.work.length
         kernel.emit("vfmadd.vf", epsilon, into=total, sew_bits=32, vl=1, constant=mean)
-        factor = _single(kernel, reciprocal_square_root, total)
+        factor = single_element(kernel, reciprocal_square_root, total)
         kernel.emit("vmfgt.vf", factor, into=MASK, sew_bits=32, vl=1, constant=HIGHEST)
         kernel.emit("vfmerge.vfm", factor, MASK, into=factor, sew_bits=32, vl=1, constant=HIGHEST)
         return self.spread(self.narrowed(factor))
@@ -184,7 +184,7 @@ class RowKernel:
         kernel.release(value)
 
 
-def _single(kernel: VectorKernel, function: Scalar, value: Register) -> Register:
+def single_element(kernel: VectorKernel, function: Scalar, value: Register) -> Register:
     """A scalar kernel on one FP32 element: the same instructions with vl = 1."""
     inner = VectorKernel(
         config=kernel.config,

@@ -11,7 +11,7 @@ from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import best_kernel, load, store, strip_program
-from lanewise.sim.engine import run
+from lanewise.mapping.kernels.price import price
 from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
 FUNCTIONS = ("softmax", "layer_norm", "rms_norm")
@@ -49,7 +49,7 @@ class RowGradientsWork:
                 kernel = self._rows(config, ways)
             except ValueError:
                 break
-            clocks = run(strip_program(kernel, ceil(lines / ways)), config).cycles
+            clocks = price(strip_program(kernel, ceil(lines / ways)), config).cycles
             if best is None or clocks < best[0]:
                 best = (clocks, kernel)
         assert best is not None, "one row at a time always fits"
@@ -130,8 +130,8 @@ class ColumnSumsWork:
         for register, bits in zip(registers, [*[32, 32][: len(names)], 16], strict=False):
             probe.store("@out", register, sew_bits=bits)
         zeros = [
-            Instruction(opcode="vfmv.v.f", writes=register.names, vl=kernel.vl, sew_bits=32, constant=0.0)
-            for register in registers
+            Instruction(opcode="vfmv.v.f", writes=register.names, vl=kernel.vl, sew_bits=bits, constant=0.0)
+            for register, bits in zip(registers, [*[32] * (1 + self.norm), 16], strict=False)
         ]
         body = [*zeros, *body, *probe.code, store("@out", 1, 4 * kernel.vl * len(names))]
         size = 2 * kernel.vl * ROWS_IN_FP16 * kernel.ways * each

@@ -14,8 +14,8 @@ from lanewise.mapping.kernels.epilogue import Step, format_bits
 from lanewise.mapping.kernels.long_row import LongRow
 from lanewise.mapping.kernels.row import RowKernel, nonpositive_exponential
 from lanewise.mapping.kernels.schedule import schedule
-from lanewise.mapping.kernels.strips import best_kernel, load, store, strip_program
-from lanewise.sim.engine import run
+from lanewise.mapping.kernels.strips import best_kernel, load, store, strip_program, table_bytes
+from lanewise.mapping.kernels.price import price
 from lanewise.sim.program import Instruction, Node, Program, Rotate, flatten_once, repeat
 
 FUNCTIONS = ("softmax", "layer_norm", "rms_norm", "sum", "mean", "max")
@@ -95,7 +95,8 @@ class RowsWork:
             body=tuple(body),
             buffers_bytes=sizes
             | dict.fromkeys(("@shifted", "@powers"), 2 * rows * self.length)
-            | dict.fromkeys((*self.weights, "@scratch"), 2 * self.length),
+            | dict.fromkeys((*self.weights, "@scratch"), 2 * self.length)
+            | table_bytes(body),
         )
 
 
@@ -121,7 +122,7 @@ def _best(
             except ValueError:
                 continue
             kernel.code = schedule(code, config)
-            clocks = run(strip_program(kernel, ceil(rows / ways)), config).cycles
+            clocks = price(strip_program(kernel, ceil(rows / ways)), config).cycles
             if best is None or clocks < best[0]:
                 best = (clocks, kernel.setup, tuple(kernel.code), ways)
     if (
@@ -156,15 +157,16 @@ def _split(
             except ValueError:
                 break
             kernel.code = schedule(code, config)
-            clocks = run(strip_program(kernel, ceil(rows / ways)), config).cycles
+            clocks = price(strip_program(kernel, ceil(rows / ways)), config).cycles
             if best is None or clocks < best[0]:
                 best = (clocks, kernel)
         if best is None:
             return None
         passes.append(best[1])
     middle = best_kernel(config, rows * work.length, lambda kernel, _: _exp_strip(kernel, work))
-    tables = [instruction for instruction in middle.setup if instruction.opcode == "sfu.load"]
-    constants = [instruction for instruction in middle.setup if instruction.opcode != "sfu.load"]
+    filling = ("dma.load", "sfu.breakpoints", "sfu.coefficients")
+    tables = [instruction for instruction in middle.setup if instruction.opcode in filling]
+    constants = [instruction for instruction in middle.setup if instruction.opcode not in filling]
     nodes: list[Node] = [
         *passes[0].setup,
         *repeat(ceil(rows / passes[0].ways), *passes[0].code),
@@ -172,9 +174,9 @@ def _split(
     ]
     nodes += repeat(middle.strips(rows * work.length), *middle.code)
     nodes += [*passes[1].setup, *repeat(ceil(rows / passes[1].ways), *passes[1].code)]
-    names = {n for i in flatten_once(nodes) for n in (*i.reads, *i.writes) if n.startswith("@")}
     body = (*tables, *nodes)
-    clocks = run(Program(body=body, buffers_bytes=dict.fromkeys(names, 1)), config).cycles
+    names = {n for i in flatten_once(body) for n in (*i.reads, *i.writes) if n.startswith("@")}
+    clocks = price(Program(body=body, buffers_bytes=dict.fromkeys(names, 1)), config).cycles
     return clocks, tables, tuple(nodes), rows
 
 

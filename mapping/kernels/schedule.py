@@ -1,8 +1,9 @@
 """Static scheduling of straight-line vector code for in-order issue: what an optimising assembler would do."""
 
 from lanewise.config import MachineConfig
+from lanewise.sim.encode import is_register, places, whole_sources
 from lanewise.sim.program import Instruction
-from lanewise.sim.timing import Timing, timing
+from lanewise.sim.timing import Timing, timing_table
 
 
 def schedule(code: list[Instruction], config: MachineConfig) -> list[Instruction]:
@@ -10,20 +11,22 @@ def schedule(code: list[Instruction], config: MachineConfig) -> list[Instruction
 
     Greedy list scheduling: of the instructions whose predecessors are placed, the one that can start first, and of
     those the one with the longest way to the end. Dependences through registers are kept (read after write,
-    write after read, write after write); strips use different addresses of a buffer, so buffers order nothing.
+    write after read, write after write); strips use different addresses of a buffer, so buffers order nothing, though in the
+    order chosen a write of a buffer holds back what comes after it.
     """
-    clocks = [timing(instruction, config) for instruction in code]
+    table = timing_table(config)
+    clocks = [table[instruction] for instruction in code]
     followers, waits = _dependences(code)
     height = [0] * len(code)
     for index in reversed(range(len(code))):
-        height[index] = clocks[index].latency_clk + max((height[f] for f in followers[index]), default=0)
-    machine = _Machine()
+        height[index] = clocks[index].lands_clk + max((height[f] for f in followers[index]), default=0)
+    machine = _Machine(config, code, clocks)
     ready = [index for index, count in enumerate(waits) if count == 0]
     order: list[Instruction] = []
     while ready:
-        best = min(ready, key=lambda i: (machine.start(code[i], clocks[i]), -height[i], i))
+        best = min(ready, key=lambda i: (machine.start(i), -height[i], i))
         ready.remove(best)
-        machine.place(code[best], clocks[best])
+        machine.place(best)
         order.append(code[best])
         for follower in followers[best]:
             waits[follower] -= 1
@@ -59,32 +62,52 @@ def _dependences(code: list[Instruction]) -> tuple[list[set[int]], list[int]]:
 
 
 class _Machine:
-    """The recurrence of :mod:`lanewise.sim.engine` for registers and vector units."""
+    """The recurrence of :mod:`lanewise.sim.engine` for the vector stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: MachineConfig, code: list[Instruction], clocks: list[Timing]) -> None:
         self.issue = -1
         self.unit: dict[str, int] = {}
-        self.first: dict[str, int] = {}
+        self.ready: dict[str, int] = {}
         self.last: dict[str, int] = {}
         self.read: dict[str, int] = {}
+        self.clocks = clocks
+        words = config.vector.register_beats
+        self.reads: list[list[tuple[str, int, int, int]]] = []
+        """By instruction: what it reads, how long before the name is ready, and before its last beat, it may start, when it has read."""
+        self.writes: list[list[tuple[str, int, int]]] = []
+        """What it writes, how long before the last read has ended it may start, when the result is ready."""
+        for instruction, timing in zip(code, clocks, strict=True):
+            whole = whole_sources(instruction) if timing.whole else ()
+            self.reads.append([
+                (name, place * words, 0 if name in whole else timing.read_beats - 1, timing.beats) if is_register(name)
+                else (name, 0, 0, timing.beats + 1)
+                for name, place in places(instruction.reads, instruction.operands)
+            ])  # fmt: skip
+            self.writes.append([
+                (name, timing.lands_clk, min(timing.last_clk, timing.ready_clk + place * words)) if is_register(name)
+                else (name, 0, timing.last_clk)
+                for name, place in places(instruction.writes)
+            ])  # fmt: skip
 
-    def start(self, instruction: Instruction, clocks: Timing) -> int:
-        start = max(self.issue + 1, self.unit.get(clocks.unit, 0))
-        for name in instruction.reads:
-            start = max(start, self.first.get(name, 0), self.last.get(name, 0) - clocks.beats + 1)
-        latency = clocks.latency_clk if clocks.chained else clocks.latency_clk + clocks.beats - 1
-        for name in instruction.writes:
-            start = max(start, max(self.read.get(name, 0), self.last.get(name, -1) + 1) - latency)
+    def start(self, index: int) -> int:
+        """When the instruction can start, next after those that are placed."""
+        ready, last, read = self.ready, self.last, self.read
+        start = max(self.issue + 1, self.unit.get(self.clocks[index].unit, 0))
+        for name, before_ready, before_last, _ in self.reads[index]:
+            if name in last:
+                start = max(start, ready[name] - before_ready, last[name] - before_last)
+        for name, credit, _ in self.writes[index]:
+            if name in read:
+                start = max(start, read[name] - credit)
+            if name in last:
+                start = max(start, last[name] + (credit > 0) - credit)
         return start
 
-    def place(self, instruction: Instruction, clocks: Timing) -> None:
-        start = self.start(instruction, clocks)
+    def place(self, index: int) -> None:
+        """Start it."""
+        start, clocks = self.start(index), self.clocks[index]
         self.issue, self.unit[clocks.unit] = start, start + clocks.beats
-        last = start + clocks.latency_clk + clocks.beats - 1
-        for name in instruction.reads:
-            if not name.startswith("@"):
-                self.read[name] = max(self.read.get(name, 0), start + clocks.beats)
-        for name in instruction.writes:
-            if not name.startswith("@"):
-                self.first[name] = start + clocks.latency_clk if clocks.chained else last
-                self.last[name] = last
+        for name, _, _, until in self.reads[index]:
+            self.read[name] = max(self.read.get(name, 0), start + until)
+        for name, _, ready in self.writes[index]:
+            self.ready[name], self.last[name] = start + ready, start + clocks.last_clk

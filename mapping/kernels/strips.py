@@ -1,12 +1,12 @@
 """Choosing the strip length of a kernel: the longest vectors that the registers hold, or shorter where those run faster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.schedule import schedule
-from lanewise.sim.engine import run
+from lanewise.mapping.kernels.price import price
 from lanewise.sim.program import Instruction, Node, Program, flatten_once, repeat
 
 MAXIMUM_CODE = 512
@@ -57,7 +57,7 @@ def best_kernel(
             except ValueError as error:
                 problem = error
                 break
-            clocks = run(strip_program(kernel, kernel.strips(elements)), config).cycles
+            clocks = price(strip_program(kernel, kernel.strips(elements)), config).cycles
             if best is None or clocks < best[0]:
                 best = (clocks, kernel)
         vl //= 2
@@ -72,7 +72,7 @@ def _unrolled(clocks: int, kernel: VectorKernel, elements: int) -> VectorKernel:
     while rounds <= 4 and kernel.strips(elements) % rounds == 0 and rounds * len(kernel.code) <= MAXIMUM_CODE:
         code = schedule(kernel.code * rounds, kernel.config)
         longer = replace(kernel, ways=kernel.ways * rounds, code=code)
-        longer_clocks = run(strip_program(longer, longer.strips(elements)), kernel.config).cycles
+        longer_clocks = price(strip_program(longer, longer.strips(elements)), kernel.config).cycles
         if longer_clocks < clocks:
             clocks, best = longer_clocks, longer
         rounds *= 2
@@ -97,6 +97,15 @@ def strip_program(kernel: VectorKernel, strips: int) -> Program:
     body: tuple[Node, ...] = (*kernel.setup, *repeat(strips, *kernel.code))
     names = {n for i in flatten_once(body) for n in (*i.reads, *i.writes) if n.startswith("@")}
     return Program(body=body, buffers_bytes=dict.fromkeys(names, 1))
+
+
+def table_bytes(body: Iterable[Node]) -> dict[str, int]:
+    """The buffers of ``body`` that Flex-SFU's tables come through, with their sizes."""
+    return {
+        i.writes[0]: i.run_bytes
+        for i in flatten_once(tuple(body))
+        if i.opcode == "dma.load" and i.writes[0].startswith("@table.")
+    }
 
 
 def load(buffer: str, runs: int, run_bytes: int, *, indexed: bool = False) -> Instruction:

@@ -6,8 +6,8 @@ from math import ceil
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import Step, emit_steps, format_bits, store_outputs
-from lanewise.mapping.kernels.strips import best_kernel, load, store
-from lanewise.sim.engine import run
+from lanewise.mapping.kernels.strips import best_kernel, load, store, table_bytes
+from lanewise.mapping.kernels.price import price
 from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
 FUNCTIONS = ("max", "average", "depthwise")
@@ -64,7 +64,7 @@ class WindowsWork:
         if not self.steps:
             return fused
         split = self._banded(config, split=True)
-        return min(fused, split, key=lambda program: run(program, config).cycles)
+        return min(fused, split, key=lambda program: price(program, config).cycles)
 
     def _banded(self, config: MachineConfig, *, split: bool) -> Program:
         """With ``split`` the sums of a band go to the scratchpad, and the steps follow in a pass of their own over it."""
@@ -117,7 +117,7 @@ class WindowsWork:
         sizes = {f"@in.{copy}": 2 * input_positions * tile for copy in "01"}
         sizes |= {f"{name}.{copy}": 2 * positions * tile for name in names[1:] for copy in "01"}
         sizes |= {"@middle.0": 2 * positions * tile} if split else {}
-        return Program(body=body, buffers_bytes=sizes | {"@weights": constants})
+        return Program(body=body, buffers_bytes=sizes | {"@weights": constants} | table_bytes(body))
 
     def _second_pass(self, kernel: VectorKernel, _: object) -> None:
         value = kernel.load("@middle.0")
@@ -154,7 +154,7 @@ class WindowsWork:
         sizes = {f"@in.{copy}": 2 * chunk * kernel.vl for copy in "01"}
         sizes |= {f"{name}.{copy}": 2 * kernel.vl for name in (*names, *outputs) for copy in "01"}
         body = (load("@weights", 1, constants), *kernel.setup, *repeat(strips, *strip))
-        return Program(body=body, buffers_bytes=sizes | {"@weights": constants})
+        return Program(body=body, buffers_bytes=sizes | {"@weights": constants} | table_bytes(body))
 
     def _resident(self, kernel: VectorKernel) -> bool:
         return self.function == "depthwise" and self.taps * kernel.lmul(16) <= 16

@@ -1,58 +1,90 @@
-"""The loop summary of the engine against unrolled execution, and the recurrence against hand-counted clocks."""
+"""The engine against the plain recurrence, and its loop summary against unrolled execution: random Programs of every unit and stream."""
 
 import dataclasses
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanewise.config import MachineConfig, MatrixConfig, VectorConfig
-from lanewise.sim.engine import Engine, run
+from lanewise.sim.engine import CHUNK, Engine, run
 from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate
+from lanewise.sim.reference import Reference
+from lanewise.sim.timing import UNITS
 
 CONFIG = dataclasses.replace(
     MachineConfig(), matrix=MatrixConfig(rows=4, columns=4), vector=VectorConfig(vlen_bits=512)
 )
 BUFFERS = {f"@{name}": 64 for name in "abcdef"}
 GROUPS = [("@a", "@b"), ("@c", "@d", "@e")]
-REGISTERS = ["v0", "v1", "v2"]
+FIRSTS = (0, 2, 3, 4, 8, 12)
+SIZES = (1, 16, 48, 200)
 
 
 def buffers() -> st.SearchStrategy[str]:
     return st.sampled_from(sorted(BUFFERS))
 
 
+def groups() -> st.SearchStrategy[tuple[str, ...]]:
+    """A register, or two or four from a place that need not be a multiple."""
+    return st.builds(
+        lambda first, length: tuple(f"v{i}" for i in range(first, first + length)),
+        st.sampled_from(FIRSTS), st.sampled_from([1, 2, 4]),
+    )  # fmt: skip
+
+
+ARITHMETIC = [
+    ("vfadd.vv", 16), ("vadd.vv", 8), ("vfmax.vv", 32), ("vfmacc.vv", 16), ("vfredusum.vs", 32), ("vfwredusum.vs", 16),
+    ("vfncvt.f.f.w", 32), ("vnsrl.wi", 16), ("vfwmul.vv", 32), ("vmflt.vv", 16), ("vmand.mm", 8), ("vrgather.vv", 16),
+    ("vslidedown.vx", 16), ("vcompress.vm", 32), ("vzext.vf2", 16), ("vmv.s.x", 16), ("vfrec7.v", 16), ("vsetvli", 16),
+]  # fmt: skip
+
+
 def instructions() -> st.SearchStrategy[Instruction]:
-    register, size = st.sampled_from(REGISTERS), st.sampled_from([16, 48, 200])
-    loads = st.builds(
-        lambda b, n: Instruction(opcode="dma.load", writes=(b,), runs=1, run_bytes=n), buffers(), size
-    )
-    stores = st.builds(
-        lambda b, n: Instruction(opcode="dma.store", reads=(b,), writes=("external",), runs=2, run_bytes=n),
-        buffers(),
-        size,
-    )
-    tiles = st.builds(
-        lambda a, w, o, k: Instruction(opcode="mm.tile", reads=(a, w), writes=(o,), steps=k),
-        buffers(), buffers(), buffers(), st.integers(1, 20),
-    )  # fmt: skip
-    vle = st.builds(
-        lambda b, v, n: Instruction(opcode="vle16.v", reads=(b,), writes=(v,), vl=n),
-        buffers(),
-        register,
-        size,
-    )
-    vse = st.builds(
-        lambda b, v, n: Instruction(opcode="vse16.v", reads=(v,), writes=(b,), vl=n),
-        buffers(),
-        register,
-        size,
-    )
+    size = st.sampled_from(SIZES)
     arithmetic = st.builds(
-        lambda op, d, x, y, n: Instruction(opcode=op, reads=(x, y), writes=(d,), vl=n),
-        st.sampled_from(["vfadd.vv", "vfmax.vv", "vfredusum.vs", "vfdiv.vv", "sfu.execute"]), register, register, register, size,
+        lambda op, d, x, y, n: Instruction(
+            opcode=op[0], reads=(*x, *y), writes=d, vl=n, sew_bits=op[1], operands=(x[0], y[0])
+        ),
+        st.sampled_from(ARITHMETIC), groups(), groups(), groups(), size,
     )  # fmt: skip
-    return st.one_of(loads, stores, tiles, vle, vse, arithmetic)
+    memory = st.builds(
+        lambda op, b, v, n: Instruction(opcode=f"vl{op}.v", reads=(b,), writes=v, vl=n)
+        if n % 3
+        else Instruction(opcode=f"vs{op}.v", reads=v, writes=(b,), vl=n),
+        st.sampled_from(["e16", "e32", "se16"]), buffers(), groups(), size,
+    )  # fmt: skip
+    tables = st.builds(
+        lambda op, b, n: Instruction(opcode=op, reads=(b,), writes=("sfu.table.0",), vl=n, sew_bits=32),
+        st.sampled_from(["sfu.breakpoints", "sfu.coefficients"]), buffers(), size,
+    )  # fmt: skip
+    look_ups = st.builds(
+        lambda d, x, n: Instruction(opcode="sfu.execute", reads=(*x, "sfu.table.0"), writes=d, vl=n),
+        groups(), groups(), size,
+    )  # fmt: skip
+    loads = st.builds(
+        lambda b, n, k: Instruction(opcode="dma.load", writes=(b,), runs=k, run_bytes=n, indexed=k == 3),
+        buffers(), size, st.integers(1, 3),
+    )  # fmt: skip
+    stores = st.builds(
+        lambda b, n: Instruction(opcode="dma.store", reads=(b,), writes=("external",), runs=2, run_bytes=n), buffers(), size
+    )  # fmt: skip
+    tiles = st.builds(
+        lambda op, a, w, o, k: Instruction(
+            opcode=op, reads=(a, w), writes=(o,) * (op == "mm.tile"), steps=k, reload=k % 2 == 0
+        ),
+        st.sampled_from(["mm.tile", "mm.tile", "mm.accumulate"]), buffers(), buffers(), buffers(), st.integers(1, 20),
+    )  # fmt: skip
+    operand = st.builds(
+        lambda op, a, b, n: {
+            "settings": Instruction(opcode="op.settings", reads=("op.path",), writes=("op.settings",)),
+            "quantise": Instruction(opcode="op.quantise", reads=(a, "op.settings"), writes=(b, "op.path"), vl=n, block=8),
+            "sample": Instruction(opcode="op.sample", reads=(a,), writes=(b,), vl=n),
+        }[op],
+        st.sampled_from(["settings", "quantise", "sample"]), buffers(), buffers(), size,
+    )  # fmt: skip
+    return st.one_of(arithmetic, arithmetic, memory, tables, look_ups, loads, stores, tiles, operand)
 
 
 def nodes() -> st.SearchStrategy[Node]:
@@ -68,64 +100,115 @@ def nodes() -> st.SearchStrategy[Node]:
     )
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.lists(nodes(), max_size=6))
-def test_summary_of_loops_is_exact(body):
-    program = Program(body=tuple(body), buffers_bytes=BUFFERS)
+def programs(most: int = 6) -> st.SearchStrategy[Program]:
+    return st.lists(nodes(), max_size=most).map(lambda body: Program(body=tuple(body), buffers_bytes=BUFFERS))
+
+
+def plain_state(reference: Reference, names: list[str]) -> dict[str, object]:
+    times = {
+        name: tuple(part.get(name, 0) for part in (reference.ready, reference.last, reference.read))
+        for name in names
+    }
+    return {"streams": reference.streams, "units": reference.units, "drain": reference.drain, "names": times}
+
+
+@settings(max_examples=300)
+@given(programs())
+def test_every_start_is_the_plain_recurrence_s(program):
+    seen = []
+    engine = Engine(program, CONFIG, summarise=False, watcher=lambda *event: seen.append(event))
+    result, reference = engine.run(), Reference(program, CONFIG)
+    assert seen == reference.events
+    assert engine.state() == plain_state(reference, list(engine.state()["names"]))
+    assert result.cycles == reference.cycles
+    assert result.busy_clk == reference.busy_clk
+    assert result.instructions == len(reference.events)
+
+
+@settings(max_examples=500)
+@given(programs())
+def test_summary_of_loops_is_exact(program):
     fast, slow = Engine(program, CONFIG), Engine(program, CONFIG, summarise=False)
-    result = fast.run()
-    assert result == slow.run()
-    assert fast._state == slow._state  # not only the total: every register, buffer, unit and stream
+    assert fast.run() == slow.run()
+    assert fast.state() == slow.state()  # not only the total: every register, buffer, unit and stream
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(nodes(), max_size=4))
-def test_no_unit_is_busier_than_the_run(body):
-    result = run(Program(body=tuple(body), buffers_bytes=BUFFERS), CONFIG)
+def test_the_random_programs_use_everything():
+    used: set[str] = set()
+
+    @settings(max_examples=300, database=None)
+    @given(programs())
+    def collect(program):
+        busy = run(program, CONFIG).busy_clk
+        used.update(unit for unit in UNITS if busy[unit])
+
+    collect()
+    assert used == set(UNITS)
+
+
+@settings(max_examples=100)
+@given(programs(3), st.randoms(use_true_random=False))
+def test_dma_takes_as_long_as_told(program, random):
+    count = sum(event[0].opcode.startswith("dma.") for event in Reference(program, CONFIG).events)
+    dma_clk = [(random.randint(1, 99), random.randint(1, 400)) for _ in range(count)]
+    seen = []
+    result = run(program, CONFIG, summarise=False, watcher=lambda *event: seen.append(event), dma_clk=dma_clk)
+    reference = Reference(program, CONFIG, dma_clk)
+    assert seen == reference.events
+    assert result.busy_clk == reference.busy_clk
+    told = iter(dma_clk)
+    for instruction, start, end in seen:
+        if instruction.opcode.startswith("dma."):
+            assert end - start == next(told)[1] + 1
+
+
+@pytest.mark.parametrize(("given", "word"), [(1, "fewer"), (3, "more")])
+def test_dma_clk_has_an_entry_for_each_dma_instruction(given, word):
+    load = Instruction(opcode="dma.load", writes=("@a",), runs=1, run_bytes=16)
+    program = Program(body=(Loop(2, (load,)),), buffers_bytes=BUFFERS)
+    with pytest.raises(ValueError, match=f"dma_clk must have one entry for each DMA instruction, not {word}"):
+        run(program, CONFIG, summarise=False, dma_clk=[(4, 70)] * given)
+
+
+@settings(max_examples=100)
+@given(programs(4))
+def test_no_unit_is_busier_than_the_run(program):
+    result = run(program, CONFIG)
     assert all(busy <= result.cycles for busy in result.busy_clk.values())
 
 
-def clocks(*body: Node) -> list[tuple[str, int, int]]:
-    seen: list[tuple[str, int, int]] = []
-    run(
-        Program(body=body, buffers_bytes=BUFFERS), MachineConfig(), summarise=False,
-        watcher=lambda i, start, end: seen.append((i.opcode, start, end)),
-    )  # fmt: skip
-    return seen
+def test_a_long_run_comes_in_chunks_and_can_be_ended():
+    add = Instruction(opcode="vfadd.vv", reads=("v1",), writes=("v2",), vl=16)
+    program = Program(body=(Loop(3 * CHUNK, (add,)),))
+    chunks: list[np.ndarray] = []
+
+    def keep(chunk):
+        chunks.append(chunk.copy())
+        return len(chunks) < 2
+
+    Engine(program, CONFIG, summarise=False, recorder=keep).run()
+    starts = np.concatenate(chunks)[:, 1]
+    assert len(starts) == 2 * CHUNK
+    assert np.array_equal(starts, np.arange(2 * CHUNK))  # a beat each
 
 
-def test_a_dependent_instruction_starts_at_the_first_beat_of_its_source():
-    add = Instruction(opcode="vfadd.vv", reads=("v0", "v0"), writes=("v1",), vl=64)
-    maximum = Instruction(opcode="vfmax.vv", reads=("v1", "v1"), writes=("v2",), vl=64)
-    # 64 FP16 elements are 4 beats of 256 bits; the first sum is there after the FMA's 4 clocks
-    assert clocks(add, maximum) == [("vfadd.vv", 0, 8), ("vfmax.vv", 4, 9)]
+def test_what_a_watcher_raises_comes_back():
+    def refuse(*_):
+        raise KeyError("enough")
+
+    program = Program(body=(Instruction(opcode="vid.v", writes=("v1",), vl=1),))
+    with pytest.raises(KeyError, match="enough"):
+        run(program, CONFIG, summarise=False, watcher=refuse)
 
 
-def test_a_unit_takes_one_instruction_at_a_time():
-    add = Instruction(opcode="vfadd.vv", reads=("v0",), writes=("v1",), vl=64)
-    other = Instruction(opcode="vfadd.vv", reads=("v0",), writes=("v2",), vl=64)
-    assert [start for _, start, _ in clocks(add, other)] == [0, 4]
+@pytest.mark.parametrize(
+    ("argument", "value", "name"),
+    [("watcher", lambda *_: None, "a watcher"), ("recorder", lambda _: True, "a recorder"), ("dma_clk", [], "dma_clk")],
+)
+def test_what_sees_each_instruction_needs_unrolled_execution(argument, value, name):
+    with pytest.raises(ValueError, match=f"summarise must be False with {name}, not True"):
+        Engine(Program(body=()), CONFIG, **{argument: value})
 
 
-def test_a_slower_producer_holds_its_consumer_back():
-    divide = Instruction(opcode="vfdiv.vv", reads=("v0",), writes=("v1",), vl=64)
-    add = Instruction(opcode="vfadd.vv", reads=("v1",), writes=("v2",), vl=64)
-    # 4 beats x 16 clocks; the last beat lands at 16 + 63 and the sum's last beat reads it there
-    assert clocks(divide, add)[1][1] == 16 + 63 - 3
-
-
-def test_a_load_and_a_store_overlap_but_two_loads_share_the_channel():
-    load = Instruction(opcode="dma.load", writes=("@a",), runs=1, run_bytes=320)
-    other = Instruction(opcode="dma.load", writes=("@b",), runs=1, run_bytes=320)
-    store = Instruction(opcode="dma.store", reads=("@c",), writes=("external",), runs=1, run_bytes=320)
-    assert [start for _, start, _ in clocks(load, other, store)] == [0, 14, 0]
-
-
-def test_short_tiles_wait_for_the_drain():
-    tiles = [Instruction(opcode="mm.tile", reads=("@a",), writes=(f"@{o}",), steps=10) for o in "bcd"]
-    assert [start for _, start, _ in clocks(*tiles)] == [0, 128, 256]  # 32 rows of 4 beats
-
-
-def test_a_watcher_needs_unrolled_execution():
-    with pytest.raises(ValueError, match="summarise must be False with a watcher, not True"):
-        Engine(Program(body=()), CONFIG, watcher=lambda *_: None)
+def test_an_empty_program_takes_no_time():
+    assert run(Program(body=()), CONFIG).cycles == 0

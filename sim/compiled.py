@@ -1,0 +1,62 @@
+"""``recurrence.cpp`` as a library: compiled once for each version of its text, then kept in the cache folder."""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from lanewise.errors import UserError
+from lanewise.files import cache_folder
+
+SOURCE = Path(__file__).with_name("recurrence.cpp")
+FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC")
+Watcher = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64)
+"""Told how many instructions the buffer holds; anything but 0 stops the run."""
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The compiled recurrence.
+
+    Raises:
+        UserError: There is no C++ compiler, or it fails.
+    """
+    text = SOURCE.read_bytes()
+    compiler = os.environ.get("CXX") or "g++"
+    version = hashlib.sha256(text + " ".join((compiler, *FLAGS, os.uname().machine)).encode()).hexdigest()[:16]
+    path = cache_folder() / "engine" / f"recurrence-{version}.so"
+    if not path.exists():
+        _compile(compiler, path)
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError:  # of another system, or damaged
+        _compile(compiler, path)
+        loaded = ctypes.CDLL(str(path))
+    pointer, number = ctypes.c_void_p, ctypes.c_int32
+    loaded.lanewise_run.argtypes = [
+        pointer, number, number, number, number, pointer, pointer, pointer, ctypes.c_int64, pointer, ctypes.c_int64, Watcher,
+    ]  # fmt: skip
+    loaded.lanewise_run.restype = number
+    return loaded
+
+
+def _compile(compiler: str, path: Path) -> None:
+    if shutil.which(compiler) is None:
+        raise UserError(f"{compiler}: is missing; expected a C++ compiler, which Verilator needs as well")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".compile") as folder:
+            made = Path(folder) / path.name
+            done = subprocess.run(
+                [compiler, *FLAGS, "-o", str(made), str(SOURCE)], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+                raise UserError(f"{compiler}: cannot compile the timing engine: {reason}")
+            made.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}; expected a writable folder") from None

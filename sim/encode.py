@@ -1,0 +1,160 @@
+"""A Program as numbers: what ``recurrence.cpp`` runs.
+
+Nodes one after the other, each with its kind: an instruction (stream, unit, clocks held, drain, number, last beat; what each name that it
+reads or writes makes it wait for and becomes), a rotation (the names' places), a loop (count, body), an end.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from lanewise.config import MachineConfig
+from lanewise.sim.program import Instruction, Node, Program, Rotate
+from lanewise.sim.timing import STREAMS, UNITS, Timing, timing_table
+
+INSTRUCTION, ROTATE, LOOP, END = range(4)
+DRAIN = len(STREAMS) + len(UNITS)
+"""Place of the MAC array's drain in the state, behind streams and units."""
+FIRST_NAME = DRAIN + 1
+"""Place of the first name: three numbers for each."""
+_STREAM = {name: place for place, name in enumerate(STREAMS)}
+_UNIT = {name: len(STREAMS) + place for place, name in enumerate(UNITS)}
+
+
+def is_register(name: str) -> bool:
+    """Whether a name is a vector register's: chained, and with the latency's credit for writers. All others are not.
+
+    >>> is_register("v12"), is_register("@v1"), is_register("vector")
+    (True, False, False)
+    """
+    return name[0] == "v" and name[1:].isdigit()
+
+
+def places(names: Sequence[str], firsts: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
+    """Each name once, with a register's place in its group: groups are runs of registers, or begin where ``firsts`` says.
+
+    >>> list(places(("v2", "v3", "v8", "@a", "v9"), ("v9",)))
+    [('v2', 0), ('v3', 1), ('v8', 0), ('@a', 0), ('v9', 0)]
+    """
+    before, place = -2, 0
+    for name in dict.fromkeys(names):
+        if not is_register(name):
+            yield name, 0
+            continue
+        number = int(name[1:])
+        place = place + 1 if number == before + 1 and name not in firsts else 0
+        before = number
+        yield name, place
+
+
+def whole_sources(instruction: Instruction) -> frozenset[str]:
+    """The registers of the first source, which some instructions do not read in order; all, if the operands are not told."""
+    names = tuple(dict.fromkeys(instruction.reads))
+    if len(instruction.operands) > 1 and instruction.operands[1] in names:
+        names = names[: names.index(instruction.operands[1])] or names
+    return frozenset(filter(is_register, names))
+
+
+@dataclass(kw_only=True)
+class Encoded:
+    """A Program's numbers and what is known of it without running."""
+
+    code: "array[int]" = field(default_factory=lambda: array("i"))
+    names: dict[str, int] = field(default_factory=dict)
+    instructions: list[Instruction] = field(default_factory=list)
+    """By number; each once, however often it runs."""
+    busy_clk: dict[str, int] = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
+    executed: int = 0
+    loaded_bytes: int = 0
+    stored_bytes: int = 0
+    macs: int = 0
+
+
+class Encoder:
+    """Makes a Program's numbers for one machine."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        self._config, self._table = config, timing_table(config)
+        self._words = config.vector.register_beats
+        self._levels = config.flex_sfu.levels
+        self._made = Encoded()
+
+    def encode(self, program: Program) -> Encoded:
+        """``program``'s numbers.
+
+        Raises:
+            ValueError: An instruction is not in the timing table, or not for this machine.
+        """
+        self._nodes(program.body, 1)
+        return self._made
+
+    def _slot(self, name: str) -> int:
+        names = self._made.names
+        return FIRST_NAME + 3 * names.setdefault(name, len(names))
+
+    def _nodes(self, body: Sequence[Node], times: int) -> None:
+        code = self._made.code
+        for node in body:
+            if isinstance(node, Instruction):
+                self._instruction(node, times)
+            elif isinstance(node, Rotate):
+                code.extend((ROTATE, len(node.names), *map(self._slot, node.names)))
+            elif node.count:
+                low = node.count & 0xFFFFFFFF
+                code.extend((LOOP, low - ((low & 0x80000000) << 1), node.count >> 32))
+                self._nodes(node.body, times * node.count)
+        code.append(END)
+
+    def _instruction(self, instruction: Instruction, times: int) -> None:
+        clocks, made = self._table[instruction], self._made
+        made.busy_clk[clocks.unit] += times * clocks.beats
+        made.executed += times
+        if clocks.unit == "matrix":
+            made.macs += times * clocks.beats * self._config.matrix.macs_per_clk
+        elif clocks.unit == "dma_load":
+            made.loaded_bytes += times * instruction.runs * instruction.run_bytes
+        elif clocks.unit == "dma_store":
+            made.stored_bytes += times * instruction.runs * instruction.run_bytes
+        reads, read_count = self._reads(instruction, clocks)
+        writes, write_count = self._writes(instruction, clocks)
+        made.code.extend((
+            INSTRUCTION, 8 + len(reads) + len(writes), _STREAM[clocks.stream], _UNIT[clocks.unit], clocks.beats, clocks.drain_clk,
+            len(made.instructions), clocks.last_clk, read_count, write_count, *reads, *writes,
+        ))  # fmt: skip
+        made.instructions.append(instruction)
+
+    def _reads(self, instruction: Instruction, clocks: Timing) -> tuple[list[int], int]:
+        numbers: list[int] = []
+        whole = whole_sources(instruction) if clocks.whole else ()
+        count = 0
+        for name, place in places(instruction.reads, instruction.operands):
+            count += 1
+            if is_register(name):
+                in_order = 0 if name in whole else clocks.read_beats - 1
+                numbers += (self._slot(name), place * self._words, in_order, clocks.beats)
+            else:
+                extra = self._levels if name.startswith("sfu.") else 1
+                numbers += (self._slot(name), 0, 0, clocks.beats + extra)
+        return numbers, count
+
+    def _writes(self, instruction: Instruction, clocks: Timing) -> tuple[list[int], int]:
+        numbers: list[int] = []
+        lands, last = clocks.lands_clk, clocks.last_clk
+        count = 0
+        for name, place in places(instruction.writes):
+            count += 1
+            if is_register(name):
+                ready = min(last, clocks.ready_clk + place * self._words)
+                numbers += (self._slot(name), lands, lands - 1, ready, last)
+            else:
+                numbers += (self._slot(name), 0, 0, last, last)
+        return numbers, count
+
+
+def encode(program: Program, config: MachineConfig) -> Encoded:
+    """``program`` as numbers for ``config``'s machine.
+
+    Raises:
+        ValueError: As :meth:`Encoder.encode`.
+    """
+    return Encoder(config).encode(program)

@@ -1,0 +1,325 @@
+// The recurrence of lanewise.sim.engine on a Program that lanewise.sim.encode has made numbers of; times in clk.
+//
+// State: the last start of each stream; when each unit is free; when the MAC array's drain is; then, for each name, when a reader
+// may start at the earliest, when the last beat lands, and when the last read has ended.
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <set>
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+namespace {
+
+using Time = int64_t;
+enum Operation : int32_t { INSTRUCTION, ROTATE, LOOP, END };
+
+struct Read {
+    int32_t slot, ready, last, end;  // start >= ready[name] - ready, last[name] - last; the read ends at start + end
+};
+struct Write {
+    int32_t slot, read, last, ready_clk, last_clk;  // start >= read[name] - read, last[name] - last; then ready and last
+};
+struct Instruction {
+    int32_t stream, unit, hold, drain, number, last, reads, writes;
+};
+
+struct Node;
+using Body = std::vector<Node>;
+
+struct KeyPart {
+    int32_t slot;
+    std::vector<int32_t> streams;
+};
+
+using Key = std::vector<Time>;
+struct Hash {
+    size_t operator()(const Key& key) const {
+        uint64_t value = 0xcbf29ce484222325u;
+        for (Time part : key) value = (value ^ static_cast<uint64_t>(part)) * 0x9e3779b97f4a7c15u, value ^= value >> 29;
+        return value;
+    }
+};
+
+struct Loop {
+    int64_t count = 0, phases = 1;
+    Body* body = nullptr;
+    std::vector<KeyPart> keys;
+    std::vector<int32_t> moved, streams;
+    std::unordered_map<Key, std::vector<Time>, Hash> memo;
+};
+
+struct Node {
+    Operation operation;
+    std::vector<int32_t> code;  // of a block: instructions one after the other; of a rotation: the slots
+    std::shared_ptr<Loop> loop;
+};
+
+// What a loop's body can read or change
+struct Touched {
+    std::map<int32_t, std::set<int32_t>> streams_of;
+    std::set<int32_t> changed;
+    std::vector<std::vector<int32_t>> groups;
+
+    void add(const int32_t* code, int32_t drain) {
+        Instruction head;
+        std::memcpy(&head, code, sizeof head);
+        auto use = [&](int32_t slot, bool changes) {
+            streams_of[slot].insert(head.stream);
+            if (changes) changed.insert(slot);
+        };
+        use(head.stream, true);
+        use(head.unit, true);
+        if (head.drain) use(drain, true);
+        const int32_t* at = code + sizeof head / 4;
+        for (int32_t i = 0; i < head.reads; i++, at += 4)
+            for (int32_t part = 0; part < 3; part++) use(at[0] + part, part == 2);
+        for (int32_t i = 0; i < head.writes; i++, at += 5)
+            for (int32_t part = 0; part < 3; part++) use(at[0] + part, part != 2);
+    }
+
+    void update(const Touched& other) {
+        changed.insert(other.changed.begin(), other.changed.end());
+        groups.insert(groups.end(), other.groups.begin(), other.groups.end());
+        for (auto& [slot, streams] : other.streams_of) streams_of[slot].insert(streams.begin(), streams.end());
+    }
+
+    // Give the loop what its summary needs; names that rotate share their uses and are compared exactly
+    void close(Loop& loop, int32_t streams) {
+        std::set<int32_t> exact;
+        for (auto& group : groups)
+            for (int32_t part = 0; part < 3; part++) {
+                std::set<int32_t> users;
+                bool changes = false;
+                for (int32_t slot : group) {
+                    auto found = streams_of.find(slot + part);
+                    if (found != streams_of.end()) users.insert(found->second.begin(), found->second.end());
+                    changes |= changed.count(slot + part) > 0;
+                }
+                for (int32_t slot : group) {
+                    if (!users.empty()) streams_of[slot + part] = users;
+                    if (changes) changed.insert(slot + part), exact.insert(slot + part);
+                }
+                // only permuted: a period must bring every member back to its place
+                if (!changes) loop.phases = std::lcm(loop.phases, static_cast<int64_t>(group.size()));
+            }
+        for (int32_t slot : exact) streams_of[slot];
+        for (auto& [slot, users] : streams_of)
+            loop.keys.push_back({slot, exact.count(slot) ? std::vector<int32_t>{} : std::vector<int32_t>(users.begin(), users.end())});
+        loop.moved.assign(changed.begin(), changed.end());
+        for (int32_t slot : loop.moved)
+            if (slot < streams) loop.streams.push_back(slot);
+    }
+};
+
+struct Program {
+    int32_t streams, drain;
+    std::vector<std::unique_ptr<Body>> bodies;
+
+    // Reads nodes up to END
+    Body* parse(const int32_t*& at, Touched& touched) {
+        bodies.push_back(std::make_unique<Body>());
+        Body* body = bodies.back().get();
+        for (;;) {
+            int32_t operation = *at++;
+            if (operation == END) return body;
+            if (operation == INSTRUCTION) {
+                int32_t size = *at++;
+                if (body->empty() || body->back().operation != INSTRUCTION) body->push_back({INSTRUCTION, {}, nullptr});
+                auto& code = body->back().code;
+                code.insert(code.end(), at, at + size);
+                touched.add(at, drain);
+                at += size;
+            } else if (operation == ROTATE) {
+                int32_t size = *at++;
+                body->push_back({ROTATE, std::vector<int32_t>(at, at + size), nullptr});
+                touched.groups.emplace_back(at, at + size);
+                at += size;
+            } else {
+                auto loop = std::make_shared<Loop>();
+                uint32_t low = static_cast<uint32_t>(*at++);
+                loop->count = static_cast<int64_t>(*at++) << 32 | low;
+                Touched inner;
+                loop->body = parse(at, inner);
+                inner.close(*loop, streams);
+                touched.update(inner);
+                body->push_back({LOOP, {}, loop});
+            }
+        }
+    }
+};
+
+// Told (number, start, end) of a chunk of instructions; not 0: stop
+using Watcher = int32_t (*)(int64_t count);
+
+struct Machine {
+    const Program& program;
+    bool summarise;
+    Time* state;
+    Time* busy;
+    const Time* dma;  // pairs of held clocks and clocks to the end, for each DMA instruction in turn
+    int64_t dma_count, dma_used = 0;
+    Time* events;
+    int64_t capacity, filled = 0;
+    Watcher watcher;
+    int32_t loads;  // the unit of DMA loads; stores' is the next
+    int32_t status = 0;
+
+    void flush() {
+        if (filled && watcher(filled)) status = 1;
+        filled = 0;
+    }
+
+    void sequence(const Body& body) {
+        for (const Node& node : body) {
+            if (status) return;
+            if (node.operation == INSTRUCTION)
+                straight(node.code);
+            else if (node.operation == ROTATE)
+                rotate(node.code);
+            else if (summarise)
+                summarised(*node.loop);
+            else
+                for (int64_t i = 0; i < node.loop->count && !status; i++) sequence(*node.loop->body);
+        }
+    }
+
+    void rotate(const std::vector<int32_t>& slots) {
+        Time head[3];
+        std::memcpy(head, state + slots[0], sizeof head);
+        for (size_t i = 0; i + 1 < slots.size(); i++) std::memcpy(state + slots[i], state + slots[i + 1], sizeof head);
+        std::memcpy(state + slots.back(), head, sizeof head);
+    }
+
+    void straight(const std::vector<int32_t>& code) {
+        const int32_t *at = code.data(), *end = at + code.size();
+        while (at < end) {
+            const Instruction& now = *reinterpret_cast<const Instruction*>(at);
+            const Read* reads = reinterpret_cast<const Read*>(at + sizeof(Instruction) / 4);
+            const Write* writes = reinterpret_cast<const Write*>(reads + now.reads);
+            at = reinterpret_cast<const int32_t*>(writes + now.writes);
+            Time start = state[now.stream] + 1, hold = now.hold, last = now.last, stretch = 0, told = 0;
+            if (dma && (now.unit == loads || now.unit == loads + 1)) {
+                if (dma_used == dma_count) {
+                    status = 2;
+                    return;
+                }
+                hold = dma[2 * dma_used];
+                stretch = hold - now.hold;
+                told = dma[2 * dma_used + 1] - now.last;
+                last += told;
+                dma_used++;
+            }
+            auto wait = [&](Time time) { start = time > start ? time : start; };
+            wait(state[now.unit]);
+            for (int32_t i = 0; i < now.reads; i++) {
+                wait(state[reads[i].slot] - reads[i].ready);
+                wait(state[reads[i].slot + 1] - reads[i].last);
+            }
+            for (int32_t i = 0; i < now.writes; i++) {
+                wait(state[writes[i].slot + 1] - writes[i].last);
+                wait(state[writes[i].slot + 2] - writes[i].read);
+            }
+            if (now.drain) {
+                wait(state[program.drain] - now.hold);
+                state[program.drain] = start + now.hold + now.drain;
+            }
+            state[now.stream] = start;
+            state[now.unit] = start + hold;
+            busy[now.unit - program.streams] += hold;
+            for (int32_t i = 0; i < now.reads; i++) {
+                Time& read = state[reads[i].slot + 2];
+                Time until = start + reads[i].end + stretch;
+                read = until > read ? until : read;
+            }
+            for (int32_t i = 0; i < now.writes; i++) {
+                state[writes[i].slot] = start + writes[i].ready_clk + told;
+                state[writes[i].slot + 1] = start + writes[i].last_clk + told;
+            }
+            if (watcher) {
+                Time* event = events + 3 * filled;
+                event[0] = now.number, event[1] = start, event[2] = start + last + 1;
+                if (++filled == capacity) flush();
+                if (status) return;
+            }
+        }
+    }
+
+    // Base time, and the state relative to it that can still delay an instruction of the loop
+    Time key(const Loop& loop, Key& key, int64_t phase) {
+        Time base = INT64_MAX;
+        for (int32_t stream : loop.streams) base = std::min(base, state[stream]);
+        key.clear();
+        key.push_back(phase);
+        for (auto& part : loop.keys) {
+            Time value = state[part.slot];
+            if (!part.streams.empty()) {  // what is past cannot delay any of these streams, however long past it is
+                Time floor = INT64_MAX;
+                for (int32_t stream : part.streams) floor = std::min(floor, state[stream]);
+                value = std::max(value, floor);
+            }
+            key.push_back(value - base);
+        }
+        return base;
+    }
+
+    void summarised(Loop& loop) {
+        if (loop.streams.empty()) {  // nothing but renaming
+            for (int64_t i = 0; i < loop.count % loop.phases; i++) sequence(*loop.body);
+            return;
+        }
+        Key entry, now;
+        Time base = key(loop, entry, 0);
+        bool memorable = loop.phases == 1;
+        if (memorable) {
+            auto known = loop.memo.find(entry);
+            if (known != loop.memo.end()) {
+                for (size_t i = 0; i < loop.moved.size(); i++) state[loop.moved[i]] = base + known->second[i];
+                return;
+            }
+        }
+        std::unordered_map<Key, std::pair<int64_t, Time>, Hash> seen;
+        int64_t done = 0;
+        while (done < loop.count) {
+            if (done) {
+                Time at = key(loop, now, done % loop.phases);
+                auto found = seen.find(now);
+                if (found != seen.end()) {
+                    auto [before, before_at] = found->second;
+                    int64_t period = done - before, periods = (loop.count - done) / period;
+                    if (periods) {
+                        for (int32_t slot : loop.moved) state[slot] += periods * (at - before_at);
+                        done += periods * period;
+                        seen.clear();
+                        continue;
+                    }
+                }
+                seen[now] = {done, at};
+            }
+            sequence(*loop.body);
+            done++;
+        }
+        if (memorable) {
+            auto& values = loop.memo[entry];
+            for (int32_t slot : loop.moved) values.push_back(state[slot] - base);
+        }
+    }
+};
+
+}  // namespace
+
+// Runs a Program; 0: to its end, 1: the watcher stopped it, 2: more DMA instructions than durations, 3: fewer.
+extern "C" int32_t lanewise_run(
+    const int32_t* code, int32_t streams, int32_t units, int32_t loads, int32_t summarise, int64_t* state, int64_t* busy,
+    const int64_t* dma, int64_t dma_count, int64_t* events, int64_t capacity, Watcher watcher) {
+    Program program{streams, streams + units, {}};
+    Touched touched;
+    Body* body = program.parse(code, touched);
+    Machine machine{program, summarise != 0, state, busy, dma, dma_count, 0, events, capacity, 0, watcher, loads, 0};
+    machine.sequence(*body);
+    if (!machine.status && watcher) machine.flush();
+    if (!machine.status && dma && machine.dma_used != dma_count) return 3;
+    return machine.status;
+}

@@ -1,0 +1,97 @@
+"""The engine's recurrence once more, as plainly as can be: every instruction in turn, nothing compiled, nothing skipped. For tests."""
+
+from collections.abc import Iterator, Sequence
+
+from lanewise.config import MachineConfig
+from lanewise.sim.encode import is_register, places, whole_sources
+from lanewise.sim.program import Instruction, Node, Program, Rotate
+from lanewise.sim.timing import STREAMS, UNITS, Timing, timing
+
+Event = tuple[Instruction, int, int]
+"""An instruction, its start, and the clock after its last beat has landed."""
+
+
+class Reference:
+    """Runs a Program; ``dma_clk`` is :class:`~lanewise.sim.engine.Engine`'s."""
+
+    def __init__(
+        self, program: Program, config: MachineConfig, dma_clk: Sequence[tuple[int, int]] | None = None
+    ) -> None:
+        self.config = config
+        self.events: list[Event] = []
+        self.streams = dict.fromkeys(STREAMS, -1)
+        self.units = dict.fromkeys(UNITS, 0)
+        self.busy_clk = dict.fromkeys(UNITS, 0)
+        self.drain = 0
+        self.ready: dict[str, int] = {}
+        """When an instruction that reads the name, a word a clock from its first on, may start."""
+        self.last: dict[str, int] = {}
+        """When the last beat has landed."""
+        self.read: dict[str, int] = {}
+        """When the last read has ended."""
+        self._dma: Iterator[tuple[int, int]] | None = None if dma_clk is None else iter(dma_clk)
+        self._run(program.body)
+
+    @property
+    def cycles(self) -> int:
+        """To the end of everything."""
+        ends = (*self.units.values(), self.drain, *self.last.values(), *self.read.values(), 0)
+        return max(ends)
+
+    def _run(self, body: Sequence[Node]) -> None:
+        for node in body:
+            if isinstance(node, Instruction):
+                self._execute(node)
+            elif isinstance(node, Rotate):
+                for times in (self.ready, self.last, self.read):
+                    old = [times.get(name, 0) for name in node.names]
+                    times.update(zip(node.names, old[1:] + old[:1]))
+            else:
+                for _ in range(node.count):
+                    self._run(node.body)
+
+    def _execute(self, instruction: Instruction) -> None:
+        clocks = timing(instruction, self.config)
+        beats, last = clocks.beats, clocks.last_clk
+        if self._dma is not None and clocks.stream in ("load", "store"):
+            beats, last = next(self._dma)
+        start = max(self._earliest(instruction, clocks))
+        if clocks.drain_clk:
+            self.drain = start + beats + clocks.drain_clk
+        self.streams[clocks.stream] = start
+        self.units[clocks.unit] = start + beats
+        self.busy_clk[clocks.unit] += beats
+        vector = self.config.vector
+        for name in instruction.reads:
+            more = 0 if is_register(name) else self.config.flex_sfu.levels if name.startswith("sfu.") else 1
+            self.read[name] = max(self.read.get(name, 0), start + beats + more)
+        for name, place in places(instruction.writes):
+            ready = last
+            if is_register(name) and clocks.chained:
+                # a word a clock, this register's after those of the registers before it
+                words_before = place * vector.vlen_bits // vector.bits_per_clk
+                ready = min(last, last - clocks.words + 1 + words_before)
+            self.ready[name], self.last[name] = start + ready, start + last
+        self.events.append((instruction, start, start + last + 1))
+
+    def _earliest(self, instruction: Instruction, clocks: Timing) -> Iterator[int]:
+        """What the start waits for."""
+        vector = self.config.vector
+        yield self.streams[clocks.stream] + 1
+        yield self.units[clocks.unit]
+        if clocks.drain_clk:
+            yield self.drain - clocks.beats
+        whole = whole_sources(instruction) if clocks.whole else frozenset()
+        for name, place in places(instruction.reads, instruction.operands):
+            if not is_register(name) or name in whole:
+                yield self.last.get(name, 0)
+            else:
+                yield self.ready.get(name, 0) - place * vector.vlen_bits // vector.bits_per_clk
+                yield self.last.get(name, 0) - (clocks.read_beats - 1)
+        for name in instruction.writes:
+            if is_register(name):
+                yield self.read.get(name, 0) - clocks.lands_clk
+                yield self.last.get(name, 0) + 1 - clocks.lands_clk
+            else:
+                yield self.read.get(name, 0)
+                yield self.last.get(name, 0)
