@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from lanewise.rtl.vector_register_file import REGISTERS
 
-GROUP = data.StructLayout({"present": 1, "register": 5, "length": 2, "shift": 4})
-"""A register group: whether there is one, its first register, log2 of its length; log2 of the clocks that a word of it lasts."""
+GROUP = data.StructLayout({"present": 1, "register": 5, "length": 2})
+"""A register group: whether there is one, its first register, log2 of its length."""
 SOURCES = ("vs2", "vs1", "vd")
 
 
@@ -23,7 +23,7 @@ class VectorScoreboard(wiring.Component):
     Members
     -------
     vs2, vs1, vd : ``In(GROUP)``
-        Registers that are read (``vd``: the old destination), and log2 of the clocks that a word of them lasts.
+        Registers that are read (``vd``: the old destination).
     result : ``In(GROUP)``
         Registers that are written.
     mask : ``In(1)``
@@ -62,7 +62,7 @@ class VectorScoreboard(wiring.Component):
             m.d.comb += reads.eq(Cat(sources).any() | (self.mask if register == 0 else 0))
             writes = self._holds(m, "result", register)
             late = [
-                holds & (ready > (self._place(name, register) << getattr(self, name).shift))
+                holds & (ready > self._place(name, register))
                 for name, holds in zip(SOURCES, sources, strict=True)
             ]
             if register == 0:

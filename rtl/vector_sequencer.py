@@ -257,7 +257,6 @@ class VectorSequencer(wiring.Component):
                 group.register.eq(getattr(head, name)),
                 group.length.eq(Mux(length < 0, 0, length[:2])),
                 group.present.eq(width != 0),
-                group.shift.eq(getattr(self.start, f"{name}_shift")),
             ]
             with m.Switch(width), m.Case(*(WIDTHS.index(w) for w in (Width.MASK, *_FIRSTS))):
                 m.d.comb += group.length.eq(0)
