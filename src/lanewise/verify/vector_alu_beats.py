@@ -71,16 +71,27 @@ class Stimuli:
         self.size = 32 * lanes
         """Bits of a beat."""
 
-    def of(self, operation: Operation, sew: int, altfmt: bool, limit: int) -> Beats:
-        """Corner values with each other, as many as ``limit`` beats hold, half of them; and random values."""
+    def of(self, operation: Operation, sew: int, altfmt: bool, beats: int, *, corners: bool = True) -> Beats:
+        """So many beats of random values; if ``corners``, behind all corner values with each other."""
         if operation.vs2 is Width.MASK:
-            return self._mask_logic(operation, limit)
+            return self._mask_logic(operation, beats)
         if operation.base.startswith(PERMUTATIONS):
             kind: Callable[[Operation, int, int], Beats] = (
                 self._index if operation.base == "vid" else self._moves
             )
-            return kind(operation, sew, limit)
-        return self._elements(operation, sew, altfmt, limit)
+            return kind(operation, sew, beats)
+        count, widths = self._grid(operation, sew)
+        parts = [self._drawn(operation, widths, count, beats)]
+        if corners:
+            parts.insert(0, self._corners(operation, widths, altfmt, count))
+        vs2, vs1 = (np.concatenate(operands) for operands in zip(*parts, strict=True))
+        return self._elements(operation, sew, altfmt, vs2, vs1)
+
+    def pairs(self, operation: Operation) -> Beats:
+        """Every pair of operands of 8 bits."""
+        count, _ = self._grid(operation, 8)
+        vs2, vs1 = np.divmod(np.arange(1 << 16).reshape(-1, count), 256)
+        return self._elements(operation, 8, False, vs2.astype(np.uint8), vs1.astype(np.uint8))
 
     def unary(self, operation: Operation, sew: int, altfmt: bool, words: Array) -> Beats:
         """The elements ``words`` through an instruction with one operand."""
@@ -90,14 +101,15 @@ class Stimuli:
         expected = evaluate(operation, vs2, None, sew_bits=sew, altfmt=altfmt)
         return Beats(label=_label(operation, sew, altfmt), ports=ports, expected=expected, bits=sew)
 
-    def _elements(self, operation: Operation, sew: int, altfmt: bool, limit: int) -> Beats:
-        vd = operation.vd
-        assert vd is not None
-        widths = [w.bits(sew) for w in (vd, operation.vs2, operation.vs1) if w not in (None, Width.MASK)]
-        grid = max([sew, *widths]) if operation.vs2 not in (Width.HALF, Width.QUARTER) else sew
-        count = self.size // grid
-        bits2 = operation.vs2.bits(sew) if operation.vs2 else sew
-        vs2, vs1 = self._operands(operation, (bits2, sew), altfmt, limit, count)
+    def _grid(self, operation: Operation, sew: int) -> tuple[int, tuple[int, int]]:
+        """Elements of a beat; widths of the operands."""
+        operands = (operation.vd, operation.vs2, operation.vs1)
+        widths = [sew, *(width.bits(sew) for width in operands if width is not None)]
+        return self.size // max(widths), (operation.vs2.bits(sew) if operation.vs2 else sew, sew)
+
+    def _elements(self, operation: Operation, sew: int, altfmt: bool, vs2: Array, vs1: Array) -> Beats:
+        count, (bits2, _) = self._grid(operation, sew)
+        grid = self.size // count
         beats = len(vs2)
         ports = self._ports(operation, sew, beats, altfmt)
         if operation.vs2:
@@ -118,48 +130,48 @@ class Stimuli:
         )  # fmt: skip
         result = np.broadcast_to(result, (beats, count))
         label = _label(operation, sew, altfmt)
-        if vd is Width.MASK:
+        assert operation.vd is not None
+        if operation.vd is Width.MASK:
             expected = np.tile(result.astype(np.uint8), self.size // 8 // count)
             return Beats(label=label, ports=ports, expected=expected, bits=1, output="bits")
-        bits = vd.bits(sew)
+        bits = operation.vd.bits(sew)
         return Beats(label=label, ports=ports, expected=np.tile(result, grid // bits), bits=bits)
 
-    def _operands(
-        self, operation: Operation, widths: tuple[int, int], altfmt: bool, limit: int, count: int
-    ) -> list[Array]:
-        """Pairs of corner values, then random ones, one in four of which are equal or differ in a bit."""
-        corners = [special_values(form_of(operation, bits, altfmt)) for bits in widths]
-        pairs = [grid.reshape(-1) for grid in np.meshgrid(*corners, indexing="ij")]
-        whole = pairs[0].size
-        beats = limit if operation.scalar else min(limit, -(-whole // count) + limit // 2)
-        order = np.resize(self.rng.permutation(whole), limit // 2 * count)[
-            : whole if not operation.scalar else None
-        ]
-        operands = []
-        for bits, values in zip(widths, pairs, strict=True):
-            random = self.rng.integers(0, 1 << bits, beats * count)
-            random[: order.size] = values[order]
-            operands.append(random)
-        near = self.rng.random(beats * count) < 0.25
-        near[: order.size] = False
-        flips = (1 << self.rng.integers(0, widths[1], beats * count)) * self.rng.integers(0, 2, beats * count)
-        operands[1] = np.where(near, (operands[0] ^ flips) & ((1 << widths[1]) - 1), operands[1])
-        result = [
-            operand.astype(unsigned_dtype(bits)).reshape(beats, count)
-            for operand, bits in zip(operands, widths, strict=True)
-        ]
-        if operation.scalar:  # one for all elements of a beat: every corner value in turn
-            turn = np.resize(self.rng.permutation(corners[1]), beats // 2)
-            result[1][: beats // 2] = turn[:, None]
-        return result
+    def _corners(
+        self, operation: Operation, widths: tuple[int, int], altfmt: bool, count: int
+    ) -> tuple[Array, Array]:
+        """Corner values with each other; a scalar with those of a few beats."""
+        firsts, seconds = (special_values(form_of(operation, bits, altfmt)) for bits in widths)
+        if operation.scalar in ("i", "u"):
+            seconds = np.arange(32).astype(seconds.dtype)
+        if operation.scalar:
+            firsts = np.resize(firsts, (-(-firsts.size // count), count))
+            vs1 = np.repeat(seconds, len(firsts))
+            return np.tile(firsts, (seconds.size, 1)), np.repeat(vs1[:, None], count, axis=1)
+        pairs = np.meshgrid(firsts, seconds)
+        vs2, vs1 = (np.resize(grid, (-(-grid.size // count), count)) for grid in pairs)
+        return vs2, vs1
+
+    def _drawn(
+        self, operation: Operation, widths: tuple[int, int], count: int, beats: int
+    ) -> tuple[Array, Array]:
+        """Random values, one pair in four equal or different in a bit."""
+        vs2, vs1 = (self.rng.integers(0, 1 << bits, (beats, count)) for bits in widths)
+        flips = (1 << self.rng.integers(0, widths[1], vs2.shape)) * self.rng.integers(0, 2, vs2.shape)
+        near = (vs2 ^ flips) & ((1 << widths[1]) - 1)
+        vs1 = np.where(self.rng.random(vs2.shape) < 0.25, near, vs1)
+        if operation.scalar:
+            vs1[:] = vs1[:, :1]
+        return vs2.astype(unsigned_dtype(widths[0])), vs1.astype(unsigned_dtype(widths[1]))
 
     def _scalars(self, operation: Operation, drawn: Array, sew: int) -> npt.NDArray[np.int64]:
-        """32 bits: immediates extended; above a register's SEW bits anything."""
+        """32 bits: immediates of 5 bits, extended; above a register's SEW bits anything."""
+        low = drawn.astype(np.int64)
         if operation.scalar == "i":
-            return self.rng.integers(-16, 16, drawn.size) & 0xFFFFFFFF
+            return ((low & 31 ^ 16) - 16) & 0xFFFFFFFF
         if operation.scalar == "u":
-            return self.rng.integers(0, 32, drawn.size)
-        return drawn.astype(np.int64) | (self.rng.integers(0, 1 << 32, drawn.size) >> sew << sew)
+            return low & 31
+        return low | (self.rng.integers(0, 1 << 32, drawn.size) >> sew << sew)
 
     def _index(self, operation: Operation, sew: int, limit: int) -> Beats:
         count = self.size // sew
