@@ -138,11 +138,9 @@ async def slow(dut: Any) -> None:
                 )
             )  # fmt: skip
             session.expect(side, commands[side][-1])
-    seen = await session.run(commands, {side: [0] * len(commands[side]) for side in commands}, memory.step)
+    await session.run(commands, {side: [0] * len(commands[side]) for side in commands}, memory.step)
+    tb.check_values(memory.idle, True, "all answered when the last command has finished")
     await session.check(bytes(memory.contents))
-    for side, events in seen.items():  # in order, and none before memory can have answered
-        least = np.array(events.started) + latency
-        tb.check_values(np.array(events.finished) >= least, np.ones(len(least), bool), f"{side} finished")
 
 
 @cocotb.test()
