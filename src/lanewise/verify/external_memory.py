@@ -43,6 +43,11 @@ class IdealMemory:
         self._responses: deque[tuple[int, int]] = deque()
         self._bus.set(arready=1, awready=1, wready=1)
 
+    @property
+    def idle(self) -> bool:
+        """Whether every request and every write has been answered."""
+        return not (self._requests or self._addresses or self._responses)
+
     def step(self) -> None:
         """An edge: account for the clock before it, drive the one behind it."""
         bus, count, size = self._bus, self._bus.count, len(self.contents)
