@@ -48,8 +48,7 @@ def instruction_of(decoded: Decoded, vtype: Vtype, vl: int, buffer: str = "") ->
         writes = (f"sfu.table.{decoded.vd & 1}",)
     if operation.unit is Unit.FLEX_SFU:
         reads, lengths = (*reads, f"sfu.table.{decoded.vs1 & 1}"), (*lengths, 1)
-    widths = [w.bits(vtype.sew_bits, operation.eew_bits) for w in (operation.vd, operation.vs2, operation.vs1) if w is not None]
-    widest = operation.eew_bits or max(widths, default=vtype.sew_bits)
+    double = Width.DOUBLE in (operation.vd, operation.vs2)
     return Instruction(
-        opcode=operation.mnemonic, writes=writes, reads=reads, lengths=lengths, vl=vl, sew_bits=max(widest, vtype.sew_bits)
+        opcode=operation.mnemonic, writes=writes, reads=reads, lengths=lengths, vl=vl, sew_bits=operation.eew_bits or vtype.sew_bits << double,
     )  # fmt: skip

@@ -12,6 +12,9 @@ from lanewise.isa.legality import check_legal
 from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit
 from lanewise.isa.vtype import LMULS, SEWS, Vtype
 from lanewise.models.vector_machine import VectorMachine
+from lanewise.sim.decoded import instruction_of
+from lanewise.sim.engine import run
+from lanewise.sim.program import Instruction, Program
 
 REGION_BYTES = 1024
 """Of each buffer that programs load from and store to."""
@@ -225,3 +228,20 @@ def payloads(issues: Sequence[Issue]) -> Iterator[int]:
     for issue in issues:
         request = (issue.region or 0) | issue.reads % 2**16 << 6 | issue.writes % 2**16 << 22
         yield issue.word | issue.rs1 << 32 | issue.rs2 << 64 | request << 96
+
+
+def simulated_clocks(config: MachineConfig, issues: Sequence[Issue]) -> tuple[list[int], list[list[int]]]:
+    """What the timing engine says: starts of all instructions, and ends by :data:`~lanewise.rtl.vector_unit.LANDINGS`."""
+    body = tuple(instruction_of(i.decoded, i.vtype, i.vl, f"@{i.region}") for i in issues)
+    program = Program(body=body, buffers_bytes={f"@{k}": REGION_BYTES for k in range(REGIONS + 4)})
+    starts: list[int] = []
+    ends: dict[str, list[int]] = {name: [] for name in ("vector_fma", "vector_alu", "reduction", "vector_memory", "flex_sfu")}
+
+    def watch(instruction: Instruction, start: int, end: int) -> None:
+        operation = OPERATIONS[instruction.opcode]
+        starts.append(start)
+        if operation.unit is not Unit.SET:
+            ends["reduction" if operation.latency is Latency.REDUCE else str(operation.unit)].append(end - 1)
+
+    run(program, config, summarise=False, watcher=watch)
+    return starts, list(ends.values())

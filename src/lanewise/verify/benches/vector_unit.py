@@ -8,6 +8,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from lanewise.config import DmaConfig, FlexSfuConfig, MachineConfig, ScratchpadConfig, VectorConfig
+from lanewise.rtl.vector_unit import LANDINGS
 from lanewise.verify.bench import Bench, Case
 from lanewise.verify.testbench import Testbench
 from lanewise.verify.vector_harness import VectorHarness
@@ -17,6 +18,7 @@ from lanewise.verify.vector_programs import (
     initial_memory,
     payloads,
     random_program,
+    simulated_clocks,
 )
 
 
@@ -43,18 +45,37 @@ BENCH = Bench(component=VectorHarness, cases=_cases)
 
 @cocotb.test()
 async def random_programs(dut: Any) -> None:
-    """Programs of random instructions: what they leave in registers and memory."""
+    """Programs of random instructions: what they leave in registers and memory, and every instruction's start and end."""
     tb = await Testbench.start(dut, MachineConfig)
     for _ in range(tb.parameters["programs"]):
         issues = random_program(tb.config, tb.rng, 60)
         memory = initial_memory(tb.config, tb.rng)
         await fill(tb, memory)
-        await run(tb, issues)
+        starts, landings = await run(tb, issues)
         found = await dump(tb, len(memory))
         expected = expected_memory(tb.config, issues, memory)
         if found != expected:
             explain(tb, issues, found, expected, memory)
         tb.check_values(np.frombuffer(found, np.uint8), np.frombuffer(expected, np.uint8), "memory")
+        check_clocks(tb, issues, starts, landings)
+
+
+def check_clocks(tb: Testbench, issues: Sequence[Issue], starts: Sequence[int], landings: Sequence[Sequence[int]]) -> None:
+    """Hold each instruction's start, and the end of what lands, to the timing engine."""
+    expected_starts, expected_landings = simulated_clocks(tb.config, issues)
+    first = starts[0]
+    relative = [clock - first for clock in starts]
+    if relative != expected_starts:
+        at = next(k for k, (a, b) in enumerate(zip(relative, expected_starts, strict=True)) if a != b)
+        text = "\n".join(
+            f"{k} {relative[k]} {expected_starts[k]}: {i.operation.mnemonic} {i.decoded} vl {i.vl} {i.vtype} region {i.region}"
+            for k, i in enumerate(issues[: at + 1])
+        )
+        tb.dut._log.error("%s", text)
+    tb.check_clocks(relative, expected_starts, "starts")
+    for name, clocks, wanted in zip(LANDINGS, landings, expected_landings, strict=True):
+        tb.check_clocks([clock - first for clock in clocks], wanted, f"ends of {name}")
+    tb.count_clocks(max(starts) - first)
 
 
 async def fill(tb: Testbench, memory: bytes) -> None:
@@ -132,11 +153,11 @@ def explain(tb: Testbench, issues: Sequence[Issue], found: bytes, expected: byte
 async def triage(dut: Any) -> None:
     tb = await Testbench.start(dut, MachineConfig)
     from collections import Counter
+    from fractions import Fraction
 
     from lanewise.isa.operations import OPERATIONS
-    from lanewise.verify.vector_programs import ProgramWriter, end_program
     from lanewise.isa.vtype import Vtype
-    from fractions import Fraction
+    from lanewise.verify.vector_programs import ProgramWriter, end_program
     bad, good = Counter(), Counter()
     for name, operation in OPERATIONS.items():
         if operation.unit == "vector_set" or name.startswith("sfu"):
@@ -181,10 +202,11 @@ async def triage(dut: Any) -> None:
 @cocotb.test()
 async def simple(dut: Any) -> None:
     tb = await Testbench.start(dut, MachineConfig)
-    from lanewise.isa.operations import OPERATIONS
-    from lanewise.verify.vector_programs import ProgramWriter, end_program
-    from lanewise.isa.vtype import Vtype
     from fractions import Fraction
+
+    from lanewise.isa.operations import OPERATIONS
+    from lanewise.isa.vtype import Vtype
+    from lanewise.verify.vector_programs import ProgramWriter, end_program
     w = ProgramWriter(config=tb.config, rng=tb.rng)
     w.vset(Vtype(8, Fraction(8)), tb.config.vector.vlen_bits)
     for r in [0, 8, 16, 24]:
