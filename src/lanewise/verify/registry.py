@@ -28,6 +28,7 @@ BENCHES = (
     "dma",
     "fp32_adder",
     "vector_reduction",
+    "core",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 

@@ -173,8 +173,14 @@ class Testbench:
         """Count clocks of a run in which every event was compared."""
         self._count(values=0, clocks=clocks)
 
-    def _count(self, *, values: int, clocks: int) -> None:
-        line = json.dumps({"test": self._test, "values": int(values), "clocks": int(clocks)})
+    def count_programs(self, programs: int, instructions: int) -> None:
+        """Count programs of which everything was compared, and their instructions."""
+        self._count(values=0, clocks=0, programs=programs, instructions=instructions)
+
+    def _count(self, *, values: int, clocks: int, programs: int = 0, instructions: int = 0) -> None:
+        line = json.dumps({
+            "test": self._test, "values": int(values), "clocks": int(clocks), "programs": programs, "instructions": instructions,
+        })  # fmt: skip
         with (Path(os.environ["LANEWISE_RUN"]) / "compared.jsonl").open("a") as stream:
             stream.write(line + "\n")
 

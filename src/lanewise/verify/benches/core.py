@@ -1,0 +1,216 @@
+"""The core against the golden machine, bit for bit, and against the timing engine, clock for clock: every instruction's start and end."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotbext.axi import AxiBus, AxiRam
+
+from lanewise.config import DmaConfig, FlexSfuConfig, MachineConfig, ScratchpadConfig, VectorConfig
+from lanewise.isa.operations import OPERATIONS, Latency, Unit
+from lanewise.rtl.core import Core
+from lanewise.rtl.dma import AXI_PREFIX
+from lanewise.sim.dma import dma_beats, memory_clk
+from lanewise.verify.bench import Bench, Case
+from lanewise.verify.core_programs import (
+    DUMPED,
+    EXTERNAL_BYTES,
+    REGION_BYTES,
+    Command,
+    Entry,
+    ProgramWriter,
+    end,
+    expected_external,
+    initial_external,
+    programs_of,
+    random_program,
+    simulated_clocks,
+)
+from lanewise.verify.core_session import CoreSession
+from lanewise.verify.external_memory import IdealMemory
+from lanewise.verify.testbench import Testbench
+
+_LENGTH = 80
+"""Instructions of a program."""
+
+
+def small_machine(lanes: int, vlen_bits: int, sfu: FlexSfuConfig, dma: DmaConfig) -> MachineConfig:
+    """A machine for a bench."""
+    return MachineConfig(
+        vector=VectorConfig(lanes=lanes, vlen_bits=vlen_bits), flex_sfu=sfu,
+        scratchpad=ScratchpadConfig(size_kib=64, banks=32), dma=dma,
+    )  # fmt: skip
+
+
+def _cases(_: MachineConfig, full: bool) -> Sequence[Case]:
+    everything = ("fp16", "bf16", "fp32", "int8")
+    quick = [
+        ("2x128", small_machine(2, 128, FlexSfuConfig(lanes=2, segments=8), DmaConfig(bytes_per_clk=16, latency_clk=21)), 60),
+    ]  # fmt: skip
+    wide = [
+        ("1x128", small_machine(
+            1, 128, FlexSfuConfig(lanes=1, segments=4, degree=2, formats=("fp16", "fp32")),
+            DmaConfig(bytes_per_clk=4, latency_clk=9, descriptor_clk=1),
+        ), 1500),
+        ("4x512", small_machine(
+            4, 512, FlexSfuConfig(lanes=4, segments=16, formats=everything, double_buffered=True),
+            DmaConfig(bytes_per_clk=32, latency_clk=64),
+        ), 1500),
+        ("8x1024", small_machine(8, 1024, FlexSfuConfig(lanes=8, segments=32), DmaConfig()), 800),
+        ("2x128-baseline", small_machine(2, 128, FlexSfuConfig(lanes=2, enabled=False), DmaConfig(bytes_per_clk=8)), 500),
+    ]  # fmt: skip
+    return [
+        Case(label=label, config=config, parameters={"programs": 2500 if full and label == "2x128" else programs})
+        for label, config, programs in (quick + wide if full else quick)
+    ]
+
+
+BENCH = Bench(component=Core, cases=_cases)
+
+
+@cocotb.test()
+async def every_instruction(dut: Any) -> None:
+    """Each instruction at each SEW and LMUL that it exists for, masked and not, any vl, on special values."""
+    tb = await Testbench.start(dut, MachineConfig)
+    for operation in OPERATIONS.values():
+        if operation.unit in (Unit.SET, Unit.FLEX_SFU) or operation.latency is Latency.TABLE:
+            continue  # in the other tests
+        for entries in programs_of(tb.config, tb.rng, operation, _LENGTH):
+            await _check(tb, entries, _ideal)
+
+
+@cocotb.test()
+async def random_programs(dut: Any) -> None:
+    """Instructions and DMA commands of all kinds, memory as fast as the config says."""
+    tb = await Testbench.start(dut, MachineConfig)
+    for _ in range(tb.parameters["programs"]):
+        await _check(tb, random_program(tb.config, tb.rng, _LENGTH), _ideal)
+
+
+@cocotb.test()
+async def hesitant_memory(dut: Any) -> None:
+    """The same with a memory whose channels pause at random; the engine is told what DMA took, and nothing else."""
+    tb = await Testbench.start(dut, MachineConfig)
+    memory = AxiRam(AxiBus.from_prefix(dut, AXI_PREFIX), dut.clk, dut.rst, size=EXTERNAL_BYTES)
+    read, write = memory.read_if, memory.write_if
+    channels = (read.ar_channel, read.r_channel, write.aw_channel, write.w_channel, write.b_channel)
+    for k in range(tb.parameters["programs"] // 2):
+        chance = (0.0, 0.3, 0.8)[k % 3]
+        for channel in channels:
+            channel.set_pause_generator(_pauses(tb, chance))
+        await _check(tb, random_program(tb.config, tb.rng, _LENGTH), lambda _, contents: _Axi(memory, contents))
+
+
+class _Axi:
+    """A memory of cocotbext-axi."""
+
+    def __init__(self, memory: AxiRam, contents: bytes) -> None:
+        self._memory = memory
+        memory.write(0, contents)
+
+    def step(self) -> None:
+        """It drives itself."""
+
+    @property
+    def contents(self) -> bytes:
+        return bytes(self._memory.read(0, EXTERNAL_BYTES))
+
+
+Memory = Callable[[Testbench, bytes], Any]
+
+
+def _ideal(tb: Testbench, contents: bytes) -> IdealMemory:
+    return IdealMemory(tb, bytearray(contents), memory_clk(tb.config.dma))
+
+
+def _pauses(tb: Testbench, chance: float) -> Iterator[bool]:
+    rng = np.random.default_rng(tb.rng.integers(1 << 32))
+    while True:
+        yield from (rng.random(4096) < chance).tolist()
+
+
+async def _outcome(tb: Testbench, entries: Sequence[Entry], external: bytes, memory: Memory) -> Any:
+    """Runs a program: what external memory holds, when things happened, what DMA took."""
+    await tb.reset()
+    outer = memory(tb, external)
+    clocks, dma_clk = await CoreSession(tb).run(entries, outer.step)
+    return bytes(outer.contents), clocks, dma_clk
+
+
+async def _check(tb: Testbench, entries: Sequence[Entry], memory: Memory) -> None:
+    """A program's bits and clocks."""
+    external = initial_external(tb.config, tb.rng)
+    found, clocks, dma_clk = await _outcome(tb, entries, external, memory)
+    expected = expected_external(tb.config, entries, external)
+    if found != expected:
+        raise AssertionError(f"{await _explain(tb, entries, external, memory)}; seed {tb.seed}")
+    tb.check_values(np.frombuffer(found, np.uint8), np.frombuffer(expected, np.uint8), "external memory")
+    if memory is _ideal:
+        dma = tb.config.dma
+        predicted = [
+            (beats := dma_beats(entry.transfer, dma), dma.latency_clk + beats - 1)
+            for entry in entries
+            if isinstance(entry, Command)
+        ]
+        tb.check_clocks(dma_clk, predicted, "DMA commands: clocks held, clocks to the end")
+    simulated = simulated_clocks(tb.config, entries, dma_clk)
+    for name, wanted in simulated.starts.items():
+        _compare(tb, entries, clocks.starts[name], wanted, name)
+    for name, wanted in simulated.ends.items():
+        tb.check_clocks(clocks.ends[name], wanted, f"ends of {name}")
+    tb.count_clocks(max(max(values, default=0) for values in clocks.ends.values()))
+    tb.count_programs(1, len(entries))
+
+
+def _compare(tb: Testbench, entries: Sequence[Entry], found: Sequence[int], wanted: Sequence[int], stream: str) -> None:
+    """Starts of a stream's instructions."""
+    if list(found) != list(wanted):
+        own = [entry for entry in entries if entry.stream == stream]
+        at = next(k for k, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b)
+        text = "\n".join(f"{found[k]} ({wanted[k]}): {own[k]}" for k in range(max(0, at - 12), at + 1))
+        raise AssertionError(f"starts of {stream}: clocks of the RTL (of the simulator):\n{text}\nseed {tb.seed}")
+    tb.check_clocks(found, wanted, f"starts of {stream}")
+
+
+async def _explain(tb: Testbench, entries: Sequence[Entry], external: bytes, memory: Memory) -> str:
+    """The entry of a failing program after which registers or memory first differ, and how."""
+    low, high = 10, len(entries)
+    while low < high:
+        middle = (low + high) // 2
+        part = _prefix(tb.config, entries, middle)
+        found = (await _outcome(tb, part, external, memory))[0]
+        same = found == expected_external(tb.config, part, external)
+        low, high = (middle + 1, high) if same else (low, middle)
+    part = _prefix(tb.config, entries, low)
+    found = (await _outcome(tb, part, external, memory))[0]
+    expected = expected_external(tb.config, part, external)
+    places = [k for k, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b]
+    text = "\n".join(str(entry) for entry in entries[max(0, low - 12) : low])
+    first = ", ".join(_where(tb.config, place) for place in places[:6])
+    values = f"{bytes(found[k] for k in places[:6]).hex()} instead of {bytes(expected[k] for k in places[:6]).hex()}"
+    return f"after entry {low - 1}: {first}: {values}\n{text}"
+
+
+def _prefix(config: MachineConfig, entries: Sequence[Entry], count: int) -> list[Entry]:
+    """The first entries, then the end of a program."""
+    writer = ProgramWriter(config=config, rng=np.random.default_rng(0), entries=list(entries[:count]))
+    for entry in writer.entries:
+        if entry.region is not None:
+            stores = entry.stream == "load" or (entry.stream == "vector" and entry.operation.stores)  # type: ignore[union-attr]
+            writer.count(entry.region, writes=stores)
+    end(writer)
+    return writer.entries
+
+
+def _where(config: MachineConfig, address: int) -> str:
+    """A byte of external memory after a program, by name."""
+    size = config.vector.vlen_bits // 8
+    place = address - DUMPED
+    if place < 0:
+        return f"external {address:#x}"
+    if place < 32 * size:
+        return f"v{place // size} byte {place % size}"
+    region, byte = divmod(place - 32 * size, REGION_BYTES)
+    return f"buffer {region} byte {byte}"
+
