@@ -39,7 +39,13 @@ def per_clk(opcode: str, bits: int) -> int:
     operation = OPERATIONS[opcode]
     if operation.unit is Unit.FLEX_SFU:
         return 32 // bits  # one lane
-    return {Rate.WIDEST: 32 * LANES // bits, Rate.LANES: LANES, Rate.ONE: 1, Rate.MASK: 32 * LANES, Rate.SINGLE: 1 << 20}[operation.rate]
+    return {
+        Rate.WIDEST: 32 * LANES // bits,
+        Rate.LANES: LANES,
+        Rate.ONE: 1,
+        Rate.MASK: 32 * LANES,
+        Rate.SINGLE: 1 << 20,
+    }[operation.rate]
 
 
 def element_bits(opcode: str, bits: int, width: Width) -> int:
@@ -66,7 +72,9 @@ def landing(opcode: str, bits: int, vl: int, first: int, start: int) -> dict[int
     return times
 
 
-def reading(opcode: str, bits: int, vl: int, first: int, start: int, source: str) -> dict[int, tuple[int, int]]:
+def reading(
+    opcode: str, bits: int, vl: int, first: int, start: int, source: str
+) -> dict[int, tuple[int, int]]:
     """By byte, the first and the last clock in which its word is read, as starts of a reader of that word alone."""
     operation = OPERATIONS[opcode]
     width = element_bits(opcode, bits, getattr(operation, source))
@@ -80,7 +88,7 @@ def reading(opcode: str, bits: int, vl: int, first: int, start: int, source: str
             early, late = times.get(byte, (clk, clk))
             times[byte] = (early, max(late, clk))
     if operation.whole and source == "vs2":
-        return {byte: (start, start + clocks.beats - 1) for byte in times}
+        return dict.fromkeys(times, (start, start + clocks.beats - 1))
     return times
 
 
@@ -168,7 +176,12 @@ def test_nothing_is_overwritten_before_it_is_read_or_after_it_is_written(opcode,
                         assert landed[byte] > read[byte][1], (reader, opcode, vl, byte)
                         checked += 1
             if not OPERATIONS[other].stores:
-                at, then = starts(instruction(other, other_bits, other_vl, 8), instruction(opcode, bits, vl, 8))
-                before, after = landing(other, other_bits, other_vl, 8, at), landing(opcode, bits, vl, 8, then)
+                at, then = starts(
+                    instruction(other, other_bits, other_vl, 8), instruction(opcode, bits, vl, 8)
+                )
+                before, after = (
+                    landing(other, other_bits, other_vl, 8, at),
+                    landing(opcode, bits, vl, 8, then),
+                )
                 assert all(after[byte] > before[byte] for byte in before.keys() & after.keys())
     assert checked
