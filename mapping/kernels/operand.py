@@ -16,6 +16,9 @@ CHUNK_ELEMENTS = 8192
 NORM_BYTES = 8
 """Of a row: the sums of squares of both words, INT32."""
 
+_COPIES = {"in": "012", "out": "01", "norms": "01"}
+"""Buffers of the quantiser's operands and results, by name."""
+
 CLASSES = 8
 """Worths of kept rows that are told apart: four of each word."""
 
@@ -70,7 +73,7 @@ class QuantiseWork:
         return 0
 
     def program(self, config: MachineConfig) -> Program:
-        """Settings once, then chunks through double buffers, of whole rows where norms are wanted."""
+        """Settings once, then chunks, of whole rows where norms are wanted, through three buffers: a load waits until one has been read."""
         unit = self.row or 1
         lanes = config.operand_path.lanes
         padded = ceil(unit / lanes) * lanes if self.row else 1
@@ -88,9 +91,10 @@ class QuantiseWork:
             ]
             if self.row:
                 inner.append(store("@norms.0", 1, NORM_BYTES * rows))
-            body += repeat(count, *inner, *(Rotate(names=(f"@{n}.0", f"@{n}.1")) for n in names))
+            rotations = (Rotate(names=tuple(f"@{n}.{copy}" for copy in _COPIES[n])) for n in names)
+            body += repeat(count, *inner, *rotations)
         most = min(max(CHUNK_ELEMENTS, unit), ceil(self.elements / unit) * unit)
-        sizes = _double("@in", 2 * most) | _double("@out", self._bytes(most))
+        sizes = {f"@in.{copy}": 2 * most for copy in _COPIES["in"]} | _double("@out", self._bytes(most))
         if self.row:
             sizes |= _double("@norms", NORM_BYTES * max(1, most // unit))
         return Program(body=tuple(body), buffers_bytes=sizes)
