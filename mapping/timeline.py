@@ -56,7 +56,9 @@ def write_timeline(
     for name in operators:
         if name not in known:
             close = difflib.get_close_matches(name, known, 3) or known[:3]
-            raise UserError(f"{name}: is no operator of {simulation.model}; expected one such as {', '.join(close)}")
+            raise UserError(
+                f"{name}: is no operator of {simulation.model}; expected one such as {', '.join(close)}"
+            )
     results = []
     with atomic_write(path) as stream:
         stream.write(b'{"displayTimeUnit": "ns", "traceEvents": [\n')
@@ -86,8 +88,15 @@ class _Writer:
             self._event(ph="M", tid=thread, name="thread_sort_index", args={"sort_index": thread})
         now = traced = of = 0
         for task, run_cost in zip(cost.tasks, cost.costs, strict=True):
-            detail = {"kind": task.kind, "members": list(task.members), "unit": run_cost.unit, "busy_clk": run_cost.busy_clk}
-            self._event(ph="X", tid=0, name=task.name, cat=task.kind, ts=now, dur=run_cost.cycles, args=detail)
+            detail = {
+                "kind": task.kind,
+                "members": list(task.members),
+                "unit": run_cost.unit,
+                "busy_clk": run_cost.busy_clk,
+            }
+            self._event(
+                ph="X", tid=0, name=task.name, cat=task.kind, ts=now, dur=run_cost.cycles, args=detail
+            )
             if not operators or task.name in operators:
                 of += run_cost.instructions
                 traced += self._instructions(task.work, self._config(task.work, run_cost, cost), now)
@@ -107,7 +116,10 @@ class _Writer:
         def record(chunk: Times) -> bool:
             rows = chunk[: self._left].tolist()
             self._left -= len(rows)
-            text = [f"{heads[number]}{start + now}{tails[number]}{end + now}}}}},\n" for number, start, end in rows]
+            text = [
+                f"{heads[number]}{start + now}{tails[number]}{end + now}}}}},\n"
+                for number, start, end in rows
+            ]
             self._stream.write("".join(text).encode())
             return self._left > 0
 
@@ -125,7 +137,9 @@ class _Writer:
         for instruction in instructions:
             clocks = table[instruction]
             thread = 1 + UNITS.index(clocks.unit)
-            heads.append(f'{{"ph":"X","pid":{self._process},"tid":{thread},"name":"{instruction.opcode}","dur":{clocks.beats},"ts":')
+            heads.append(
+                f'{{"ph":"X","pid":{self._process},"tid":{thread},"name":"{instruction.opcode}","dur":{clocks.beats},"ts":'
+            )
             detail: dict[str, Any] = {}
             if clocks.stream == "vector":
                 detail = {"vl": instruction.vl, "sew": instruction.sew_bits}

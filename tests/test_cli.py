@@ -101,9 +101,15 @@ def test_simulate_prints_one_json_object(capsys, tmp_path):
     [
         (["--trace", "{folder}"], "cannot be written: Is a directory"),
         (["--trace", "{folder}/file/trace.json"], "cannot be written"),
-        (["--trace", "{folder}/t.json", "--trace-operator", "sofmax"], "sofmax: is no operator of hf:minilm; expected one such as"),
+        (
+            ["--trace", "{folder}/t.json", "--trace-operator", "sofmax"],
+            "sofmax: is no operator of hf:minilm; expected one such as",
+        ),
         (["--trace", "{folder}/t.json", "--trace-limit", "-1"], "--trace-limit"),
-        (["--trace-operator", "softmax"], "--trace-operator: says what --trace FILE holds; expected that as well"),
+        (
+            ["--trace-operator", "softmax"],
+            "--trace-operator: says what --trace FILE holds; expected that as well",
+        ),
     ],
 )
 def test_simulate_refuses_a_trace_that_cannot_be(capsys, tmp_path, options, problem):

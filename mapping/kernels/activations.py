@@ -71,7 +71,8 @@ _ODD_PART: dict[str, Callable[[float], float]] = {
 
 
 def _slope(name: str, x: float) -> float:
-    from lanewise.models.functions import FUNCTIONS  # brings torch, which a network without these functions need not wait for
+    # brings torch, which a network without these functions need not wait for
+    from lanewise.models.functions import FUNCTIONS
 
     return float(FUNCTIONS[f"{name}_derivative"](np.array([x]))[0])
 

@@ -247,11 +247,15 @@ def simulate(
     ] = None,
     trace_operator: Annotated[
         list[str] | None,
-        typer.Option("--trace-operator", metavar="NAME", help="Only this operator's instructions; again for more."),
+        typer.Option(
+            "--trace-operator", metavar="NAME", help="Only this operator's instructions; again for more."
+        ),
     ] = None,
     trace_limit: Annotated[
         int,
-        typer.Option("--trace-limit", min=0, help="Instructions of each machine in the trace, from the first on."),
+        typer.Option(
+            "--trace-limit", min=0, help="Instructions of each machine in the trace, from the first on."
+        ),
     ] = 1_000_000,
     training: Annotated[
         bool,

@@ -74,7 +74,9 @@ def test_chosen_operators_alone_have_instructions(minilm, tmp_path):
     path = tmp_path / "trace.json"
     traced, _ = write_timeline(minilm, path, operators=[chosen])
     events = json.loads(path.read_text())["traceEvents"]
-    (place,) = [e for e in events if e["ph"] == "X" and e["pid"] == 1 and e["name"] == chosen and e["tid"] == 0]
+    (place,) = [
+        e for e in events if e["ph"] == "X" and e["pid"] == 1 and e["name"] == chosen and e["tid"] == 0
+    ]
     bars = [e for e in events if e["ph"] == "X" and e["pid"] == 1 and e["tid"]]
     assert len(bars) == traced.instructions == traced.of > 0
     assert all(place["ts"] <= e["ts"] < place["ts"] + place["dur"] for e in bars)

@@ -127,24 +127,24 @@ def instruction(opcode: str, bits: int, vl: int, target: int, source: str = "", 
 def starts(*code: Instruction) -> list[int]:
     seen: list[int] = []
     program = Program(body=code, buffers_bytes={"@a": 1, "@b": 1})
-    run(program, CONFIG, summarise=False, watcher=lambda _, start, end: seen.append(start))
+    run(program, CONFIG, summarise=False, watcher=lambda _, start, __: seen.append(start))
     return seen
 
 
 LENGTHS = (1, 2, 5, 8, 16, 31, 32)
 
 
-def fits(opcode: str, bits: int, vl: int) -> bool:
+def fits(bits: int, vl: int) -> bool:
     return vl * bits <= 4 * 8 * REGISTER
 
 
 @pytest.mark.parametrize(("opcode", "bits"), PRODUCERS)
 def test_nothing_is_read_before_it_has_landed(opcode, bits):
     checked = waited = 0
-    for vl in filter(lambda vl: fits(opcode, bits, vl), LENGTHS):
+    for vl in filter(lambda vl: fits(bits, vl), LENGTHS):
         first = instruction(opcode, bits, vl, 8)
         for (reader, reader_bits), reader_vl in itertools.product(CONSUMERS, LENGTHS):
-            if not fits(reader, reader_bits, reader_vl):
+            if not fits(reader_bits, reader_vl):
                 continue
             for source, place in itertools.product(sources(reader), range(len(first.writes))):
                 second = instruction(reader, reader_bits, reader_vl, 16, source, 8 + place)
@@ -162,9 +162,9 @@ def test_nothing_is_read_before_it_has_landed(opcode, bits):
 @pytest.mark.parametrize(("opcode", "bits"), PRODUCERS)
 def test_nothing_is_overwritten_before_it_is_read_or_after_it_is_written(opcode, bits):
     checked = 0
-    for vl in filter(lambda vl: fits(opcode, bits, vl), LENGTHS):
+    for vl in filter(lambda vl: fits(bits, vl), LENGTHS):
         for (other, other_bits), other_vl in itertools.product(CONSUMERS, LENGTHS):
-            if not fits(other, other_bits, other_vl):
+            if not fits(other_bits, other_vl):
                 continue
             for source in sources(other):
                 reader = instruction(other, other_bits, other_vl, 16, source, 8)

@@ -52,9 +52,12 @@ def test_flex_sfu_takes_the_rtl_s_clocks(segments, elements, formats, bits, degr
 def test_a_table_load_between_two_runs_takes_the_rtl_s_clocks(entries):
     config = MachineConfig()
     execute = [
-        Instruction(opcode="sfu.execute", writes=(f"v{i}",), reads=("v0", "sfu.table.0"), vl=64) for i in (1, 2)
+        Instruction(opcode="sfu.execute", writes=(f"v{i}",), reads=("v0", "sfu.table.0"), vl=64)
+        for i in (1, 2)
     ]
-    load = Instruction(opcode="sfu.breakpoints", reads=("@a",), writes=("sfu.table.0",), vl=entries, sew_bits=32)
+    load = Instruction(
+        opcode="sfu.breakpoints", reads=("@a",), writes=("sfu.table.0",), vl=entries, sew_bits=32
+    )
     seen = starts(config, execute[0], load, execute[1])[1]
     last_beat_before = seen[0][0] + 64 // config.flex_sfu.elements_per_clk() - 1
     # a table's word comes from the scratchpad: two clocks more
@@ -216,8 +219,13 @@ def test_a_later_register_of_a_group_is_not_read_early():
     group = tuple(f"v{i}" for i in range(8, 12))
     add = Instruction(opcode="vfadd.vv", reads=("v0",), writes=group, vl=256)
     slower = Instruction(opcode="vfwmul.vv", reads=("v11",), writes=("v2", "v3"), vl=64, sew_bits=32)
-    assert clocks(add, slower)[1][0] == 8 + 3 * 4  # v11's first word is the thirteenth; its reads take twice as long
-    assert clocks(add, dataclasses.replace(slower, opcode="vfmax.vv", reads=group, vl=256, sew_bits=16))[1][0] == 8
+    assert (
+        clocks(add, slower)[1][0] == 8 + 3 * 4
+    )  # v11's first word is the thirteenth; its reads take twice as long
+    assert (
+        clocks(add, dataclasses.replace(slower, opcode="vfmax.vv", reads=group, vl=256, sew_bits=16))[1][0]
+        == 8
+    )
 
 
 def test_buffers_are_neither_chained_nor_written_early():

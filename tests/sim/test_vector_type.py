@@ -52,7 +52,9 @@ def check(program: Program) -> int:
     sets, state = 0, None
     for instruction in executed(typed.body):
         if instruction.opcode == "vsetvli":
-            vtype = Vtype(instruction.sew_bits, lmul(instruction.sew_bits, instruction.vl))  # refuses what RVV does
+            vtype = Vtype(
+                instruction.sew_bits, lmul(instruction.sew_bits, instruction.vl)
+            )  # refuses what RVV does
             assert vtype.vlmax(VLEN) >= instruction.vl
             sets, state = sets + 1, (vtype, instruction.vl)
             continue
@@ -69,7 +71,9 @@ def check(program: Program) -> int:
             double = Width.DOUBLE in (operation.vd, operation.vs2)
             assert vtype.sew_bits << double == instruction.sew_bits
             assert vtype.sew_bits in operation.sews
-            assert all(vtype.emul(width) <= 8 for width in (operation.vd, operation.vs2, operation.vs1) if width)
+            assert all(
+                vtype.emul(width) <= 8 for width in (operation.vd, operation.vs2, operation.vs1) if width
+            )
     return sets
 
 
@@ -103,7 +107,9 @@ def test_random_programs_run_under_what_they_need(body):
 
 WORKS = [
     MatmulWork(m=128, k=64, n=96, steps=(Step(function="gelu"),), outputs=("fp16", "quantised")),
-    ElementwiseWork(elements=10_000, steps=(Step(function="divide", operand="tensor"), Step(function="sqrt"))),
+    ElementwiseWork(
+        elements=10_000, steps=(Step(function="divide", operand="tensor"), Step(function="sqrt"))
+    ),
     RowsWork(function="softmax", rows=64, length=128),
     RowsWork(function="layer_norm", rows=64, length=768, affine=True),
     RowsWork(function="softmax", rows=8, length=5000),
@@ -114,7 +120,9 @@ WORKS = [
 ]
 
 
-@pytest.mark.parametrize("work", WORKS, ids=lambda work: f"{type(work).__name__} {getattr(work, 'function', '')}")
+@pytest.mark.parametrize(
+    "work", WORKS, ids=lambda work: f"{type(work).__name__} {getattr(work, 'function', '')}"
+)
 @pytest.mark.parametrize("config", [CONFIG, CONFIG.baseline()], ids=["machine", "baseline"])
 def test_kernels_run_under_what_they_need(work, config):
     program = work.program(config)
@@ -147,7 +155,9 @@ def test_what_changes_in_a_loop_is_set_at_each_repetition():
 
 
 def test_a_load_takes_any_width_or_that_of_what_follows():
-    body = typed(vector("vfadd.vv", 64), vector("vle32.v", 64), vector("vle8.v", 32), vector("vfmul.vv", 32, 32))
+    body = typed(
+        vector("vfadd.vv", 64), vector("vle32.v", 64), vector("vle8.v", 32), vector("vfmul.vv", 32, 32)
+    )
     assert [(node.opcode, node.sew_bits, node.vl) for node in body if node.opcode == "vsetvli"] == [
         ("vsetvli", 16, 64), ("vsetvli", 32, 32),
     ]  # fmt: skip
@@ -155,5 +165,7 @@ def test_a_load_takes_any_width_or_that_of_what_follows():
 
 def test_a_vector_that_no_group_holds_is_refused():
     small = dataclasses.replace(CONFIG, vector=VectorConfig(vlen_bits=256))
-    with pytest.raises(ValueError, match=r"vlen_bits must be at least the 300 elements of sfu\.coefficients, not 256"):
+    with pytest.raises(
+        ValueError, match=r"vlen_bits must be at least the 300 elements of sfu\.coefficients, not 256"
+    ):
         with_vector_types(Program(body=(vector("sfu.coefficients", 300, 32),)), small)

@@ -11,7 +11,8 @@ from lanewise.mapping.kernels.execute import execute_kernel
 SEED = 11
 EVERY = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
 SPECIAL = np.array(
-    [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 2.0**-24, -(2.0**-24), 2.0**-14, 65504.0, -65504.0, 3.0], np.float16
+    [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 2.0**-24, -(2.0**-24), 2.0**-14, 65504.0, -65504.0, 3.0],
+    np.float16,
 )
 
 
