@@ -46,7 +46,13 @@ class PeakWork:
             inner = [load("@in.0", 1, 2 * elements), *repeat(kernel.strips(elements), *kernel.code)]
             body += repeat(count, *inner, Rotate(names=("@in.0", "@in.1")))
         body.append(
-            Instruction(opcode="vfredmax.vs", reads=maxima.names, writes=maxima.names[:1], vl=kernel.vl)
+            Instruction(
+                opcode="vfredmax.vs",
+                reads=maxima.names,
+                writes=maxima.names[:1],
+                vl=kernel.vl,
+                operands=maxima.names[:1] * 2,
+            )
         )
         body.append(Instruction(opcode="vse16.v", reads=maxima.names[:1], writes=("@peak",), vl=1))
         sizes = _double("@in", 2 * min(CHUNK_ELEMENTS, self.elements)) | {"@peak": 2}
@@ -205,11 +211,11 @@ def _add_up(kernel: VectorKernel, value: Register) -> None:
 def _sum_of(kernel: VectorKernel, config: MachineConfig) -> list[Instruction]:
     """The sum over all strips, its reciprocal times the rows that are wanted, in every element."""
     probe = VectorKernel(config=config, vl=kernel.vl)
-    total, single = probe.allocate(32), probe.allocate(32, 1)
-    probe.emit("vfredusum.vs", total, into=single, sew_bits=32)
+    total, single, first = probe.allocate(32), probe.allocate(32, 1), probe.allocate(32)
+    probe.emit("vfredusum.vs", total, probe.splat(0.0, 32, 1), into=single, sew_bits=32)
     inverse = single_element(probe, reciprocal, single)
-    probe.emit("vfmul.vf", inverse, into=inverse, sew_bits=32, vl=1, constant=1.0)
-    probe.emit("vrgather.vi", inverse, into=total, sew_bits=32, constant=0)
+    probe.emit("vfmul.vf", inverse, into=first, sew_bits=32, vl=1, constant=1.0)
+    probe.emit("vrgather.vi", first, into=total, sew_bits=32, constant=0)
     return [*probe.setup, *probe.code]
 
 

@@ -8,15 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lanewise.config import MachineConfig, VectorConfig
+from lanewise.isa.legality import check_legal
 from lanewise.isa.operations import OPERATIONS, Rate, Width
 from lanewise.isa.vtype import Vtype
 from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.operand import SampleWork
+from lanewise.mapping.kernels.movement import MovementWork
+from lanewise.mapping.kernels.operand import PeakWork, SampleWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.turn_back import TURN_BACK
+from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate
 from lanewise.sim.vector_type import need, weight, with_vector_types
 
@@ -107,6 +111,31 @@ def test_random_programs_run_under_what_they_need(body):
 
 WORKS = [
     MatmulWork(m=128, k=64, n=96, steps=(Step(function="gelu"),), outputs=("fp16", "quantised")),
+    *(
+        MatmulWork(m=64, k=64, n=64, steps=(Step(function=name),))
+        for name in ("exp", "log", "sin", "mish", "elu", "softplus")
+    ),
+    MatmulWork(m=64, k=64, n=64, steps=(Step(function=TURN_BACK, constant=32.0),)),
+    MatmulWork(
+        m=64,
+        k=64,
+        n=64,
+        steps=(Step(function="multiply", operand="channel"), Step(function="add", operand="tensor")),
+    ),
+    WindowsWork(
+        function="max", positions=196, channels=96, taps=9, input_positions=196, row_positions=14, halo_rows=2
+    ),
+    WindowsWork(
+        function="depthwise",
+        positions=196,
+        channels=96,
+        taps=49,
+        input_positions=196,
+        row_positions=14,
+        halo_rows=2,
+    ),
+    MovementWork(runs=64, run_elements=64, transposed=True),
+    PeakWork(elements=20_000),
     ElementwiseWork(
         elements=10_000, steps=(Step(function="divide", operand="tensor"), Step(function="sqrt"))
     ),
@@ -128,6 +157,38 @@ def test_kernels_run_under_what_they_need(work, config):
     program = work.program(config)
     sets = check(program)
     assert 0 < sets < 0.55 * sum(need(i) is not None for i in executed(program.body))
+
+
+def fields(instruction: Instruction) -> dict[str, int]:
+    """Register numbers of an instruction word."""
+    operation = OPERATIONS[instruction.opcode]
+    if operation.eew_bits:
+        data = instruction.reads if operation.stores else instruction.writes
+        return {"vd": int(data[0][1:])} if operation.vd is not None else {}
+    sources = [int(name[1:]) for name in instruction.operands]
+    if operation.vm == 0:
+        assert sources.pop() == 0
+    target = int(instruction.writes[0][1:])
+    if operation.reads_vd:
+        assert sources.pop(0) == target
+    order = ("vs1", "vs2") if operation.multiply_adds else ("vs2", "vs1")
+    names = [name for name in order if getattr(operation, name) is not None]
+    return {"vd": target} | dict(zip(names, sources, strict=True))
+
+
+@pytest.mark.parametrize(
+    "work", WORKS, ids=lambda work: f"{type(work).__name__} {getattr(work, 'function', '')}"
+)
+@pytest.mark.parametrize("config", [CONFIG, CONFIG.baseline()], ids=["machine", "baseline"])
+def test_kernels_have_no_register_that_rvv_reserves(work, config):
+    vtype = None
+    for instruction in executed(with_vector_types(work.program(config), config).body, 1):
+        if instruction.opcode == "vsetvli":
+            vtype = Vtype(instruction.sew_bits, lmul(instruction.sew_bits, instruction.vl))
+        elif (operation := OPERATIONS.get(instruction.opcode)) is not None:
+            assert vtype is not None
+            vm = 0 if operation.vm == 0 else 1
+            check_legal(operation, vtype, vm=vm, **fields(instruction))
 
 
 def vector(opcode: str, vl: int, sew_bits: int = 16) -> Instruction:
