@@ -8,9 +8,8 @@ import numpy.typing as npt
 
 from lanewise.formats import NumberFormat
 from lanewise.isa.operations import Operation, Width
-from lanewise.models import vector_floats
-from lanewise.models.numbers import Bits
-from lanewise.models.vector_floats import FP32, float_format, from_real, to_float32
+from lanewise.models.numbers import Bits, rank
+from lanewise.models.vector_floats import FP32, float_format, from_real, is_nan, to_float32
 from lanewise.models.vector_integers import extend, signed, unsigned_dtype
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -57,8 +56,9 @@ def reduce(
         form = float_format(sew_bits, altfmt=altfmt)
         if base in ("vfredmin", "vfredmax"):
             return _extreme(base, vs2[active], start, form)
-        total = tree_sum(vs2, active, form)
-        return int(from_real(total + _one(start, 32).view(np.float32), FP32)[0])
+        with np.errstate(all="ignore"):
+            total = tree_sum(vs2, active, form) + _one(start, 32).view(np.float32)
+        return int(from_real(total, FP32)[0])
     sign = base not in ("vwredsumu", "vredminu", "vredmaxu")
     values = extend(vs2[active], bits, sign=sign)
     both = np.concatenate([values, _one(start, bits)])
@@ -107,12 +107,12 @@ def tree_sum(x: Bits, active: npt.NDArray[np.bool_], form: NumberFormat) -> npt.
 def _extreme(base: str, values: Bits, start: int, form: NumberFormat) -> int:
     if not values.size:
         return start
-    choose = vector_floats.BINARY[base.replace("red", "")]
-    level = np.concatenate([values, _one(start, form.bits)])
-    while level.size > 1:  # the order does not matter
-        half = level.size // 2
-        level = np.concatenate([choose(level[:half], level[half : 2 * half], form), level[2 * half :]])
-    return int(level[0])
+    both = np.concatenate([values, _one(start, form.bits)])
+    numbers = both[~is_nan(both, form)]
+    if not numbers.size:
+        return form.nan_bits
+    ranks = rank(numbers, form)
+    return int(numbers[ranks.argmax() if base == "vfredmax" else ranks.argmin()])
 
 
 def _one(value: int, bits: int) -> Array:

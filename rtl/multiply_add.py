@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Signal, Value
+from amaranth.hdl import C, Cat, Const, Elaboratable, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from lanewise.config import multiply_add_latency_clk
 from lanewise.formats import NumberFormat
-from lanewise.rtl.multiply_add_slot import SHIFTS, MultiplyAddSlot, select_bits
+from lanewise.rtl.multiply_add_slot import SHIFTS, MultiplyAddSlot, move_port, select_bits
 
 LANE_BITS = 32
 
@@ -48,8 +48,9 @@ class MultiplyAdd(wiring.Component):
         formats: Sequence[NumberFormat],
         zero_annihilates: bool = False,
         beside: data.Layout | None = None,
+        stalls: bool = True,
     ) -> None:
-        """``zero_annihilates``: zero ``a`` times infinite ``b`` is zero instead of NaN."""
+        """``zero_annihilates``: zero ``a`` times infinite ``b`` is zero instead of NaN. ``stalls``: if not, ``o.ready`` must always be 1."""
         if lanes < 1:
             raise ValueError(f"lanes must be at least 1, not {lanes!r}")
         if not formats:
@@ -58,6 +59,7 @@ class MultiplyAdd(wiring.Component):
         self.formats = tuple(formats)
         self.zero_annihilates = zero_annihilates
         self.beside = beside
+        self.stalls = stalls
         vector = data.ArrayLayout(LANE_BITS, lanes)
         operands: dict[str, data.Layout | int] = {"a": vector, "b": vector, "c": vector}
         if len(self.formats) > 1:
@@ -80,10 +82,12 @@ class MultiplyAdd(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
-        move = Signal()
+        move: Value = C(1, 1)
+        if self.stalls:
+            move = Signal(name="move")
+            m.d.comb += move.eq(~self.o.valid | self.o.ready)
         valid = Signal(self.latency_clk)
         m.d.comb += [
-            move.eq(~self.o.valid | self.o.ready),
             self.i.ready.eq(move),
             self.o.valid.eq(valid[-1]),
             self.busy.eq(valid.any()),
@@ -109,9 +113,9 @@ class MultiplyAdd(wiring.Component):
             beside = delayed(Value.cast(self.i.p.beside), "beside", self.latency_clk + 1)
             m.d.comb += self.o.p.beside.eq(beside[-1])
         for k in range(self.lanes):
-            m.submodules[f"lane_{k}"] = lane = _Lane(self.formats, self.zero_annihilates)
+            m.submodules[f"lane_{k}"] = lane = _Lane(self.formats, self.zero_annihilates, self.stalls)
             m.d.comb += [
-                lane.move.eq(move),
+                *([lane.move.eq(move)] if self.stalls else []),
                 lane.a.eq(self.i.p.a[k]),
                 lane.b.eq(self.i.p.b[k]),
                 lane.c.eq(self.i.p.c[k]),
@@ -127,10 +131,11 @@ class MultiplyAdd(wiring.Component):
 class _Lane(wiring.Component):
     """The multiply-adds of one lane. ``format`` and ``shifts`` hold what they are at the stages that read them."""
 
-    def __init__(self, formats: Sequence[NumberFormat], zero_annihilates: bool) -> None:
+    def __init__(self, formats: Sequence[NumberFormat], zero_annihilates: bool, stalls: bool) -> None:
         self.formats = tuple(formats)
         self.zero_annihilates = zero_annihilates
-        ports = {"move": In(1), **{name: In(LANE_BITS) for name in "abc"}, "y": Out(LANE_BITS)}
+        self.stalls = stalls
+        ports = {**move_port(stalls), **{name: In(LANE_BITS) for name in "abc"}, "y": Out(LANE_BITS)}
         if len(self.formats) > 1:
             ports["format"] = In(
                 data.ArrayLayout(select_bits(formats), multiply_add_latency_clk(self.formats))
@@ -145,9 +150,10 @@ class _Lane(wiring.Component):
         result: Value = Const(0, LANE_BITS)
         for place in range(0, LANE_BITS, step):
             indices = [k for k, form in enumerate(self.formats) if place % form.bits == 0]
-            slot = MultiplyAddSlot(self.formats, indices, self.zero_annihilates)
+            slot = MultiplyAddSlot(self.formats, indices, self.zero_annihilates, self.stalls)
             m.submodules[f"slot_{place // step}"] = slot
-            m.d.comb += slot.move.eq(self.move)
+            if self.stalls:
+                m.d.comb += slot.move.eq(self.move)
             if len(self.formats) > 1:
                 m.d.comb += slot.format.eq(self.format)
             if slot.integers:

@@ -7,7 +7,7 @@ from operator import or_
 
 from amaranth.hdl import C, Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
 from lanewise.config import multiply_add_latency_clk
 from lanewise.formats import NumberFormat
@@ -20,6 +20,11 @@ SHIFTS = data.StructLayout({"product": 6, "addend": 5})
 def select_bits(formats: Sequence[NumberFormat]) -> int:
     """Bits that tell the formats apart: 0 for one."""
     return (len(formats) - 1).bit_length()
+
+
+def move_port(stalls: bool) -> dict[str, Member]:
+    """The port that lets the stages advance, of a pipeline that can stand still."""
+    return {"move": In(1)} if stalls else {}
 
 
 class MultiplyAddSlot(Pipelined, wiring.Component):
@@ -41,6 +46,7 @@ class MultiplyAddSlot(Pipelined, wiring.Component):
     Members
     -------
     move : ``In(1)``
+        Unless the pipeline never stands still.
     format : ``In(ArrayLayout(select_bits(formats), latency))``
         Index of the element's format as it stands at the input of each stage.
     shifts : ``In(ArrayLayout(StructLayout(product, addend), 2))``
@@ -51,7 +57,11 @@ class MultiplyAddSlot(Pipelined, wiring.Component):
     """
 
     def __init__(
-        self, formats: Sequence[NumberFormat], indices: Sequence[int], zero_annihilates: bool
+        self,
+        formats: Sequence[NumberFormat],
+        indices: Sequence[int],
+        zero_annihilates: bool,
+        stalls: bool = True,
     ) -> None:
         """``indices``: places in ``formats`` of those that the slot computes."""
         self.formats = tuple(formats)
@@ -65,7 +75,9 @@ class MultiplyAddSlot(Pipelined, wiring.Component):
         self.integers = [k for k in self.indices if not self.formats[k].floating]
         self.precision = max((self.formats[k].precision for k in self.floats), default=0)
         self.integer_bits = max((self.formats[k].bits for k in self.integers), default=0)
-        ports = {"move": In(1), **{name: In(self.bits) for name in "abc"}, "y": Out(self.bits)}
+        if not stalls:
+            self.move = C(1, 1)
+        ports = {**move_port(stalls), **{name: In(self.bits) for name in "abc"}, "y": Out(self.bits)}
         if len(self.formats) > 1:
             ports["format"] = In(data.ArrayLayout(select_bits(formats), self.latency_clk))
         if self.integers:

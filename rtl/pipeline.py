@@ -4,12 +4,12 @@ from amaranth.hdl import Module, Signal, Value
 
 
 class Pipelined:
-    """Mixin of a component: its stages advance where ``move`` is 1 and stand still where it is 0.
+    """Mixin of a component: its stages advance where ``move`` is 1 and stand still where it is 0. A constant 1 where they never do.
 
     ``_stage`` counts the stages that have been registered; :meth:`elaborate` begins it with 0.
     """
 
-    move: Signal
+    move: Value
     _stage: int
 
     def _register(self, m: Module, **values: Value) -> dict[str, Signal]:

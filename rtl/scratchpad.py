@@ -166,7 +166,7 @@ class Scratchpad(wiring.Component):
         """For each column, the row that an access which begins at ``address`` has there."""
         offset, row = address[: self.offset_bits], address[self.offset_bits :]
         following = Mux(row == self.rows - 1, 0, row + 1)[: len(row)]
-        return [Mux(offset > k, following, row) for k in range(self.columns)]
+        return [*(Mux(offset > k, following, row) for k in range(self.columns - 1)), row]
 
 
 def _wide(value: Value, bits: int) -> Value:

@@ -117,6 +117,7 @@ class VectorAlu(wiring.Component):
                 lane.width.eq(width),
                 lane.a.eq(operands.x),
                 lane.b.eq(operands.y),
+                lane.source.eq(operands.a),
                 lane.merge.eq(
                     Cat(
                         Mux(to32, self.mask[k], Mux(to16, self.mask[2 * k + (j >> 1)], self.mask[4 * k + j]))
@@ -128,9 +129,7 @@ class VectorAlu(wiring.Component):
             results.append(lane.y)
             bits.append(lane.bits)
         y, outcomes = Signal(LANE_BITS * lanes, reset_less=True), Signal(4 * lanes, reset_less=True)
-        narrow = Cat(
-            Mux(width.to32, result[:16], Cat(result[:8], result[16:24])) for result in results
-        )
+        narrow = Cat(Mux(width.to32, result[:16], Cat(result[:8], result[16:24])) for result in results)
         by8 = Cat(bits)
         by16 = Cat(by8[1::2], by8[1::2])
         by32 = Cat(by8[3::4]).replicate(4)
@@ -148,6 +147,7 @@ class VectorAlu(wiring.Component):
 
     def _numbers(self, lane: int) -> Value:
         """Numbers of a lane's elements, by the element's width."""
+
         def number(bits: int, place: int) -> Value:
             low = (LANE_BITS * self.lanes // bits - 1).bit_length()
             whole = Cat(C(place, low), self.index[low:], C(0, 32))
@@ -176,7 +176,11 @@ class _Operands(wiring.Component):
         half_b = Mux(part[0], self.halves_b[16:], self.halves_b[:16])
         quarter = self.quarters_a.word_select(part[:2], 8)
         spread = Signal(LANE_BITS)
-        m.d.comb += spread.eq(self._spread(Mux(control.quarter_a, Cat(quarter, (quarter[7] & control.signed).replicate(8)), half_a)))
+        m.d.comb += spread.eq(
+            self._spread(
+                Mux(control.quarter_a, Cat(quarter, (quarter[7] & control.signed).replicate(8)), half_a)
+            )
+        )
         with m.If(control.half_a | control.quarter_a):
             m.d.comb += self.x.eq(spread)
         with m.Else():

@@ -21,7 +21,7 @@ class Second(enum.IntEnum):
 CONTROL = data.StructLayout({
     "wide": 1, "half_a": 1, "quarter_a": 1, "half_b": 1, "signed": 1, "floating": 1,
     "second": 2, "invert_a": 1, "invert_b": 1, "carry": 1,
-    "total": 1, "both": 1, "either": 1, "differ": 1, "pick": 1, "right": 1, "left": 1, "estimate": 1, "slide": 1,
+    "total": 1, "both": 1, "differ": 1, "pick": 1, "right": 1, "left": 1, "estimate": 1, "slide": 1,
     "narrow": 1, "take_b": 1, "merge": 1, "minimum": 1, "maximum": 1, "sign": 1, "sign_a": 1,
     "less": 1, "equal": 1, "greater": 1, "unordered": 1, "root": 1,
 })  # fmt: skip
@@ -30,8 +30,8 @@ CONTROL = data.StructLayout({
 Operands: ``wide``, elements are 2 SEW wide; ``half_a``, ``quarter_a``, ``half_b``, the beat holds narrower ones, which are extended
 (``signed``); ``second``, one of :class:`Second`. Before sums and logic the operands are inverted, and ``carry`` enters every element.
 
-Exactly one is 1 of ``total``, ``both`` (and), ``either`` (or), ``differ`` (exclusive or), ``pick``, ``right``, ``left``, ``estimate`` and
-``slide``: the result. ``pick`` takes an operand as it is: the second with ``take_b``, or where ``merge`` and the mask, ``minimum`` or
+One is 1 of ``total``, ``both`` (and), ``differ`` (exclusive or), ``pick``, ``right``, ``left``, ``estimate`` and ``slide``: the result;
+``both`` and ``differ`` together are an or. ``pick`` takes an operand as it is: the second with ``take_b``, or where ``merge`` and the mask, ``minimum`` or
 ``maximum`` say so; with ``sign`` its sign becomes that of the (inverted) second operand, with ``sign_a`` exclusive or its own.
 ``narrow`` keeps the lower half of each element. ``less`` to ``unordered``: for which outcomes a comparison is true. ``signed`` and
 ``floating`` say how to compare, ``signed`` how to shift right; ``root``: the estimate is that of the reciprocal square root.
@@ -41,12 +41,13 @@ _SUM = {"total": 1}
 _SUBTRACT = _SUM | {"invert_b": 1, "carry": 1}
 _COMPARE = _SUBTRACT
 _PICK = {"pick": 1}
+_OR = {"both": 1, "differ": 1}
 _PLAIN: dict[str, dict[str, int]] = {
     "vadd": _SUM, "vsub": _SUBTRACT, "vrsub": _SUM | {"invert_a": 1, "carry": 1},
     "vwaddu": _SUM, "vwadd": _SUM | {"signed": 1}, "vwsubu": _SUBTRACT, "vwsub": _SUBTRACT | {"signed": 1},
-    "vand": {"both": 1}, "vor": {"either": 1}, "vxor": {"differ": 1},
+    "vand": {"both": 1}, "vor": _OR, "vxor": {"differ": 1},
     "vmand": {"both": 1}, "vmandn": {"both": 1, "invert_b": 1}, "vmnor": {"both": 1, "invert_a": 1, "invert_b": 1},
-    "vmor": {"either": 1}, "vmorn": {"either": 1, "invert_b": 1}, "vmnand": {"either": 1, "invert_a": 1, "invert_b": 1},
+    "vmor": _OR, "vmorn": _OR | {"invert_b": 1}, "vmnand": _OR | {"invert_a": 1, "invert_b": 1},
     "vmxor": {"differ": 1}, "vmxnor": {"differ": 1, "invert_b": 1},
     "vsll": {"left": 1}, "vsrl": {"right": 1}, "vsra": {"right": 1, "signed": 1},
     "vnsrl": {"right": 1, "narrow": 1}, "vnsra": {"right": 1, "narrow": 1, "signed": 1},
@@ -90,7 +91,7 @@ def control_of(operation: Operation) -> dict[str, int]:
     if operation.unit is not Unit.ALU or stem not in _PLAIN:
         raise KeyError(operation.mnemonic)
     wide = Width.DOUBLE in (operation.vd, operation.vs2)
-    fields = {
+    fields: dict[str, int] = {
         "wide": wide,
         "half_a": operation.vs2 is Width.HALF or (wide and operation.vs2 is Width.SEW),
         "quarter_a": operation.vs2 is Width.QUARTER,

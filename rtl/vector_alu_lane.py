@@ -29,6 +29,8 @@ class VectorAluLane(wiring.Component):
         Of the operation's elements: 2 SEW with ``wide``.
     a, b : ``In(32)``
         Operands: elements of the width, already extended.
+    source : ``In(32)``
+        The first operand as it was read: of estimates, which come late, what ``a`` will be.
     merge : ``In(4)``
         For each byte the mask's bit of its element.
     slide : ``In(32)``
@@ -43,6 +45,7 @@ class VectorAluLane(wiring.Component):
     width: data.View
     a: Signal
     b: Signal
+    source: Signal
     merge: Signal
     slide: Signal
     y: Signal
@@ -50,7 +53,8 @@ class VectorAluLane(wiring.Component):
 
     def __init__(self) -> None:
         super().__init__({
-            "control": In(CONTROL), "width": In(WIDTH), "a": In(LANE_BITS), "b": In(LANE_BITS), "merge": In(_BYTES),
+            "control": In(CONTROL), "width": In(WIDTH), "a": In(LANE_BITS), "b": In(LANE_BITS), "source": In(LANE_BITS),
+            "merge": In(_BYTES),
             "slide": In(LANE_BITS), "y": Out(LANE_BITS), "bits": Out(_BYTES),
         })  # fmt: skip
 
@@ -58,11 +62,10 @@ class VectorAluLane(wiring.Component):
         m = Module()
         control = self.control
         x, y = Signal(LANE_BITS, name="x"), Signal(LANE_BITS, name="z")
-        either, both, differ = (Signal(LANE_BITS, name=name) for name in ("either", "both", "differ"))
+        both, differ = Signal(LANE_BITS), Signal(LANE_BITS)
         m.d.comb += [
             x.eq(self.a ^ control.invert_a.replicate(LANE_BITS)),
             y.eq(self.b ^ control.invert_b.replicate(LANE_BITS)),
-            either.eq(x | y),
             both.eq(x & y),
             differ.eq(x ^ y),
         ]
@@ -70,7 +73,7 @@ class VectorAluLane(wiring.Component):
         compare = self._compare(m, differ, carries)
         shifter = self._shifter(m)
         results = {
-            "total": total, "both": both, "either": either, "differ": differ, "pick": self._pick(m, compare, y),
+            "total": total, "both": both, "differ": differ, "pick": self._pick(m, compare, y),
             "right": shifter.y, "left": shifter.reversed, "estimate": self._estimates(m, compare), "slide": self.slide,
         }  # fmt: skip
         chosen: Value = C(0, LANE_BITS)
@@ -166,9 +169,9 @@ class VectorAluLane(wiring.Component):
         m.submodules.low = low = VectorEstimate(16)
         m.submodules.high = high = VectorEstimate(32)
         m.d.comb += [
-            low.x.eq(self.a[:16]),
+            low.x.eq(self.source[:16]),
             low.nan.eq(compare.nan_a[1]),
-            high.x.eq(Cat(self.a[:16] & whole.replicate(16), self.a[16:])),
+            high.x.eq(Cat(self.source[:16] & whole.replicate(16), self.source[16:])),
             high.nan.eq(compare.nan_a[3]),
         ]
         for unit in (low, high):

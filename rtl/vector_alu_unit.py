@@ -216,7 +216,7 @@ class VectorAluUnit(wiring.Component):
         ]
         there = reduces & x.last_beat
         enable = Cat(Const(1, 1), x.vd_bytes != 0, x.vd_bytes[1].replicate(2)) & (x.vl != 0).replicate(4)
-        stages = self.config.vector.reduction_stages_clk
+        stages = self.config.vector.reduction_latency_clk - 2
         note = delayed(m, Cat(enable, x.vd), stages, "reduced")
         on = Signal(stages)
         m.d.sync += on.eq(Cat(there, on))

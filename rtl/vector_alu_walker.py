@@ -1,10 +1,11 @@
 """The walker of the ALU: permutations read their beats out of order."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import Out
 
-from lanewise.config import MachineConfig
-from lanewise.rtl.vector_decoder import Controls, Walk
+from lanewise.rtl.vector_decoder import Walk
 from lanewise.rtl.vector_sequencer import vl_bits
 from lanewise.rtl.vector_walker import VectorWalker, thermometer
 
@@ -25,11 +26,8 @@ class VectorAluWalker(VectorWalker):
         ``x`` is an index.
     """
 
-    def __init__(self, config: MachineConfig, controls: Controls) -> None:
-        super().__init__(config, controls)
-        members = dict(self.signature.members.items())
-        members |= {"zero": Out(self.beat_bytes), "insert": Out(self.beat_bytes), "gathers": Out(1)}
-        super(VectorWalker, self).__init__(members)
+    def _further(self) -> dict[str, Any]:
+        return {"zero": Out(self.beat_bytes), "insert": Out(self.beat_bytes), "gathers": Out(1)}
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = super().elaborate(platform)
@@ -76,6 +74,8 @@ class VectorAluWalker(VectorWalker):
         m.d.comb += [below.eq(offset - x.element), end.eq(x.limit - offset - x.element)]
         elements = Signal(size)
         with m.Switch(x.walk):
+            with m.Case(Walk.FIRST):
+                m.d.comb += self.enable.eq(self._spread(Cat(self.active[0]), x.sew))
             with m.Case(Walk.SLIDE_UP):
                 m.d.comb += self.enable.eq(self._spread(self.active & ~thermometer(below, size), x.sew))
             with m.Case(Walk.SLIDE_DOWN):

@@ -1,6 +1,6 @@
 """Comparisons of the elements in a lane, of integers and of floating-point numbers."""
 
-from amaranth.hdl import C, Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import C, Elaboratable, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -52,9 +52,7 @@ class VectorCompare(wiring.Component):
             equal = alike[k] & self._rest(alike, k)
             reverse = self.floating & sign_a
             m.d.comb += [
-                self.less[k].eq(
-                    Mux(self.signed & (sign_a ^ sign_b), sign_a, ~self.carries[k] ^ reverse)
-                ),
+                self.less[k].eq(Mux(self.signed & (sign_a ^ sign_b), sign_a, ~self.carries[k] ^ reverse)),
                 self.equal[k].eq(equal if zeros is None else equal | zeros),
             ]
             if k % 2:

@@ -97,8 +97,9 @@ class VectorConvertSlot(wiring.Component):
         m.d.comb += magnitude.eq((integer ^ negative.replicate(W)) + negative)
 
         to_fp16 = control.to_float & control.narrow & ~beat.altfmt
-        last = [C(W - 1 + form.bias, 8) for form in self.formats]
-        limit = self._of_source(word, beat.altfmt, last)  # exponent of a number whose leading one stays at the top
+        # The exponent at which a number's leading one stays at the top.
+        limits = [C(W - 1 + form.bias, 8) for form in self.formats]
+        limit = self._of_source(word, beat.altfmt, limits)
         if self.whole:
             limit = Mux(to_fp16, C(_FP32.bias - _FP16.bias + 1, 8), limit)
         places, right = Signal(9), Signal()
@@ -112,15 +113,12 @@ class VectorConvertSlot(wiring.Component):
             "magnitude": source,
             "left": (-places)[: (W - 1).bit_length()] & right.replicate((W - 1).bit_length()),
             "places": places[: W.bit_length()] & right.replicate(W.bit_length()),
-            "sign": Mux(control.from_float, x[-1] if not self.whole else Mux(word, x[31], x[15]), negative)
-            & ~(control.from_float & nan),
+            "sign": Mux(control.from_float, Mux(word, x[-1], x[15]) & ~nan, negative),
             # of a result that is an integer: too large
             "special": control.from_float & (nan | (~control.to_float & places[-1])),
         }
-        if self.whole:  # of a floating-point result
-            least = right & places.any()
-            rebiased = Mux(to_fp16, exponent - (_FP32.bias - _FP16.bias), exponent)[:8]
-            values["exponent"] = Mux(least, 1, rebiased)
+        if self.whole:  # of a floating-point result; any, if it is subnormal
+            values["exponent"] = Mux(to_fp16, exponent - (_FP32.bias - _FP16.bias), exponent)[:8]
         return self._register(m, 1, values)
 
     def _moved(self, m: Module, r: dict[str, Signal]) -> dict[str, Signal]:
@@ -171,9 +169,7 @@ class VectorConvertSlot(wiring.Component):
         if self.whole:
             multiply = control.kind == Kind.MULTIPLY
             number, carry = Mux(multiply, self.product, number), carry & ~multiply
-        return self._register(
-            m, 3, {"number": number, "carry": carry, "sign": sign, "special": r["special"]}
-        )
+        return self._register(m, 3, {"number": number, "carry": carry, "sign": sign, "special": r["special"]})
 
     def _saturated(self, m: Module, r: dict[str, Signal]) -> Value:
         W, beat, word = self.bits, self.beats[3], self._word(3)

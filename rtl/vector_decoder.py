@@ -1,6 +1,7 @@
 """Takes a vector instruction apart: the table of :mod:`lanewise.isa.operations` as logic."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, enum, wiring
@@ -111,9 +112,13 @@ def pattern_of(operation: Operation) -> str:
     return f"{operation.funct6:06b}{vm}{vs2}{vs1}{operation.funct3:03b}-----{low}"
 
 
-ControlOf = Callable[[Operation], Mapping[str, int]]
+ControlOf = Callable[[Operation], Mapping[str, Any]]
 Controls = Mapping[str, tuple[data.StructLayout, ControlOf]]
 """The layout of a datapath's control fields, and their values for an instruction, by :func:`datapath_of`."""
+
+
+_OWN = ("immediate", "signed")
+"""Constants of an instruction that the decoder itself uses."""
 
 
 def datapath_of(operation: Operation) -> str:
@@ -131,7 +136,7 @@ def decoded_layout(controls: Controls) -> data.StructLayout:
     return data.StructLayout({
         "known": 1, "unit": 3, "latency": 4, "rate": 3, "grid": Grid, "walk": Walk, "set": Set,
         "vd_width": 4, "vs2_width": 4, "vs1_width": 4, "vd": 5, "vs2": 5, "vs1": 5,
-        "reads_vd": 1, "writes_vd": 1, "stores": 1, "table": 2, "chained": 1, "whole": 1, "narrows": 1,
+        "reads_vd": 1, "writes_vd": 1, "stores": 1, "table": 2, "chained": 1, "whole": 1,
         "reads_mask": 1, "masked": 1, "eew": 2, "vtype": 11, "index": 5, "control": control_bits(controls), "scalar": 32,
     })  # fmt: skip
 
@@ -160,27 +165,29 @@ class VectorDecoder(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         o = self.o
-        signed = Signal()
-        immediate = Signal()
-        with m.Switch(self.word):
+        constants = data.StructLayout(
+            {
+                name: self.o.shape()[name].shape
+                for name in self._constants(OPERATIONS["vadd.vv"])
+                if name not in _OWN
+            }
+            | dict.fromkeys(_OWN, 1)
+        )
+        row = Signal(constants)
+        with m.Switch(self.word):  # one assignment a case: many are slow to convert
             for operation in OPERATIONS.values():
                 with m.Case(pattern_of(operation)):
-                    m.d.comb += [
-                        getattr(o, name).eq(value)
-                        for name, value in self._constants(operation).items()
-                        if value
-                    ]
-                    m.d.comb += [
-                        immediate.eq(operation.scalar in ("i", "u") and operation.unit is not Unit.FLEX_SFU),
-                        signed.eq(operation.scalar == "i"),
-                    ]
+                    m.d.comb += row.as_value().eq(constants.const(self._constants(operation)).as_value())
+        m.d.comb += [
+            getattr(o, name).eq(getattr(row, name)) for name in constants.members if name not in _OWN
+        ]
         field = self.word[15:20]
         m.d.comb += [
             o.vd.eq(self.word[7:12]),
             o.vs2.eq(self.word[20:25]),
             o.vs1.eq(field),
             o.index.eq(Mux(o.table.any(), self.word[7:12], field)),
-            o.scalar.eq(Mux(immediate, Cat(field, (field[-1] & signed).replicate(27)), self.rs1)),
+            o.scalar.eq(Mux(row.immediate, Cat(field, (field[-1] & row.signed).replicate(27)), self.rs1)),
             o.vtype.eq(Mux(o.set == Set.VSETVL, self.rs2[:11], Mux(o.set == Set.VSETIVLI, self.word[20:30], self.word[20:31]))),
         ]  # fmt: skip
         unmasked = self.word[25]
@@ -213,8 +220,9 @@ class VectorDecoder(wiring.Component):
             "table": table,
             "chained": operation.chained,
             "whole": operation.whole,
-            "narrows": operation.vs2 is Width.DOUBLE and operation.vd is Width.SEW,
             "masked": operation.vm is None,
             "eew": {8: 0, 16: 1, 32: 2}.get(operation.eew_bits, 0),
             "control": control,
+            "immediate": operation.scalar in ("i", "u") and operation.unit is not Unit.FLEX_SFU,
+            "signed": operation.scalar == "i",
         }

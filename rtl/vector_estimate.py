@@ -60,49 +60,61 @@ class VectorEstimate(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
-        x, half, bits = self.x, self.fp16, self.bits
+        x, half, root, bits = self.x, self.fp16, self.root, self.bits
         places = max(bits - 1 - _BF16.exponent_bits, _FP16.fraction_bits)  # of the fraction, at the top
         wide, narrow = x[: bits - 9], x[bits - 16 : bits - 6]
-        fraction = Signal(places)
-        m.d.comb += fraction.eq(
-            Mux(half, Cat(C(0, places - 10), narrow), Cat(C(0, places - len(wide)), wide))
-        )
-        field = Signal(8)
-        m.d.comb += field.eq(Mux(half, Cat(x[bits - 6 : bits - 1], C(0, 3)), x[bits - 9 : bits - 1]))
-        subnormal, largest = ~field.any(), field[:5].all() & (half | field[5:].all())
-        # Normalise: the leading one leaves the fraction, and the exponent falls by the zeros above it.
+        fraction, field = Signal(places), Signal(8)
+        m.d.comb += [
+            fraction.eq(Mux(half, Cat(C(0, places - 10), narrow), Cat(C(0, places - len(wide)), wide))),
+            field.eq(Mux(half, Cat(x[bits - 6 : bits - 1], C(0, 3)), x[bits - 9 : bits - 1])),
+        ]
+        subnormal = ~field.any()
         zeros, shifted = self._normalised(m, fraction)
-        nothing = ~fraction.any()
         significand = Signal(_BITS)
         m.d.comb += significand.eq(Mux(subnormal, shifted, fraction[places - _BITS :]))
-        # Inverted exponent, ~e = -1 - e, in 9 bits: ~field of a normal, zeros - 1 of a subnormal.
-        inverted = Signal(9)
-        m.d.comb += inverted.eq(
-            Mux(subnormal, Cat(zeros, C(0, 9 - len(zeros))) + C(-1, 9), Cat(~field, C(1, 1)))
+        odd = Mux(subnormal, zeros[0], field[0])
+        index = Cat(Mux(root, Cat(significand[1:], odd), significand), root)
+        entry = _table(
+            m, index, [reciprocal_entry(k) for k in range(128)] + [root_entry(k) for k in range(128)]
         )
-        index = Cat(
-            Mux(self.root, significand[1:], significand[: _BITS - 1]),
-            Mux(self.root, ~inverted[0], significand[_BITS - 1]),
-            self.root,
+
+        # The exponents 2B - 1 and 2B have reciprocals whose one is in the fraction's first and second place.
+        ones = field[2:5].all() & (half | field[5:].all())
+        first, second = (~root & ones & field[k] & ~field[1 - k] for k in (0, 1))
+        stored = Mux(
+            first, Cat(C(0, 1), entry, C(1, 1)), Mux(second, Cat(entry, C(1, 2)), Cat(C(0, 2), entry))
         )
-        entry = _table(m, index, [reciprocal_entry(k) for k in range(128)] + [root_entry(k) for k in range(128)])
-        # 2B - 1 - e, and (3B - 1 - e) / 2
-        small, large = ([C(times * form.bias, 10) for times in (2, 3)] for form in (_FP16, _BF16))
-        exponent = Signal(10)
-        m.d.comb += exponent.eq(
-            Mux(half, Mux(self.root, small[1], small[0]), Mux(self.root, large[1], large[0]))
-            + Cat(inverted, inverted[-1])
+        exponent = Signal(8)
+        reciprocal = self._exponent(field, zeros[0]) & (~second).replicate(8)
+        m.d.comb += exponent.eq(Mux(root, self._root_exponent(field, zeros), reciprocal))
+
+        sign, nothing = x[bits - 1], ~fraction.any()
+        empty = subnormal & nothing
+        invalid = self.nan | (root & sign & ~empty)
+        infinite = ~invalid & Mux(root, empty, subnormal & ~fraction[places - 2 :].any())
+        finite = ~(infinite | invalid | (ones & field[:2].all()))
+        quiet, infinity = (
+            Mux(half, C(fp16, 16), C(bf16, 16))
+            for fp16, bf16 in ((_FP16.nan_bits, _BF16.nan_bits), (_FP16.infinity_bits, _BF16.infinity_bits))
         )
-        result = Signal(8)
-        m.d.comb += result.eq(Mux(self.root, exponent[1:9], exponent[:8]))
-        below, zero = ~self.root & exponent[9], ~self.root & ~exponent.any()
-        stored = Cat(C(0, 2), entry)  # a subnormal result has its one in the fraction
-        stored = Mux(below, Cat(entry, C(1, 2)), Mux(zero, Cat(C(0, 1), entry, C(1, 1)), stored))
-        return self._select(m, stored, result & (~below).replicate(8), largest, subnormal, nothing, zeros)
+        special = Signal(16)
+        m.d.comb += special.eq(
+            (quiet & invalid.replicate(16))
+            | (infinity & infinite.replicate(16))
+            | Cat(C(0, 15), sign & ~invalid)
+        )
+        number = Mux(half, Cat(C(0, 1), stored, exponent[:5]), Cat(stored[2:], exponent))
+        upper = (number & finite.replicate(15)) | special
+        if bits == 16:
+            m.d.comb += self.y.eq(upper)
+        else:
+            m.d.comb += self.y.eq(Cat(C(0, 14), stored[:2] & finite.replicate(2), upper))
+        return m
 
     def _normalised(self, m: Module, fraction: Value) -> tuple[Value, Value]:
         """Zeros above the leading one, and the bits after it."""
-        word, zeros = fraction, []
+        word = fraction
+        zeros: list[Value] = []
         places = len(fraction)
         for k in reversed(range((places - 1).bit_length())):
             step = 1 << k
@@ -112,27 +124,22 @@ class VectorEstimate(wiring.Component):
             zeros.insert(0, none)
         return Cat(zeros), word[places - 1 - _BITS : places - 1]
 
-    def _select(
-        self, m: Module, stored: Value, exponent: Value, largest: Value, subnormal: Value, nothing: Value, zeros: Value
-    ) -> Module:  # fmt: skip
-        """Put together or replaced: ``stored`` has 9 bits of fraction."""
-        half, bits = self.fp16, self.bits
-        sign = self.x[bits - 1]
-        invalid = self.nan | (self.root & sign & ~(subnormal & nothing))
-        infinite = subnormal & (nothing | (~self.root & zeros[1:].any()))
-        upper = Mux(half, Cat(C(0, 1), stored, exponent[:5]), Cat(stored[2:], exponent))
-        largest_upper = Mux(half, C(_FP16.infinity_bits, 15), C(_BF16.infinity_bits, 15))
-        quiet = Mux(half, C(_FP16.nan_bits, 15), C(_BF16.nan_bits, 15))
-        number = Cat(
-            upper & (~(largest | infinite)).replicate(15) | largest_upper & infinite.replicate(15), sign
-        )
-        upper = Mux(invalid, Cat(quiet, C(0, 1)), number)
-        if bits == 16:
-            m.d.comb += self.y.eq(upper)
-        else:
-            plain = ~(invalid | infinite | largest)
-            m.d.comb += self.y.eq(Cat(C(0, 14), stored[:2] & plain.replicate(2), upper))
-        return m
+    def _exponent(self, field: Value, zero: Value) -> Value:
+        """The reciprocal's: 2B - 1 less the exponent, which is ~e - 2 in its bits; a subnormal has no or one ``zero``: e is 0 or -1."""
+        low = Mux(field.any(), Cat(~field[0], field[1]), Cat(~zero, zero))
+        return Cat(low, ~(field[2:] + field[1])[:6])
+
+    def _root_exponent(self, field: Value, zeros: Value) -> Value:
+        """The square root's: 3B - 1 less the exponent, halved and rounded down.
+
+        With e = 2h + p it is ~h + 2**(n - 2) - 2 + (1 - p), of n bits of exponent and n - 1 of ~h; of a subnormal, whose e is the
+        zeros with a minus sign, 3 * 2**(n - 2) - 2 + zeros / 2.
+        """
+        half, normal = self.fp16, field.any()
+        halved = Mux(normal, ~field[1:5], zeros[1:5])
+        above = Cat(Mux(half, ~normal, normal & ~field[5]), (~field[6:] & normal.replicate(2)), ~normal)
+        constant = Cat(C(0b110, 3), (~half).replicate(3))
+        return (Cat(C(1, 1), halved, above) + Cat(normal & ~field[0], constant))[1:9]
 
 
 def _table(m: Module, index: Value, entries: list[int]) -> Signal:

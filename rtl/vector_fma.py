@@ -1,5 +1,7 @@
 """The vector unit's multiply-add unit: floating-point and integer arithmetic with a multiplier, and conversions."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -71,7 +73,7 @@ class VectorFma(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         beats = [Signal(BEAT, name=f"beat_{stage}", reset_less=True) for stage in range(self.latency_clk)]
-        for before, after in zip(beats[:-1], beats[1:], strict=True):
+        for before, after in pairwise(beats):
             m.d.sync += after.eq(before)
         beat, control = beats[0], self.control
         double = control.widen_a | control.widen_b | control.narrow
@@ -89,11 +91,9 @@ class VectorFma(wiring.Component):
             with m.Default():
                 m.d.comb += scalar.eq(self.scalar)
         half = LANE_BITS // 2 * self.lanes
-        a_narrow, b_narrow = (
-            Mux(self.part[0], whole[half:], whole[:half]) for whole in (self.a, self.b)
-        )
+        a_narrow, b_narrow = (Mux(self.part[0], whole[half:], whole[:half]) for whole in (self.a, self.b))
 
-        m.submodules.multiply_add = floating = MultiplyAdd(lanes=self.lanes, formats=_FORMATS)
+        m.submodules.multiply_add = floating = MultiplyAdd(lanes=self.lanes, formats=_FORMATS, stalls=False)
         form = Mux(beat.size == 2, 2, self.altfmt)
         m.d.comb += [
             floating.i.valid.eq(1),

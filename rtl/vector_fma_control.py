@@ -3,12 +3,12 @@
 import enum
 from collections.abc import Mapping
 
-from amaranth.lib import data, enum as amaranth_enum
+from amaranth.lib import data
 
 from lanewise.isa.operations import Operation, Unit, Width
 
 
-class Kind(amaranth_enum.Enum, shape=2):
+class Kind(enum.IntEnum):
     """Which part computes."""
 
     MULTIPLY = 0
@@ -18,7 +18,7 @@ class Kind(amaranth_enum.Enum, shape=2):
     """Floating point."""
 
 
-class Terms(amaranth_enum.Enum, shape=2):
+class Terms(enum.IntEnum):
     """What is multiplied by ``b`` and what is added; ``a``, ``b``, ``c`` are vs2, vs1 (or the scalar) and vd."""
 
     PRODUCT = 0
@@ -32,8 +32,8 @@ class Terms(amaranth_enum.Enum, shape=2):
 
 
 CONTROL = data.StructLayout({
-    "kind": Kind,
-    "terms": Terms,
+    "kind": 2,
+    "terms": 2,
     "scalar": 1,
     "widen_a": 1,
     "widen_b": 1,
@@ -49,10 +49,10 @@ CONTROL = data.StructLayout({
 })  # fmt: skip
 """Constant fields of an instruction.
 
-``scalar``: ``b`` is the scalar. ``widen_a``, ``widen_b``: the operand is half as wide as the result. ``narrow``: the
-result is half as wide as ``a``. ``signed_a``, ``signed_b``: signs of integer operands; of a conversion, ``signed_a`` is
-its integer's. ``high``: the upper half of the product. ``from_float``, ``to_float``: what the sources and what the result
-are. ``truncate``: a conversion to integer that rounds to zero.
+``kind``, ``terms``: :class:`Kind`, :class:`Terms`. ``scalar``: ``b`` is the scalar. ``widen_a``, ``widen_b``: the operand
+is half as wide as the result. ``narrow``: the result is half as wide as ``a``. ``signed_a``, ``signed_b``: signs of integer
+operands; of a conversion, ``signed_a`` is its integer's. ``high``: the upper half of the product. ``from_float``, ``to_float``:
+what the sources and what the result are. ``truncate``: a conversion to integer that rounds to zero.
 """
 
 BEAT = data.StructLayout({"control": CONTROL, "size": 2, "altfmt": 1})
@@ -84,8 +84,8 @@ def control_of(operation: Operation) -> dict[str, int]:
     ['from_float', 'kind', 'negate_product', 'scalar', 'terms', 'to_float', 'widen_a', 'widen_b']
     """
     if operation.unit is not Unit.FMA:
-        raise ValueError(f"operation must be one of {Unit.FMA}, not {operation.mnemonic}")
-    fields: dict[str, int | enum.Enum] = dict.fromkeys(CONTROL.members, 0)
+        raise ValueError(f"operation must be of unit {Unit.FMA}, not {operation.mnemonic}")
+    fields: dict[str, int] = dict.fromkeys(CONTROL.members, 0)
     wide = operation.vd is Width.DOUBLE
     fields |= {"scalar": operation.scalar != "", "widen_a": wide and operation.vs2 is Width.SEW}
     if operation.vs1_code is not None:
@@ -100,7 +100,6 @@ def control_of(operation: Operation) -> dict[str, int]:
         }
     else:
         name = operation.base.removeprefix("vf" if operation.floating else "v").removeprefix("w")
-        name = name.partition(".")[0]
         product, addend = _NEGATED.get(name, (0, 0))
         fields |= {
             "kind": Kind.MULTIPLY_ADD if operation.floating else Kind.MULTIPLY,
@@ -113,9 +112,7 @@ def control_of(operation: Operation) -> dict[str, int]:
         }
         if not operation.floating:
             fields["signed_a"], fields["signed_b"], fields["high"] = _MULTIPLIES[name]
-    return {
-        key: int(value.value if isinstance(value, enum.Enum) else value) for key, value in fields.items()
-    }
+    return {name: int(value) for name, value in fields.items()}
 
 
 def _terms(name: str) -> Terms:

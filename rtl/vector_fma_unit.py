@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from lanewise.config import MachineConfig, vector_fma_stages_clk
+from lanewise.config import MachineConfig
 from lanewise.rtl.delay_line import delayed
 from lanewise.rtl.vector_decoder import Controls
 from lanewise.rtl.vector_fma import CONTROL, VectorFma
@@ -44,8 +44,8 @@ class VectorFmaUnit(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         m.submodules.walker = walker = self._walker
-        m.submodules.fma = fma = VectorFma(self.config.vector.lanes)
-        x, stages = walker.x, vector_fma_stages_clk()
+        m.submodules.fma = fma = VectorFma(lanes=self.config.vector.lanes)
+        x, stages = walker.x, self.config.vector.fma_latency_clk - 2
         m.d.comb += [
             walker.go.eq(self.go),
             walker.start.eq(self.start),

@@ -1,5 +1,7 @@
 """The vector unit's loads and stores: addresses, the scratchpad's ports, elements to and from their place."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
@@ -12,7 +14,7 @@ SCALAR_BITS = 32
 """Of an ``x`` register."""
 
 
-class Step(enum.Enum, shape=2):
+class Step(enum.Enum, shape=2):  # type: ignore[call-arg]
     """What a beat takes, and how far the next one is."""
 
     BEAT = 0
@@ -27,11 +29,11 @@ CONTROL_LAYOUT = data.StructLayout({"store": 1, "step": Step, "width": 2})
 """What an instruction asks of the unit; ``width`` is log2 of an element's bytes."""
 
 
-def control_of(operation: Operation) -> int:
-    """The bits of ``CONTROL_LAYOUT`` of an operation of unit MEMORY.
+def fields_of(operation: Operation) -> dict[str, Any]:
+    """The fields of ``CONTROL_LAYOUT`` of an operation of unit MEMORY.
 
-    >>> control_of(OPERATIONS["vle16.v"]), control_of(OPERATIONS["vsse8.v"]), control_of(OPERATIONS["sfu.breakpoints"])
-    (8, 3, 20)
+    >>> fields_of(OPERATIONS["vsse8.v"])
+    {'store': True, 'step': <Step.STRIDE: 1>, 'width': 0}
 
     Raises:
         ValueError: It is of another unit.
@@ -41,10 +43,19 @@ def control_of(operation: Operation) -> int:
     step = Step.STRIDE if operation.strided else Step.BEAT
     if operation.major == CUSTOM_0:
         step = Step.WORD
-    width = (operation.eew_bits // 8).bit_length() - 1
-    return int(
-        CONTROL_LAYOUT.const({"store": operation.stores, "step": step, "width": width}).as_value().value
-    )
+    return {"store": operation.stores, "step": step, "width": (operation.eew_bits // 8).bit_length() - 1}
+
+
+def control_of(operation: Operation) -> int:
+    """The bits of ``CONTROL_LAYOUT`` of an operation of unit MEMORY.
+
+    >>> control_of(OPERATIONS["vle16.v"]), control_of(OPERATIONS["vsse8.v"]), control_of(OPERATIONS["sfu.breakpoints"])
+    (8, 3, 20)
+
+    Raises:
+        ValueError: It is of another unit.
+    """
+    return int(CONTROL_LAYOUT.const(fields_of(operation)).as_value().value)
 
 
 CONTROL = {
@@ -126,12 +137,13 @@ class VectorMemory(wiring.Component):
 
         valid_1, valid_2 = Signal(), Signal()
         control_1 = Signal(CONTROL_LAYOUT, reset_less=True)
-        control_2 = Signal(CONTROL_LAYOUT, reset_less=True)
+        step, width = Signal(Step, reset_less=True), Signal(2, reset_less=True)
         m.d.sync += [
             valid_1.eq(self.valid),
             control_1.eq(self.control),
             valid_2.eq(self.read.enable),
-            control_2.eq(control_1),
+            step.eq(control_1.step),
+            width.eq(control_1.width),
             self.o_valid.eq(valid_2),
         ]
         m.d.comb += [
@@ -141,7 +153,7 @@ class VectorMemory(wiring.Component):
         ]
         self._store(m, valid_1 & control_1.store, control_1)
         with m.If(valid_2):
-            m.d.sync += self.o_data.eq(self._loaded(control_2))
+            m.d.sync += self.o_data.eq(Mux(step == Step.BEAT, self.read.data, self._repeated(width)))
         return m
 
     def _store(self, m: Module, valid: Value, control: data.View) -> None:
@@ -160,8 +172,8 @@ class VectorMemory(wiring.Component):
             self.write.data.eq(Mux(beat, self.data, element)),
         ]
 
-    def _loaded(self, control: data.View) -> Value:
-        found, bits = self.read.data, 8 * self.bytes
-        repeated = [Cat(*[found[: 8 << width]] * (bits // (8 << width))) for width in range(3)]
-        single = Mux(control.width == 0, repeated[0], Mux(control.width == 1, repeated[1], repeated[2]))
-        return Mux(control.step == Step.BEAT, found, single)
+    def _repeated(self, width: Value) -> Value:
+        """The element that was read, in every place of its width."""
+        whole = 8 * self.bytes
+        byte, half, word = (Cat(*[self.read.data[:bits]] * (whole // bits)) for bits in (8, 16, 32))
+        return Mux(width == 0, byte, Mux(width == 1, half, word))

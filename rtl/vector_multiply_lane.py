@@ -45,26 +45,18 @@ class VectorMultiplyLane(wiring.Component):
         addend = Signal(32, reset_less=True)
         m.d.sync += addend.eq(self.z ^ self.multiply.control.negate_product.replicate(32))
 
-        size, control = self.add.size, self.add.control
-        byte, word = size == 0, size == 2
+        control, byte, word = self.add.control, self.add.size == 0, self.add.size == 2
         of_bytes = [products[k][start : start + 16] for k, start in enumerate((0, 16, 8, 16))]
         of_halves = [products[0], products[3]]
-        base = Signal(32)
-        with m.If(word):
-            m.d.comb += base.eq(products[0])
-        with m.Elif(byte):
-            m.d.comb += base.eq(self._halves(of_bytes, control.high))
-        with m.Else():
-            m.d.comb += base.eq(self._halves(of_halves, control.high))
-        inner = [(product & word.replicate(33)).as_signed() for product in products[1:3]]
-        total = Signal(64)
-        m.d.comb += total.eq(Cat(base, products[3]) + (inner[0] << 16) + (inner[1] << 16))
-        left = Mux(word & control.high, total[32:], total[:32])
-        between = (C(0, 1), C(0, 1), C(0, 1), C(0, 1))
-        carried = (~byte, word, ~byte, C(0, 1))  # a one lets the carry of the byte below pass
+        picked = Mux(byte, self._halves(of_bytes, control.high), self._halves(of_halves, control.high))
+        carried = (~byte, C(0, 1), ~byte, C(0, 1))  # a one lets the carry of the byte below pass
         summed = Signal(36)
-        m.d.comb += summed.eq(self._spread(left, carried) + self._spread(addend, between))
-        result = Cat(*(summed[9 * k : 9 * k + 8] for k in range(4)))
+        m.d.comb += summed.eq(self._spread(picked, carried) + self._spread(addend, (C(0, 1),) * 4))
+        parts = Cat(*(summed[9 * k : 9 * k + 8] for k in range(4)))
+        inner = [product.as_signed() for product in products[1:3]]
+        total = Signal(64)
+        m.d.comb += total.eq(Cat(products[0], products[3]) + (inner[0] << 16) + (inner[1] << 16) + addend)
+        result = Mux(word, Mux(control.high, total[32:], total[:32]), parts)
         o = Signal(32, name="o_1", reset_less=True)
         m.d.sync += o.eq(result ^ control.negate_product.replicate(32))
         m.d.comb += self.o.eq(o)
@@ -93,11 +85,9 @@ class VectorMultiplyLane(wiring.Component):
             )
 
         outer = [lower(low, 0, signs[1] & ~word), upper(high, 3, signs[3])]
-        if name == "x":
-            inner = [upper(low, 1, C(0, 1)), lower(high, 2, signs[3])]
-        else:
-            inner = [upper(high, 1, signs[3]), upper(low, 2, C(0, 1))]
-        return [outer[0], *inner, outer[1]]
+        of_x = [upper(low, 1, C(0, 1)), lower(high, 2, signs[3])]
+        of_y = [upper(high, 1, signs[3]), upper(low, 2, C(0, 1))]
+        return [outer[0], *(of_x if name == "x" else of_y), outer[1]]
 
     def _halves(self, products: list[Value], high: Value) -> Value:
         """The lower or the upper halves of the elements' products."""

@@ -50,7 +50,9 @@ class VectorOperandLane(wiring.Component):
             b.eq(Mux(control.widen_b, self._widened(m, "b", b_narrow, control.signed_b), b_whole)),
         ]
         terms = control.terms
-        half = Mux(beat.altfmt, C(_BF16.bias << _BF16.fraction_bits, 16), C(_FP16.bias << _FP16.fraction_bits, 16))
+        half = Mux(
+            beat.altfmt, C(_BF16.bias << _BF16.fraction_bits, 16), C(_FP16.bias << _FP16.fraction_bits, 16)
+        )
         one = Mux(word, C(_FP32.bias << _FP32.fraction_bits, 32), Cat(half, half))
         product = (terms == Terms.PRODUCT) | (terms == Terms.ACCUMULATE)
         floating = control.kind == Kind.MULTIPLY_ADD

@@ -75,7 +75,7 @@ class VectorSequencer(wiring.Component):
     def __init__(self, config: MachineConfig, controls: Controls) -> None:
         self.config, self.controls = config, controls
         self.latency = {latency: config.vector_latency_clk(latency) for latency in LATENCIES}
-        longest = config.vector.vlen_bits + 2 * max(self.latency.values()) + config.flex_sfu.levels
+        longest = 2 * config.vector.vlen_bits + 2 * max(self.latency.values()) + config.flex_sfu.levels
         self.counter_bits = longest.bit_length()
         super().__init__({
             "i": In(stream.Signature(INSTRUCTION)), "request": Out(REQUEST), "counted": In(1), "go": Out(len(ISSUED)),
@@ -86,7 +86,9 @@ class VectorSequencer(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         m.submodules.decoder = decoder = VectorDecoder(self.controls)
-        m.submodules.scoreboard = scoreboard = VectorScoreboard(self.counter_bits)
+        m.submodules.scoreboard = scoreboard = VectorScoreboard(
+            self.counter_bits, self.config.vector.register_beats
+        )
         head = Signal(decoded_layout(self.controls), reset_less=True)
         waiting, request = Signal(), Signal(REQUEST, reset_less=True)
         stride = Signal(32, reset_less=True)
@@ -114,7 +116,7 @@ class VectorSequencer(wiring.Component):
         sizes = {name: self._bytes(m, head, name) for name in ("vd", "vs2", "vs1")}
         self._set(m, head, lmul)
         beats, hold = self._beats(m, head, grid)
-        first, last = self._landing(m, head, beats)
+        first, ready, last = self._landing(m, head, sizes["vd"], beats)
         self._groups(m, head, lmul, sizes, scoreboard)
         self._bundle(m, head, grid, sizes, beats)
         m.d.comb += [
@@ -122,9 +124,9 @@ class VectorSequencer(wiring.Component):
             self.start.tag.eq(request.tag),
             scoreboard.whole.eq(head.whole),
             scoreboard.mask.eq(head.reads_mask),
-            scoreboard.beats.eq(beats),
             scoreboard.hold.eq(hold),
             scoreboard.first.eq(first),
+            scoreboard.ready.eq(ready),
             scoreboard.last.eq(last),
             scoreboard.start.eq(self.started),
         ]
@@ -182,16 +184,34 @@ class VectorSequencer(wiring.Component):
         m.d.comb += [least.eq(Mux(beats == 0, 1, beats)), hold.eq(least + (head.walk == Walk.GATHER_EACH))]
         return least, hold
 
-    def _landing(self, m: Module, head: data.View, beats: Signal) -> tuple[Signal, Signal]:
-        """Clocks from the start until a reader of the result's first, and last, beat may start."""
-        latency, first, last = (Signal(self.counter_bits, name=n) for n in ("latency", "first", "last"))
+    def _landing(
+        self, m: Module, head: data.View, size: Value, beats: Signal
+    ) -> tuple[Signal, Signal, Signal]:
+        """Clocks from the start: until the first beat lands, until a reader may follow it, until the last one is there.
+
+        A reader takes a word of the register file a clock at most. A result that takes longer for a word (a narrow one, bits,
+        single elements) counts as if its words came one a clock, the last one when it really does.
+        """
+        beat_bytes = self.config.vector.bits_per_clk // 8
+        latency, first, ready, last = (
+            Signal(self.counter_bits, name=n) for n in ("latency", "lands_first", "ready_at", "lands_last")
+        )
+        words, least = (Signal(vl_bits(self.config), name=n) for n in ("words", "words_at_least"))
         clocks = Array(Const(self.latency[kind], self.counter_bits) for kind in LATENCIES)
+        m.d.comb += words.eq(((self.vl << size) + (beat_bytes - 1)) >> exact_log2(beat_bytes))
+        with m.Switch(head.vd_width):
+            with m.Case(WIDTHS.index(Width.MASK)):
+                m.d.comb += words.eq((self.vl + (8 * beat_bytes - 1)) >> exact_log2(8 * beat_bytes))
+            with m.Case(*(WIDTHS.index(w) for w in _FIRSTS)):
+                m.d.comb += words.eq(1)
         m.d.comb += [
+            least.eq(Mux(words == 0, 1, words)),
             latency.eq(clocks[head.latency]),
             last.eq(latency + beats - 1),
-            first.eq(Mux(head.chained, latency + head.narrows, last)),
+            first.eq(Mux(head.walk == Walk.REDUCE, last, latency)),
+            ready.eq(Mux(head.chained, last - (least - 1), last)),
         ]
-        return first, last
+        return first, ready, last
 
     def _units(self, m: Module, head: data.View, hold: Signal) -> Value:
         """Whether the instruction's unit is free."""

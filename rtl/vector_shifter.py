@@ -71,9 +71,7 @@ class VectorShifter(wiring.Component):
 
     def _of_element(self, flags: list[Value]) -> Value:
         """For each byte the flag of its element's top byte."""
-        return Cat(
-            Mux(self.to32, flags[3], Mux(self.to16, flags[k | 1], flags[k])) for k in range(_BYTES)
-        )
+        return Cat(Mux(self.to32, flags[3], Mux(self.to16, flags[k | 1], flags[k])) for k in range(_BYTES))
 
     def _places(self, m: Module) -> list[Signal]:
         """By how many places each byte of the (reversed) word moves."""

@@ -19,7 +19,7 @@ from lanewise.rtl.vector_sfu_unit import VectorSfuUnit
 CONTROLS: Controls = {
     str(Unit.ALU): (vector_alu.CONTROL, vector_alu.control_of),
     str(Unit.FMA): (vector_fma.CONTROL, vector_fma.control_of),
-    str(Unit.MEMORY): (vector_memory.CONTROL, vector_memory.control_of),
+    str(Unit.MEMORY): (vector_memory.CONTROL_LAYOUT, vector_memory.fields_of),
     "reduction": (vector_reduction.CONTROL, vector_reduction.control_of),
 }
 LANDINGS = ("vector_fma", "vector_alu", "reduction", "vector_memory", "flex_sfu")

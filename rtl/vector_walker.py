@@ -1,5 +1,7 @@
 """Steps a vector unit through the beats of its instruction."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -62,7 +64,12 @@ class VectorWalker(wiring.Component):
             "go": In(1), "start": In(start_layout(config, controls)), "vs2_word": Out(word), "vs1_word": Out(word),
             "vd_word": Out(word), "mask_offset": Out(range(vector.vlen_bits // vector.lanes)), "read": Out(beat), "x": Out(beat),
             "mask": In(self.beat_bytes), "active": Out(self.beat_bytes), "enable": Out(self.beat_bytes),
+            **self._further(),
         })  # fmt: skip
+
+    def _further(self) -> dict[str, Any]:
+        """Members that a unit's own walker adds."""
+        return {}
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
@@ -78,7 +85,7 @@ class VectorWalker(wiring.Component):
             read.beat.eq(beat),
             read.first_beat.eq(beat == 0),
             read.last_beat.eq(beat == held.beats - 1),
-            read.element.eq(beat << (self.beat_log2 - held.grid)),
+            read.element.eq((beat << self.beat_log2) >> held.grid),
             read.left.eq(held.vl - read.element),
             read.word.eq(held.vd + (beat >> held.vd_shift)),
             read.position.eq(beat << held.grid),

@@ -5,8 +5,9 @@ reads or writes makes it wait for and becomes), a rotation (the names' places), 
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from lanewise.config import MachineConfig
 from lanewise.sim.program import Instruction, Node, Program, Rotate
@@ -17,6 +18,8 @@ DRAIN = len(STREAMS) + len(UNITS)
 """Place of the MAC array's drain in the state, behind streams and units."""
 FIRST_NAME = DRAIN + 1
 """Place of the first name: three numbers for each."""
+NEVER = 1 << 30
+"""More clocks than anything takes: what waits so much less does not wait."""
 _STREAM = {name: place for place, name in enumerate(STREAMS)}
 _UNIT = {name: len(STREAMS) + place for place, name in enumerate(UNITS)}
 
@@ -30,27 +33,38 @@ def is_register(name: str) -> bool:
     return name[0] == "v" and name[1:].isdigit()
 
 
-def places(names: Sequence[str], firsts: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
-    """Each name once, with a register's place in its group: groups are runs of registers, or begin where ``firsts`` says.
+def places(
+    names: Sequence[str], firsts: Sequence[str] = (), lengths: Sequence[int] = ()
+) -> tuple[tuple[str, int], ...]:
+    """Names with a register's place in its group, each pair once.
 
-    >>> list(places(("v2", "v3", "v8", "@a", "v9"), ("v9",)))
-    [('v2', 0), ('v3', 1), ('v8', 0), ('@a', 0), ('v9', 0)]
+    Groups are as long as ``lengths`` say; or they are runs of registers, or begin where ``firsts`` says.
+
+    >>> places(("v2", "v3", "v8", "@a", "v9"), ("v9",))
+    (('v2', 0), ('v3', 1), ('v8', 0), ('@a', 0), ('v9', 0))
+    >>> places(("v2", "v3", "v3"), lengths=(2, 1))
+    (('v2', 0), ('v3', 1), ('v3', 0))
     """
-    before, place = -2, 0
-    for name in dict.fromkeys(names):
+    found, before, place = {}, -2, 0
+    begins = {0, *accumulate(lengths)}
+    for index, name in enumerate(names):
         if not is_register(name):
-            yield name, 0
+            found[name, 0] = None
             continue
         number = int(name[1:])
-        place = place + 1 if number == before + 1 and name not in firsts else 0
+        follows = index not in begins if lengths else number == before + 1 and name not in firsts
+        place = place + 1 if follows else 0
         before = number
-        yield name, place
+        found[name, place] = None
+    return tuple(found)
 
 
 def whole_sources(instruction: Instruction) -> frozenset[str]:
     """The registers of the first source, which some instructions do not read in order; all, if the operands are not told."""
-    names = tuple(dict.fromkeys(instruction.reads))
-    if len(instruction.operands) > 1 and instruction.operands[1] in names:
+    names = instruction.reads
+    if instruction.lengths:
+        names = names[: instruction.lengths[0]]
+    elif len(instruction.operands) > 1 and instruction.operands[1] in names:
         names = names[: names.index(instruction.operands[1])] or names
     return frozenset(filter(is_register, names))
 
@@ -127,11 +141,11 @@ class Encoder:
         numbers: list[int] = []
         whole = whole_sources(instruction) if clocks.whole else ()
         count = 0
-        for name, place in places(instruction.reads, instruction.operands):
+        for name, place in places(instruction.reads, instruction.operands, instruction.lengths):
             count += 1
             if is_register(name):
-                in_order = 0 if name in whole else clocks.read_beats - 1
-                numbers += (self._slot(name), place * self._words, in_order, clocks.beats)
+                last = 0 if name in whole else NEVER
+                numbers += (self._slot(name), place * self._words, last, clocks.beats)
             else:
                 extra = self._levels if name.startswith("sfu.") else 1
                 numbers += (self._slot(name), 0, 0, clocks.beats + extra)
@@ -144,8 +158,7 @@ class Encoder:
         for name, place in places(instruction.writes):
             count += 1
             if is_register(name):
-                ready = min(last, clocks.ready_clk + place * self._words)
-                numbers += (self._slot(name), lands, lands - 1, ready, last)
+                numbers += (self._slot(name), lands, lands - 1, clocks.ready_clk + place * self._words, last)
             else:
                 numbers += (self._slot(name), 0, 0, last, last)
         return numbers, count

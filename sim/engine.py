@@ -119,11 +119,15 @@ class Engine:
                 f"dma_clk must have one entry for each DMA instruction, not {'fewer' if status == 2 else 'more'}"
             )
         return Run(
-            # starts are at most one less than the unit's next free clock, so the maximum is the end of everything
-            cycles=int(self._state[len(STREAMS) :].max()),
+            cycles=self._end(),
             busy_clk=dict(encoded.busy_clk) if self._summarise else dict(zip(UNITS, busy.tolist())),
             instructions=encoded.executed, loaded_bytes=encoded.loaded_bytes, stored_bytes=encoded.stored_bytes, macs=encoded.macs,
         )  # fmt: skip
+
+    def _end(self) -> int:
+        """The end of everything: starts are at most one less than the unit's next free clock; readers may be told to wait for longer."""
+        names = self._state[FIRST_NAME:].reshape(-1, 3)[:, 1:]
+        return int(max(self._state[len(STREAMS) : FIRST_NAME].max(), names.max(initial=0)))
 
     def state(self) -> dict[str, Any]:
         """After a run, all that it left: each stream's last start; when each unit, and the drain, is free; of each name when a reader may

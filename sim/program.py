@@ -43,6 +43,8 @@ class Instruction:
     """Bytes of each run."""
     operands: tuple[str, ...] = ()
     """Source operands in the order of the mnemonic's semantics, for execution on values."""
+    lengths: tuple[int, ...] = ()
+    """Registers of each group in ``reads``, one group after the other; if not given, groups are runs that begin where ``operands`` say."""
     constant: float | None = None
     """Scalar operand (``.vf``, ``.vx``, ``.vi`` forms)."""
 

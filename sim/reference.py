@@ -67,10 +67,9 @@ class Reference:
             self.read[name] = max(self.read.get(name, 0), start + beats + more)
         for name, place in places(instruction.writes):
             ready = last
-            if is_register(name) and clocks.chained:
+            if is_register(name):
                 # a word a clock, this register's after those of the registers before it
-                words_before = place * vector.vlen_bits // vector.bits_per_clk
-                ready = min(last, last - clocks.words + 1 + words_before)
+                ready = last - (clocks.words - 1) * clocks.chained + place * vector.register_beats
             self.ready[name], self.last[name] = start + ready, start + last
         self.events.append((instruction, start, start + last + 1))
 
@@ -82,12 +81,11 @@ class Reference:
         if clocks.drain_clk:
             yield self.drain - clocks.beats
         whole = whole_sources(instruction) if clocks.whole else frozenset()
-        for name, place in places(instruction.reads, instruction.operands):
+        for name, place in places(instruction.reads, instruction.operands, instruction.lengths):
             if not is_register(name) or name in whole:
                 yield self.last.get(name, 0)
             else:
-                yield self.ready.get(name, 0) - place * vector.vlen_bits // vector.bits_per_clk
-                yield self.last.get(name, 0) - (clocks.read_beats - 1)
+                yield self.ready.get(name, 0) - place * vector.register_beats
         for name in instruction.writes:
             if is_register(name):
                 yield self.read.get(name, 0) - clocks.lands_clk

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lanewise.errors import UserError
 from lanewise.formats import FORMATS, NumberFormat
+from lanewise.isa.operations import Latency
 
 
 def multiply_add_latency_clk(formats: Iterable[NumberFormat]) -> int:
@@ -31,21 +32,29 @@ def multiply_add_latency_clk(formats: Iterable[NumberFormat]) -> int:
     return 6 if any(form.bits == 32 for form in formats) else 4
 
 
-REDUCTION_ADDER_LATENCY_CLK = 3
-"""Clocks of an addition in the reduction tree."""
+FP32_ADDER_LATENCY_CLK = 2
+"""Swap, align and add; normalise and round."""
+
+
+def reduction_levels(lanes: int, vlen_bits: int) -> tuple[int, int]:
+    """Levels of a reduction's additions: over the lanes of a beat; over the most beats, the start value included.
+
+    The most beats have the 16-bit floating-point numbers of eight registers.
+
+    >>> reduction_levels(8, 1024)
+    (3, 7)
+    """
+    beats = 8 * vlen_bits // 16 // lanes
+    return lanes.bit_length() - 1, beats.bit_length()
 
 
 def reduction_stages_clk(lanes: int, vlen_bits: int) -> int:
-    """Clocks from a reduction's last beat to its result: the levels of the tree, each an addition.
-
-    The tree over a beat's ``lanes`` elements, then that over the beats of the longest operand, then the start value.
+    """Clocks from a reduction's last beat to its result: one to unpack the elements, then the additions.
 
     >>> reduction_stages_clk(8, 1024), reduction_stages_clk(1, 128)
-    (30, 21)
+    (21, 15)
     """
-    beats = 8 * vlen_bits // (16 * lanes)
-    levels = (lanes.bit_length() - 1) + (beats - 1).bit_length() + 1
-    return REDUCTION_ADDER_LATENCY_CLK * levels
+    return 1 + FP32_ADDER_LATENCY_CLK * sum(reduction_levels(lanes, vlen_bits))
 
 
 COEFFICIENT_TABLE_LATENCY_CLK = 1
@@ -76,6 +85,9 @@ ROW_NORMS_LATENCY_CLK = 2
 """Square and reduce a beat; add it to the row's sum."""
 ROW_NORM_BITS = 24
 """Width of a row's sum of squares, which wraps beyond it: not before 2**18 numbers, for a square is at most 64."""
+
+DMA_PIPELINE_CLK = 4
+"""DMA's own clocks of its latency: request register; beat register, rotation, scratchpad (load). The rest is external memory's."""
 
 
 class Rounding(enum.IntEnum):
@@ -563,6 +575,27 @@ class MachineConfig:
     def baseline(self) -> "MachineConfig":
         """The same machine without Flex-SFU: activations run in software on the vector unit."""
         return dataclasses.replace(self, flex_sfu=dataclasses.replace(self.flex_sfu, enabled=False))
+
+    def vector_latency_clk(self, latency: Latency) -> int:
+        """Clocks from a vector instruction's start to that of a reader of its first beat; of a reduction or a table load, of its last.
+
+        The sequencer and the timing engine both ask here.
+
+        >>> [MachineConfig().vector_latency_clk(latency) for latency in (Latency.ALU, Latency.FMA, Latency.FLEX_SFU)]
+        [3, 8, 12]
+        """
+        vector = self.vector
+        return {
+            Latency.SET: 1,
+            Latency.ALU: vector.alu_latency_clk,
+            Latency.GATHER: vector.gather_latency_clk,
+            Latency.REDUCE: vector.reduction_latency_clk,
+            Latency.FMA: vector.fma_latency_clk,
+            Latency.LOAD: vector.load_latency_clk,
+            Latency.STORE: vector.store_latency_clk,
+            Latency.FLEX_SFU: 2 + self.flex_sfu.latency_clk,
+            Latency.TABLE: vector.table_latency_clk,
+        }[latency]
 
     def as_dict(self) -> dict[str, Any]:
         """Tables and keys as in the TOML file."""

@@ -5,7 +5,7 @@ import dataclasses
 from lanewise.config import DmaConfig, MachineConfig, ScratchpadConfig
 from lanewise.verify.bench import Case
 
-_QUICK = ((1, 8, 17), (2, 8, 16))
+_QUICK = ((1, 8, 17), (2, 32, 16))
 _FULL = ((4, 4, 31), (8, 32, 64), (1, 64, 16))
 
 

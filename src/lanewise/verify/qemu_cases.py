@@ -116,22 +116,30 @@ def _case(operation: Operation, vtype: Vtype, vm: int, draw: Draw) -> QemuCase:
     fields = _fields(operation, vtype, vm, draw)
     vd, vs2, vs1, _ = fields
     word = encode(operation, vd=vd, vs2=vs2, vs1=vs1, vm=vm)
+    scalar, distance = _scalars(operation, vtype, vl, draw)
     registers = draw.bits(32 * REGISTER_BYTES, 8)
+    # so that operands are equal, or each other's negatives, now and then
+    like: Array = np.array(scalar if operation.scalar in ("x", "f") else vs1).astype(np.int64)
     for name, width, first in (
-        ("vs2", operation.vs2, vs2),
-        ("vs1", operation.vs1, vs1),
-        ("vd", operation.vd, vd),
-    ):
+        ("vs2", operation.vs2, vs2), ("vs1", operation.vs1, vs1), ("vd", operation.vd, vd),
+    ):  # fmt: skip
         if width in (None, Width.MASK) or (first == 0 and vm == 0):
             continue
         assert width is not None
-        bits, count = (
-            width.bits(vtype.sew_bits, operation.eew_bits),
-            vtype.registers(width, operation.eew_bits),
-        )
-        values = _operand(operation, name, width, bits, vtype, count * VLEN_BITS // bits, draw)
-        registers[first * REGISTER_BYTES :][: count * REGISTER_BYTES] = values.view(np.uint8)
-    scalar, distance = _scalars(operation, vtype, vl, draw)
+        bits = width.bits(vtype.sew_bits, operation.eew_bits)
+        count = vtype.registers(width, operation.eew_bits) * VLEN_BITS // bits
+        values = _operand(operation, name, width, bits, vtype, count, draw)
+        if (
+            width is Width.SEW
+            and like.size in (1, count)
+            and not operation.whole
+            and (operation.scalar or name != "vs2")
+        ):
+            same = draw.bits(count, 8)
+            flipped = like ^ (1 << (bits - 1)) if operation.floating else like
+            values = np.where(same < 40, like, np.where(same < 60, flipped, values)).astype(values.dtype)
+        like = values.astype(np.int64)
+        registers[first * REGISTER_BYTES :][: values.nbytes] = values.view(np.uint8)
     memory = draw.bits(MEMORY_BYTES, 8).tobytes() if operation.unit is Unit.MEMORY else b""
     return QemuCase(
         operation=operation, word=word, vtype=vtype, vl=vl, scalar=scalar, distance=distance, fields=fields,
@@ -201,7 +209,7 @@ def _operand(
         conversion in _INTEGER_SIDE if name == "vs2" else conversion[0] == "x"
     )
     if operation.base in _SUMS:
-        return _exact_in_any_order(draw, float_format(bits, altfmt=False), count)
+        return _exact_in_any_order(draw, float_format(bits, altfmt=False), count, signalling=name == "vs2")
     if operation.floating and not integer and width is not Width.EEW:
         return floats(draw, float_format(bits, altfmt=False), count)
     values = integers(draw, bits, count)
@@ -232,12 +240,17 @@ def floats(draw: Draw, form: NumberFormat, count: int) -> Array:
     return np.where(kind < 80, chosen, np.where(kind < 128, uniform, middling))
 
 
-def _exact_in_any_order(draw: Draw, form: NumberFormat, count: int) -> Array:
-    """Small whole numbers; in one of four cases with infinities and NaNs, or with zeros alone."""
+def _exact_in_any_order(draw: Draw, form: NumberFormat, count: int, *, signalling: bool) -> Array:
+    """Small whole numbers; sometimes zeros alone, or with infinities and NaNs.
+
+    A start that is a signalling NaN may come out quiet or not where no element is active.
+    """
     whole = (draw.bits(count, 8).astype(np.float64) - 128) * (draw.below(8) > 0)
     kind: Any = np.float16 if form.bits == 16 else np.float32
     bits = (whole * -1.0).astype(kind).view(unsigned_dtype(form.bits))
     if draw.below(4) == 0:
-        special = np.array([form.infinity_bits, form.nan_bits, form.infinity_bits + 1], bits.dtype)
+        minus_infinity = form.infinity_bits | 1 << (form.bits - 1)
+        third = form.infinity_bits + 1 if signalling else minus_infinity
+        special = np.array([form.infinity_bits, form.nan_bits, third], bits.dtype)
         bits = np.where(draw.bits(count, 8) < 8, special[draw.bits(count, 32) % 3], bits)
     return bits

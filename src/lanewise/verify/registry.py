@@ -23,6 +23,11 @@ BENCHES = (
     "matrix_unit",
     "scratchpad",
     "vector_memory",
+    "vector_alu",
+    "vector_fma",
+    "dma",
+    "fp32_adder",
+    "vector_reduction",
 )
 """Every bench, by the name of its block and of its module in :mod:`lanewise.verify.benches`."""
 

@@ -85,7 +85,8 @@ async def all_at_once(dut: Any) -> None:
         compared += [(tb.port(f"{name}_read__data").get(), value) for name, value in held.items()]
         held |= reads
         golden.step(offers)
-    tb.check_values(*np.array(compared, object).T, "reads")
+    found, expected = np.array(compared, object).T
+    tb.check_values(found, expected, "reads")
 
 
 def _places(rng: np.random.Generator, size: int) -> Iterator[int]:
