@@ -190,11 +190,15 @@ class VectorAluUnit(wiring.Component):
                         byte = Signal(8, name=f"byte_{grid}")
                         below = thermometer(place, 8)
                         ones = Cat(result[:count], Const(255, 8))
+                        # a byte is written whole: it may be of the mask that the next beats still read
+                        full = (place == 8 - count) | beat.last_beat
                         m.d.comb += [
                             byte.eq((open_byte & below) | ((ones << place)[:8] & ~below)),
                             self.data.eq(byte.replicate(size)),
                             self.enable.eq(
-                                (Const(1, 1) << position)[:size] & on & (beat.left != 0).replicate(size)
+                                (Const(1, 1) << position)[:size]
+                                & on
+                                & (full & (beat.left != 0)).replicate(size)
                             ),
                         ]
                         m.d.sync += open_byte.eq(byte)

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from lanewise.config import MachineConfig
-from lanewise.isa.encoding import Decoded, encode
+from lanewise.isa.encoding import Decoded, assembly, encode
 from lanewise.isa.legality import check_legal
 from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit
 from lanewise.isa.vtype import LMULS, SEWS, Vtype
@@ -41,6 +41,11 @@ class Issue:
     reads: int = 0
     """Finished reads of the buffer that it waits for."""
     writes: int = 0
+
+    def __str__(self) -> str:
+        state = f"vl {self.vl}, e{self.vtype.sew_bits}, m{self.vtype.lmul}{', altfmt' * self.vtype.altfmt}"
+        scalars = f"rs1 {self.rs1:#x}, rs2 {self.rs2:#x}"
+        return f"{assembly(self.word)} ({state}; {scalars}; buffer {self.region})"
 
     @property
     def operation(self) -> Operation:

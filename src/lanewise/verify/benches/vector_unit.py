@@ -13,7 +13,11 @@ from lanewise.verify.bench import Bench, Case
 from lanewise.verify.testbench import Testbench
 from lanewise.verify.vector_harness import VectorHarness
 from lanewise.verify.vector_programs import (
+    REGION_BYTES,
+    REGIONS,
     Issue,
+    ProgramWriter,
+    end_program,
     expected_memory,
     initial_memory,
     payloads,
@@ -55,7 +59,7 @@ async def random_programs(dut: Any) -> None:
         found = await dump(tb, len(memory))
         expected = expected_memory(tb.config, issues, memory)
         if found != expected:
-            explain(tb, issues, found, expected, memory)
+            raise AssertionError(f"{await explain(tb, issues, memory)}; seed {tb.seed}")
         tb.check_values(np.frombuffer(found, np.uint8), np.frombuffer(expected, np.uint8), "memory")
         check_clocks(tb, issues, starts, landings)
 
@@ -138,15 +142,41 @@ async def run(tb: Testbench, issues: Sequence[Issue]) -> tuple[list[int], list[l
     return starts, landings
 
 
-def explain(tb: Testbench, issues: Sequence[Issue], found: bytes, expected: bytes, memory: bytes) -> None:
-    """Where the first difference is."""
-    del memory
-    at = next(k for k, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
-    text = "\n".join(
-        f"{k}: {i.operation.mnemonic} {i.decoded} vl {i.vl} {i.vtype} rs1 {i.rs1:#x} rs2 {i.rs2:#x} region {i.region}"
-        for k, i in enumerate(issues)
-    )
-    tb.dut._log.error("byte %d: %s, expected %s\n%s", at, found[at:at + 16].hex(), expected[at:at + 16].hex(), text)
+async def explain(tb: Testbench, issues: Sequence[Issue], memory: bytes) -> str:
+    """The instruction of a failing program after which registers or memory first differ, and how."""
+    low, high = 5, len(issues)
+    while low < high:
+        middle = (low + high) // 2
+        found, expected = await outcome(tb, prefix(tb.config, issues, middle), memory)
+        low, high = (low, middle) if found != expected else (middle + 1, high)
+    part = prefix(tb.config, issues, low)
+    found, expected = await outcome(tb, part, memory)
+    places = [k for k, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b]
+    text = "\n".join(str(issue) for issue in issues[max(0, low - 12) : low])
+    first = ", ".join(where(tb.config, place) for place in places[:6])
+    values = f"{bytes(found[k] for k in places[:6]).hex()} instead of {bytes(expected[k] for k in places[:6]).hex()}"
+    return f"after instruction {low - 1}: {first}: {values}\n{text}"
+
+
+def prefix(config: MachineConfig, issues: Sequence[Issue], count: int) -> list[Issue]:
+    """The first instructions, then the end of a program."""
+    writer = ProgramWriter(config=config, rng=np.random.default_rng(0), issues=list(issues[:count]))
+    end_program(writer)
+    return writer.issues
+
+
+async def outcome(tb: Testbench, issues: Sequence[Issue], memory: bytes) -> tuple[bytes, bytes]:
+    """What a program leaves, and should."""
+    await fill(tb, memory)
+    await run(tb, issues)
+    return await dump(tb, len(memory)), expected_memory(tb.config, issues, memory)
+
+
+def where(config: MachineConfig, address: int) -> str:
+    """A byte of memory after a program, by name."""
+    place = address - REGIONS * REGION_BYTES
+    size = config.vector.vlen_bits // 8
+    return f"memory {address}" if place < 0 else f"v{place // size} byte {place % size}"
 
 
 @cocotb.test()
