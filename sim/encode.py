@@ -18,6 +18,8 @@ DRAIN = len(STREAMS) + len(UNITS)
 """Place of the MAC array's drain in the state, behind streams and units."""
 FIRST_NAME = DRAIN + 1
 """Place of the first name: three numbers for each."""
+EXTERNAL = "external"
+"""External memory as a name that is written: nothing waits for it; its last write is an end."""
 NEVER = 1 << 30
 """More clocks than anything takes: what waits so much less does not wait."""
 _STREAM = {name: place for place, name in enumerate(STREAMS)}
@@ -161,7 +163,8 @@ class Encoder:
             if is_register(name):
                 numbers += (self._slot(name), lands, lands - 1, clocks.ready_clk + place * self._words, last)
             else:
-                numbers += (self._slot(name), 0, 0, last, last)
+                wait = NEVER if name == EXTERNAL else 0
+                numbers += (self._slot(name), wait, wait, last, last)
         return numbers, count
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from lanewise.config import MachineConfig
-from lanewise.sim.encode import is_register, places, whole_sources
+from lanewise.sim.encode import EXTERNAL, is_register, places, whole_sources
 from lanewise.sim.program import Instruction, Node, Program, Rotate
 from lanewise.sim.timing import STREAMS, UNITS, Timing, timing
 
@@ -90,6 +90,6 @@ class Reference:
             if is_register(name):
                 yield self.read.get(name, 0) - clocks.lands_clk
                 yield self.last.get(name, 0) + 1 - clocks.lands_clk
-            else:
+            elif name != EXTERNAL:
                 yield self.read.get(name, 0)
                 yield self.last.get(name, 0)

@@ -94,6 +94,8 @@ class CoreSession:
         }
         order = [entry.stream for entry in entries if not isinstance(entry, Issue)]
         rest = {name: iter(clocks) for name, clocks in held.items()}
+        for name in ("dma_load", "dma_store"):  # a reader of the buffer can start in the clock after
+            ends[name] = [clock + 1 for clock in ends[name]]
         return (
             Clocks(starts=_from(starts, first), ends=_from(ends, first)),
             [next(rest[stream]) for stream in order],
