@@ -72,6 +72,9 @@ def verify(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="All configurations and the long runs.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random stimuli.")] = 1,
+    waves: Annotated[
+        bool, typer.Option("--waves", help="Record all signals in dump.vcd of each case's folder in build/verify.")
+    ] = False,
     config: Config = None,
     json_: Json = False,
 ) -> None:
@@ -84,6 +87,7 @@ def verify(
         load_config(config),
         full=full,
         seed=seed,
+        waves=waves,
         folder=Path("build/verify"),
         progress=_progress,
     )
@@ -93,6 +97,10 @@ def verify(
         print(
             f"{result.values_compared:,} values and {result.clocks_compared:,} clocks compared, seed {seed}"
         )
+        if result.programs_compared:
+            print(
+                f"{result.programs_compared:,} programs of {result.instructions_compared:,} instructions: every start and end compared"
+            )
         if result.properties_proved:
             print(f"{result.properties_proved:,} properties proved")
         for test in result.tests:

@@ -33,6 +33,8 @@ _BUILD_ARGS = (
 _INSTANCE = re.compile(r"^  (\w+) \S+ ?\($", re.MULTILINE)
 _MANY = 8
 _LOG_TAIL = 12
+_COUNTED = ("values", "clocks", "programs", "instructions")
+"""What a bench counts of what it compares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,10 @@ class TestResult:
     """Empty, or why it failed."""
     properties_proved: int = 0
     """Of a formal proof."""
+    programs_compared: int = 0
+    """Of the core: programs whose every instruction was compared."""
+    instructions_compared: int = 0
+    """Instructions of these programs."""
 
 
 def run_case(
@@ -174,13 +180,13 @@ def _simulate(executable: Path, run_folder: Path, module: str, case: Case, seed:
 
 
 def _collect(run_folder: Path, label: str, seconds: float) -> list[TestResult]:
-    counts: dict[str, list[int]] = {}
+    counts: dict[str, dict[str, int]] = {}
     if (report := run_folder / "compared.jsonl").exists():
         for line in report.read_text().splitlines():
             entry = json.loads(line)
-            total = counts.setdefault(entry["test"], [0, 0])
-            total[0] += entry["values"]
-            total[1] += entry["clocks"]
+            total = counts.setdefault(entry["test"], dict.fromkeys(_COUNTED, 0))
+            for name in _COUNTED:
+                total[name] += entry[name]
     try:
         cases = list(ElementTree.parse(run_folder / "results.xml").iter("testcase"))
     except (OSError, ElementTree.ParseError):
@@ -191,14 +197,14 @@ def _collect(run_folder: Path, label: str, seconds: float) -> list[TestResult]:
     results = []
     for case in cases:
         test = case.attrib["name"]
-        values, clocks = counts.get(test, [0, 0])
+        count = counts.get(test, dict.fromkeys(_COUNTED, 0))
         message = _message(case)
-        if not message and values + clocks == 0:
+        if not message and not any(count.values()):
             message = "the test compared nothing"
         results.append(
             TestResult(
                 name=f"{label}.{test}", passed=not message, seconds=float(case.attrib.get("time", 0)),
-                values_compared=values, clocks_compared=clocks, message=message,
+                message=message, **{f"{name}_compared": number for name, number in count.items()},
             )
         )  # fmt: skip
     return results

@@ -43,6 +43,16 @@ class VerifyResult:
         return sum(test.clocks_compared for test in self.tests)
 
     @property
+    def programs_compared(self) -> int:
+        """Programs of which the start and end of every instruction in the RTL were held against the simulator."""
+        return sum(test.programs_compared for test in self.tests)
+
+    @property
+    def instructions_compared(self) -> int:
+        """Instructions of these programs."""
+        return sum(test.instructions_compared for test in self.tests)
+
+    @property
     def properties_proved(self) -> int:
         """Properties of the RTL that were proved for every input."""
         return sum(test.properties_proved for test in self.tests)
@@ -51,7 +61,8 @@ class VerifyResult:
         """The keys of ``lanewise verify --json``."""
         return {
             "passed": self.passed, "failed": self.failed, "values_compared": self.values_compared,
-            "clocks_compared": self.clocks_compared, "properties_proved": self.properties_proved, "seed": self.seed,
+            "clocks_compared": self.clocks_compared, "programs_compared": self.programs_compared,
+            "instructions_compared": self.instructions_compared, "properties_proved": self.properties_proved, "seed": self.seed,
             "tests": [dataclasses.asdict(test) for test in self.tests],
         }  # fmt: skip
 
