@@ -468,7 +468,7 @@ class VectorConfig:
         """A reduction, after its last beat.
 
         >>> VectorConfig(lanes=8, vlen_bits=1024).reduction_latency_clk
-        32
+        23
         """
         return 2 + reduction_stages_clk(self.lanes, self.vlen_bits)
 
