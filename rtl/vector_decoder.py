@@ -16,7 +16,7 @@ WIDTHS = (None, *Width)
 """The place of each is its code in :data:`DECODED`."""
 
 
-class Grid(enum.Enum, shape=2):
+class Grid(enum.Enum, shape=2):  # type: ignore[call-arg]
     """Whose elements fill a beat."""
 
     SEW = 0
@@ -25,7 +25,7 @@ class Grid(enum.Enum, shape=2):
     WORD = 3
 
 
-class Walk(enum.Enum, shape=4):
+class Walk(enum.Enum, shape=4):  # type: ignore[call-arg]
     """What the walker of the ALU does beside reading beats in their order."""
 
     PLAIN = 0
@@ -46,7 +46,7 @@ class Walk(enum.Enum, shape=4):
     REDUCE = 11
 
 
-class Set(enum.Enum, shape=2):
+class Set(enum.Enum, shape=2):  # type: ignore[call-arg]
     """Where a vset instruction has its operands."""
 
     NONE = 0
@@ -59,8 +59,8 @@ BREAKPOINTS, COEFFICIENTS = 1, 2
 """What a load of Flex-SFU's table brings."""
 
 
-def grid_of(operation: Operation) -> Grid:
-    """Whose elements fill a beat of ``operation``."""
+def grid_of(operation: Operation) -> Any:
+    """Whose elements fill a beat of ``operation``: a :class:`Grid`."""
     if operation.rate is Rate.LANES:
         return Grid.WORD
     if operation.eew_bits:
@@ -69,8 +69,8 @@ def grid_of(operation: Operation) -> Grid:
     return Grid.DOUBLE if operation.rate is Rate.WIDEST and Width.DOUBLE in widths else Grid.SEW
 
 
-def walk_of(operation: Operation) -> Walk:
-    """How the ALU's walker goes."""
+def walk_of(operation: Operation) -> Any:
+    """How the ALU's walker goes: a :class:`Walk`."""
     base = operation.base
     if operation.unit is not Unit.ALU:
         return Walk.PLAIN

@@ -1,5 +1,7 @@
 """The vector unit: sequencer, register file, and the units that work on it."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Elaboratable, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -69,13 +71,13 @@ class VectorUnit(wiring.Component):
         m.submodules.fma = fma = VectorFmaUnit(config, CONTROLS)
         m.submodules.alu = alu = VectorAluUnit(config, CONTROLS)
         m.submodules.memory = memory = self._memory
-        units: dict[Unit, wiring.Component] = {Unit.FMA: fma, Unit.ALU: alu, Unit.MEMORY: memory}
+        units: dict[Unit, Any] = {Unit.FMA: fma, Unit.ALU: alu, Unit.MEMORY: memory}
         if config.flex_sfu.enabled:
             m.submodules.flex_sfu = units[Unit.FLEX_SFU] = VectorSfuUnit(config, CONTROLS)
-        reads = [(fma, "abc"), (alu, "ab"), (memory, "c")]
+        reads: list[tuple[Any, str]] = [(fma, "abc"), (alu, "ab"), (memory, "c")]
         if Unit.FLEX_SFU in units:
             reads.append((units[Unit.FLEX_SFU], "a"))
-        masked = (fma, alu, memory)
+        masked: tuple[Any, ...] = (fma, alu, memory)
         m.submodules.registers = registers = VectorRegisterFile(
             config.vector, reads=sum(len(names) for _, names in reads), writes=len(units), masks=len(masked)
         )

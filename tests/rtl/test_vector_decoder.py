@@ -13,7 +13,6 @@ from lanewise.rtl.vector_decoder import LATENCIES, RATES, UNITS, WIDTHS, VectorD
 from lanewise.rtl.vector_unit import CONTROLS
 
 
-
 def fields_of(words, rs1=0):
     """What the decoder makes of each word."""
     decoder = VectorDecoder(CONTROLS)

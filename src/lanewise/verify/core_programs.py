@@ -155,10 +155,13 @@ class ProgramWriter:
 
     def vset(self, vtype: Vtype, avl: int) -> None:
         """Set the state, by one of the three instructions."""
-        form = str(self.rng.choice(["vsetvli", "vsetvl"] + ["vsetivli"] * (avl < 32)))
+        forms = ["vsetvli", "vsetvl", "vsetivli"]
+        form = forms[self.rng.integers(3 if avl < 32 else 2)]
         operation = OPERATIONS[form]
         decoded = Decoded(
-            operation=operation, vs1=avl if form == "vsetivli" else 0, vtype=None if form == "vsetvl" else vtype
+            operation=operation,
+            vs1=avl if form == "vsetivli" else 0,
+            vtype=None if form == "vsetvl" else vtype,
         )
         word = encode(operation, vs1=decoded.vs1, vtype=decoded.vtype)
         self.vtype, self.vl = vtype, min(avl, vtype.vlmax(self.config.vector.vlen_bits))
@@ -179,7 +182,7 @@ class ProgramWriter:
     def draw_length(self, vtype: Vtype) -> int:
         """None, one, few, all elements, or any number; or more than there are."""
         most = vtype.vlmax(self.config.vector.vlen_bits)
-        few, some = self.rng.integers(0, min(most, 8) + 1), self.rng.integers(0, most + 1)
+        few, some = int(self.rng.integers(0, min(most, 8) + 1)), int(self.rng.integers(0, most + 1))
         return int(self.rng.choice([most, most, most + 5, few, some]))
 
     def add(
@@ -196,11 +199,12 @@ class ProgramWriter:
             "vs1": vs1 if operation.vs1_code is None else operation.vs1_code, "vm": vm,
         }  # fmt: skip
         check_legal(operation, self.vtype, **fields)
-        word = encode(operation, **fields)
+        word = encode(operation, vd=fields["vd"], vs2=fields["vs2"], vs1=fields["vs1"], vm=vm)
+        decoded = Decoded(operation=operation, vd=vd, vs2=fields["vs2"], vs1=fields["vs1"], vm=vm)
         reads, writes = (0, 0) if region is None else self.count(region, writes=operation.stores)
         self.entries.append(
             Issue(
-                decoded=Decoded(operation=operation, **fields), word=word, vtype=self.vtype, vl=self.vl, rs1=rs1 % 2**32,
+                decoded=decoded, word=word, vtype=self.vtype, vl=self.vl, rs1=rs1 % 2**32,
                 rs2=rs2 % 2**32, region=region, reads=reads, writes=writes,
             )
         )  # fmt: skip
@@ -277,7 +281,10 @@ class ProgramWriter:
         room = size - (runs - 1) * external_stride - run_bytes
         reads, writes = self.count(region, writes=stream == "load")
         transfer = Transfer(
-            external=low + int(rng.integers(room + 1)), runs=runs, run_bytes=run_bytes, external_stride=external_stride
+            external=low + int(rng.integers(room + 1)),
+            runs=runs,
+            run_bytes=run_bytes,
+            external_stride=external_stride,
         )
         place = int(rng.integers(REGION_BYTES - (runs - 1) * scratch_stride - run_bytes + 1))
         self.entries.append(
@@ -374,7 +381,9 @@ def random_program(config: MachineConfig, rng: np.random.Generator, length: int)
     return writer.entries
 
 
-def programs_of(config: MachineConfig, rng: np.random.Generator, operation: Operation, length: int) -> Iterator[list[Entry]]:
+def programs_of(
+    config: MachineConfig, rng: np.random.Generator, operation: Operation, length: int
+) -> Iterator[list[Entry]]:
     """Programs of one instruction, for each SEW and LMUL (and BF16) that it exists for; registers filled anew every so often."""
     states = [
         Vtype(sew, lmul, altfmt) for sew in SEWS for lmul in LMULS if sew <= 64 * lmul
@@ -457,7 +466,9 @@ def simulated_clocks(
         elif entry.stream == "load":
             body.append(Instruction(opcode="dma.load", writes=(name,), runs=1, run_bytes=1))
         else:
-            body.append(Instruction(opcode="dma.store", reads=(name,), writes=("external",), runs=1, run_bytes=1))
+            body.append(
+                Instruction(opcode="dma.store", reads=(name,), writes=("external",), runs=1, run_bytes=1)
+            )
 
     def watch(instruction: Instruction, start: int, end: int) -> None:
         operation = OPERATIONS.get(instruction.opcode)
@@ -474,5 +485,13 @@ def simulated_clocks(
     return Clocks(starts=starts, ends=ends)
 
 
-UNITS_THAT_LAND = ("vector_fma", "vector_alu", "reduction", "vector_memory", "flex_sfu", "dma_load", "dma_store")
+UNITS_THAT_LAND = (
+    "vector_fma",
+    "vector_alu",
+    "reduction",
+    "vector_memory",
+    "flex_sfu",
+    "dma_load",
+    "dma_store",
+)
 """The first five in the order of :data:`lanewise.rtl.vector_unit.LANDINGS`."""
