@@ -73,7 +73,8 @@ def verify(
     full: Annotated[bool, typer.Option("--full", help="All configurations and the long runs.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random stimuli.")] = 1,
     waves: Annotated[
-        bool, typer.Option("--waves", help="Record all signals in dump.vcd of each case's folder in build/verify.")
+        bool,
+        typer.Option("--waves", help="Record all signals in dump.vcd of each case's folder in build/verify."),
     ] = False,
     config: Config = None,
     json_: Json = False,

@@ -20,14 +20,17 @@ class CoreSession:
         self.tb = tb
         self._edge = RisingEdge(tb.dut.clk)
         self._streams = {
-            name: tuple(tb.port(f"{name}__{part}") for part in ("valid", "payload", "ready")) for name in STREAMS
+            name: tuple(tb.port(f"{name}__{part}") for part in ("valid", "payload", "ready"))
+            for name in STREAMS
         }
         self._watch = {
             name: tb.port(name)
             for name in ("started", "landed", "load_free", "load_finished", "store_read", "store_finished")
         }
 
-    async def run(self, entries: Sequence[Entry], step: Callable[[], None]) -> tuple[Clocks, list[tuple[int, int]]]:
+    async def run(
+        self, entries: Sequence[Entry], step: Callable[[], None]
+    ) -> tuple[Clocks, list[tuple[int, int]]]:
         """Feed a program, each stream as fast as it goes.
 
         Args:
@@ -84,13 +87,19 @@ class CoreSession:
             step()
             if quiet > _IDLE_LIMIT_CLK:
                 waiting = {name: counts[name] - len(starts[name]) for name in STREAMS}
-                raise AssertionError(f"nothing has started for {quiet} clocks: {waiting} wait; seed {tb.seed}")
+                raise AssertionError(
+                    f"nothing has started for {quiet} clocks: {waiting} wait; seed {tb.seed}"
+                )
         tb.clk += clock
         assert not tb.port("failed").get(), f"an instruction is unknown, or memory has failed; seed {tb.seed}"
         first = min(clocks[0] for clocks in starts.values() if clocks)
         held = {
-            "load": [(f - s, e + 1 - s) for s, f, e in zip(starts["load"], free, ends["dma_load"], strict=True)],
-            "store": [(r - s, e + 1 - s) for s, r, e in zip(starts["store"], read, ends["dma_store"], strict=True)],
+            "load": [
+                (f - s, e + 1 - s) for s, f, e in zip(starts["load"], free, ends["dma_load"], strict=True)
+            ],
+            "store": [
+                (r - s, e + 1 - s) for s, r, e in zip(starts["store"], read, ends["dma_store"], strict=True)
+            ],
         }
         order = [entry.stream for entry in entries if not isinstance(entry, Issue)]
         rest = {name: iter(clocks) for name, clocks in held.items()}

@@ -148,7 +148,9 @@ class Stimuli:
             firsts = np.resize(firsts, (-(-firsts.size // count), count))
             vs1 = np.repeat(seconds, len(firsts))
             return np.tile(firsts, (seconds.size, 1)), np.repeat(vs1[:, None], count, axis=1)
-        one, other = (np.resize(grid, (-(-grid.size // count), count)) for grid in np.meshgrid(firsts, seconds))
+        one, other = (
+            np.resize(grid, (-(-grid.size // count), count)) for grid in np.meshgrid(firsts, seconds)
+        )
         return one, other
 
     def _drawn(

@@ -61,7 +61,11 @@ def _cases(_: MachineConfig, full: bool) -> Sequence[Case]:
         ("2x128-baseline", small_machine(2, 128, FlexSfuConfig(lanes=2, enabled=False), DmaConfig(bytes_per_clk=8)), 500),
     ]  # fmt: skip
     return [
-        Case(label=label, config=config, parameters={"programs": 2500 if full and label == "2x128" else programs})
+        Case(
+            label=label,
+            config=config,
+            parameters={"programs": 2500 if full and label == "2x128" else programs},
+        )
         for label, config, programs in (quick + wide if full else quick)
     ]
 
@@ -99,7 +103,9 @@ async def hesitant_memory(dut: Any) -> None:
         chance = (0.0, 0.3, 0.8)[k % 3]
         for channel in channels:
             channel.set_pause_generator(_pauses(tb, chance))
-        await _check(tb, random_program(tb.config, tb.rng, _LENGTH), lambda _, contents: _Axi(memory, contents))
+        await _check(
+            tb, random_program(tb.config, tb.rng, _LENGTH), lambda _, contents: _Axi(memory, contents)
+        )
 
 
 class _Axi:
@@ -163,13 +169,17 @@ async def _check(tb: Testbench, entries: Sequence[Entry], memory: Memory) -> Non
     tb.count_programs(1, len(entries))
 
 
-def _compare(tb: Testbench, entries: Sequence[Entry], found: Sequence[int], wanted: Sequence[int], stream: str) -> None:
+def _compare(
+    tb: Testbench, entries: Sequence[Entry], found: Sequence[int], wanted: Sequence[int], stream: str
+) -> None:
     """Starts of a stream's instructions."""
     if list(found) != list(wanted):
         own = [entry for entry in entries if entry.stream == stream]
         at = next(k for k, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b)
         text = "\n".join(f"{found[k]} ({wanted[k]}): {own[k]}" for k in range(max(0, at - 12), at + 1))
-        raise AssertionError(f"starts of {stream}: clocks of the RTL (of the simulator):\n{text}\nseed {tb.seed}")
+        raise AssertionError(
+            f"starts of {stream}: clocks of the RTL (of the simulator):\n{text}\nseed {tb.seed}"
+        )
     tb.check_clocks(found, wanted, f"starts of {stream}")
 
 
@@ -213,4 +223,3 @@ def _where(config: MachineConfig, address: int) -> str:
         return f"v{place // size} byte {place % size}"
     region, byte = divmod(place - 32 * size, REGION_BYTES)
     return f"buffer {region} byte {byte}"
-
