@@ -27,7 +27,9 @@ def library() -> ctypes.CDLL:
     """
     text = SOURCE.read_bytes()
     compiler = os.environ.get("CXX") or "g++"
-    version = hashlib.sha256(text + " ".join((compiler, *FLAGS, os.uname().machine)).encode()).hexdigest()[:16]
+    version = hashlib.sha256(text + " ".join((compiler, *FLAGS, os.uname().machine)).encode()).hexdigest()[
+        :16
+    ]
     path = cache_folder() / "engine" / f"recurrence-{version}.so"
     if not path.exists():
         _compile(compiler, path)

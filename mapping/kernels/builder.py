@@ -65,7 +65,9 @@ class VectorKernel:
         """A free group, the lowest that fits; ``v0`` is kept for masks."""
         length = self.lmul(sew_bits, vl)
         if length > 8:
-            raise ValueError(f"vl must be at most 8 registers of {sew_bits} bits, not {self.vl if vl is None else vl}")
+            raise ValueError(
+                f"vl must be at most 8 registers of {sew_bits} bits, not {self.vl if vl is None else vl}"
+            )
         for first in range(0, REGISTERS - length + 1, length):
             group = range(first, first + length)
             if 0 not in group and self.used.isdisjoint(group):
@@ -196,7 +198,9 @@ class VectorKernel:
         self.setup.append(Instruction(opcode="dma.load", writes=(buffer,), runs=1, run_bytes=4 * sum(words)))
         for opcode, entries in zip(("sfu.breakpoints", "sfu.coefficients"), words):
             self.setup.append(
-                Instruction(opcode=opcode, reads=(buffer,), writes=(f"sfu.table.{table}",), vl=entries, sew_bits=32)
+                Instruction(
+                    opcode=opcode, reads=(buffer,), writes=(f"sfu.table.{table}",), vl=entries, sew_bits=32
+                )
             )
         return table
 
