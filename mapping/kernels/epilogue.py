@@ -84,10 +84,10 @@ def _emit_step(kernel: VectorKernel, value: Register, step: Step, operand: Regis
     if name in ("compare", "select", "cast"):  # a mask or a merge: one pass of the integer unit
         if isinstance(operand, str):
             other = kernel.load(operand)
-            kernel.emit("vmerge.vvm", value, other, Register(first=0, length=1), into=value)
+            kernel.emit("vmerge.vvm", value, other, into=value)
             kernel.release(other)
             return value
-        return kernel.emit("vmerge.vvm", value, value, Register(first=0, length=1), into=value)
+        return kernel.emit("vmerge.vvm", value, value, into=value)
     if name == "clamp":
         kernel.emit("vfmax.vf", value, into=value, constant=step.constant)
         return kernel.emit("vfmin.vf", value, into=value, constant=step.constant)

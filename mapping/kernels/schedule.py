@@ -81,7 +81,7 @@ class _Machine:
             self.reads.append([
                 (name, place * words, 0 if name in whole else timing.read_beats - 1, timing.beats) if is_register(name)
                 else (name, 0, 0, timing.beats + 1)
-                for name, place in places(instruction.reads, instruction.operands)
+                for name, place in places(instruction.reads, instruction.operands, instruction.lengths)
             ])  # fmt: skip
             self.writes.append([
                 (name, timing.lands_clk, min(timing.last_clk, timing.ready_clk + place * words)) if is_register(name)
