@@ -107,6 +107,26 @@ class VectorKernel:
             f"vl must leave registers free, not {self.vl}: a constant needs a group of {length} and none is left"
         )
 
+    def allocate_first(self, sew_bits: int = 16) -> Register:
+        """Room for an element that :meth:`spread` is to copy: a register where a group as long as a strip's can begin.
+
+        Of groups of 8 registers that is v0, and the others of its group are constants that nobody writes; else a group of its own.
+        """
+        length = self.lmul(sew_bits)
+        return Register(first=0 if length == 8 else self.allocate(sew_bits).first, length=1)
+
+    def spread(
+        self, single: Register, place: int = 0, *, into: Register | None = None, sew_bits: int = 16
+    ) -> Register:
+        """One element of a register of :meth:`allocate_first` in every element of a strip."""
+        group = Register(first=single.first, length=self.lmul(sew_bits))
+        return self.emit("vrgather.vi", group, into=into, sew_bits=sew_bits, constant=place)
+
+    def release_first(self, single: Register, sew_bits: int = 16) -> None:
+        """Give back what :meth:`allocate_first` gave."""
+        if single.first:
+            self.release(Register(first=single.first, length=self.lmul(sew_bits)))
+
     def release(self, *registers: Register) -> None:
         """Give groups back."""
         for register in registers:

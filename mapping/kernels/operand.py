@@ -211,11 +211,11 @@ def _add_up(kernel: VectorKernel, value: Register) -> None:
 def _sum_of(kernel: VectorKernel, config: MachineConfig) -> list[Instruction]:
     """The sum over all strips, its reciprocal times the rows that are wanted, in every element."""
     probe = VectorKernel(config=config, vl=kernel.vl)
-    total, single, first = probe.allocate(32), probe.allocate(32, 1), probe.allocate(32)
+    total, single, first = probe.allocate(32), probe.allocate(32, 1), probe.allocate_first(32)
     probe.emit("vfredusum.vs", total, probe.splat(0.0, 32, 1), into=single, sew_bits=32)
     inverse = single_element(probe, reciprocal, single)
     probe.emit("vfmul.vf", inverse, into=first, sew_bits=32, vl=1, constant=1.0)
-    probe.emit("vrgather.vi", first, into=total, sew_bits=32, constant=0)
+    probe.spread(first, into=total, sew_bits=32)
     return [*probe.setup, *probe.code]
 
 

@@ -82,9 +82,9 @@ class RowKernel:
         self.finish(value)
 
     def reduce(self, opcode: str, value: Register, bits: int) -> Register:
-        """One element, of 16 bits in a group as long as a strip's, for :meth:`spread`; the start value is a constant."""
+        """One element, if of 16 bits then where :meth:`spread` finds it; the start value is a constant."""
         start = self.kernel.splat(-65504.0 if "max" in opcode else 0.0, bits, 1)
-        into = self.kernel.allocate(bits, 1 if bits == 32 else None)
+        into = self.kernel.allocate(32, 1) if bits == 32 else self.kernel.allocate_first()
         return self.kernel.emit(opcode, value, start, into=into, sew_bits=16)
 
     def add_squares(self, value: Register, into: Register | None = None) -> Register:
@@ -122,15 +122,15 @@ class RowKernel:
         return self.narrowed(total) if narrow else total
 
     def narrowed(self, wide: Register) -> Register:
-        """One FP32 element as FP16, in a group as long as a strip's."""
-        result = self.kernel.emit("vfncvt.f.f.w", wide, into=self.kernel.allocate(), sew_bits=32, vl=1)
+        """One FP32 element as FP16, where :meth:`spread` finds it."""
+        result = self.kernel.emit("vfncvt.f.f.w", wide, into=self.kernel.allocate_first(), sew_bits=32, vl=1)
         self.kernel.release(wide)
         return result
 
     def spread(self, single: Register) -> Register:
         """The one element in every element."""
-        result = self.kernel.emit("vrgather.vi", single, constant=0)
-        self.kernel.release(single)
+        result = self.kernel.spread(single)
+        self.kernel.release_first(single)
         return result
 
     def inverse(self, total: Register) -> Register:

@@ -44,10 +44,10 @@ ARITHMETIC = [
 def instructions() -> st.SearchStrategy[Instruction]:
     size = st.sampled_from(SIZES)
     arithmetic = st.builds(
-        lambda op, d, x, y, n: Instruction(
-            opcode=op[0], reads=(*x, *y), writes=d, vl=n, sew_bits=op[1], operands=(x[0], y[0])
+        lambda op, d, x, y, n, told: Instruction(
+            opcode=op[0], reads=(*x, *y), writes=d, vl=n, sew_bits=op[1], operands=(x[0], y[0]), lengths=(len(x), len(y)) * told
         ),
-        st.sampled_from(ARITHMETIC), groups(), groups(), groups(), size,
+        st.sampled_from(ARITHMETIC), groups(), groups(), groups(), size, st.booleans(),
     )  # fmt: skip
     memory = st.builds(
         lambda op, b, v, n: Instruction(opcode=f"vl{op}.v", reads=(b,), writes=v, vl=n)
