@@ -8,14 +8,16 @@ pairwise, level by level, the number of elements filled up with +0 to a power of
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from lanewise.formats import FORMATS
+from lanewise.formats import FORMATS, NumberFormat
 from lanewise.models.multiply_add import multiply_add
+from lanewise.models.numbers import Bits, bits_dtype
+from lanewise.models.vector_estimates import reciprocal_estimate, square_root_estimate
 
 Float: TypeAlias = npt.NDArray[np.floating[Any]]
 Array: TypeAlias = npt.NDArray[Any]
@@ -30,50 +32,10 @@ def fused_multiply_add(a: Array, b: Array, c: Array) -> Array:
     return multiply_add(x, y, z, FORMATS[name]).view(a.dtype)
 
 
-@cache
-def _estimate_table(function: str) -> npt.NDArray[np.int64]:
-    """The 128 seven-bit entries of ``vfrec7`` and ``vfrsqrt7``: the value at each interval's middle, rounded."""
-    index = np.arange(128)
-    if function == "vfrec7":
-        middle = 2 / (1 + (index + 0.5) / 128)
-    else:  # the exponent's last bit, then six bits of the significand; an odd exponent doubles the operand
-        significand = 1 + (index % 64 + 0.5) / 64
-        middle = 2 / np.sqrt(np.where(index < 64, 2 * significand, significand))
-    return np.rint((middle - 1) * 128).astype(np.int64)
-
-
-def reciprocal_estimate(x: Array) -> Array:
-    """``vfrec7.v``: 1/x to 7 bits; normal float16 or float32 operands with normal results, zeros and infinities."""
-    return _estimate("vfrec7", x)
-
-
-def reciprocal_square_root_estimate(x: Array) -> Array:
-    """``vfrsqrt7.v``: 1/sqrt(x) to 7 bits; positive normal float16 or float32 operands, zeros and infinities."""
-    return _estimate("vfrsqrt7", x)
-
-
-def _estimate(function: str, x: Array) -> Array:
-    significand_bits, exponent_bits, unsigned = (
-        (10, 5, np.uint16) if x.dtype == np.float16 else (23, 8, np.uint32)
-    )
-    bias = (1 << (exponent_bits - 1)) - 1
-    bits = np.ascontiguousarray(x).view(unsigned).astype(np.int64)
-    exponent = (bits >> significand_bits) & ((1 << exponent_bits) - 1)
-    if function == "vfrec7":
-        index = (bits >> (significand_bits - 7)) & 127
-        new_exponent = 2 * bias - 1 - exponent
-    else:
-        index = ((exponent & 1) << 6) | ((bits >> (significand_bits - 6)) & 63)
-        new_exponent = (3 * bias - 1 - exponent) >> 1
-    fraction = _estimate_table(function)[index] << (significand_bits - 7)
-    sign = bits >> (significand_bits + exponent_bits) << (significand_bits + exponent_bits)
-    result = (sign | (new_exponent << significand_bits) | fraction).astype(unsigned).view(x.dtype)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        exact = (1 / x if function == "vfrec7" else 1 / np.sqrt(x)).astype(x.dtype)
-    ordinary = (new_exponent > 0) & (exponent > 0) & (exponent < (1 << exponent_bits) - 1)
-    if function == "vfrsqrt7":
-        ordinary &= x > 0
-    return np.where(ordinary, result, exact)  # subnormal in or out: the kernels never go there
+def _estimate(estimate: Callable[[Bits, NumberFormat], Bits], x: Array) -> Array:
+    """``vfrec7.v`` or ``vfrsqrt7.v`` of float16 or float32 numbers."""
+    form = FORMATS["fp16" if x.dtype == np.float16 else "fp32"]
+    return estimate(np.ascontiguousarray(x).view(bits_dtype(form)), form).view(x.dtype)
 
 
 def _float(x: Array, sew_bits: int) -> Array:
@@ -109,8 +71,8 @@ _FLOAT: dict[str, Semantics] = {
     "vfmacc": lambda d, a, b: fused_multiply_add(a, b, d),
     "vfnmsub": lambda d, a, b: fused_multiply_add(-d, a, b),
     "vfnmsac": lambda d, a, b: fused_multiply_add(-a, b, d),
-    "vfrec7": reciprocal_estimate,
-    "vfrsqrt7": reciprocal_square_root_estimate,
+    "vfrec7": partial(_estimate, reciprocal_estimate),
+    "vfrsqrt7": partial(_estimate, square_root_estimate),
     "vfmv": lambda a: a,
     "vmflt": lambda a, b: a < b,
     "vmfle": lambda a, b: a <= b,

@@ -3,16 +3,28 @@
 from lanewise.isa.encoding import Decoded
 from lanewise.isa.operations import Latency, Unit, Width
 from lanewise.isa.vtype import Vtype
-from lanewise.sim.program import Instruction
+from lanewise.sim.program import Address, Instruction
 
 
-def instruction_of(decoded: Decoded, vtype: Vtype, vl: int, buffer: str = "") -> Instruction:
+def instruction_of(
+    decoded: Decoded,
+    vtype: Vtype,
+    vl: int,
+    buffer: str = "",
+    *,
+    constant: float | None = None,
+    address: Address | None = None,
+    stride_bytes: int = 0,
+) -> Instruction:
     """What ``decoded`` is to the engine.
 
     Args:
         vtype: State in which it executes.
         vl: Likewise.
-        buffer: Of a memory access, the name of what it accesses.
+        buffer: Of a memory access, the name of what it accesses, if ``address`` does not say it.
+        constant: Its scalar operand.
+        address: Of a memory access.
+        stride_bytes: Likewise.
 
     >>> from fractions import Fraction
     >>> from lanewise.isa.encoding import decode
@@ -38,6 +50,7 @@ def instruction_of(decoded: Decoded, vtype: Vtype, vl: int, buffer: str = "") ->
         sources.append(("v0",))
     reads = tuple(name for source in sources for name in source)
     writes = () if operation.vd is None or operation.stores else group(decoded.vd, operation.vd)
+    buffer = address.base if address is not None else buffer
     lengths = tuple(len(source) for source in sources)
     if operation.unit is Unit.MEMORY:
         if operation.stores:
@@ -51,4 +64,5 @@ def instruction_of(decoded: Decoded, vtype: Vtype, vl: int, buffer: str = "") ->
     double = Width.DOUBLE in (operation.vd, operation.vs2)
     return Instruction(
         opcode=operation.mnemonic, writes=writes, reads=reads, lengths=lengths, vl=vl, sew_bits=operation.eew_bits or vtype.sew_bits << double,
+        vd=decoded.vd, vs2=decoded.vs2, vs1=decoded.vs1, masked=decoded.vm == 0, constant=constant, address=address, stride_bytes=stride_bytes,
     )  # fmt: skip

@@ -2,12 +2,51 @@
 
 A Program is what the host feeds to the core. Its order fixes the dependences; each instruction belongs to one
 of five in-order streams (load, store, matrix, vector, operand), and a stream runs ahead of another as far as the
-buffers that they share allow. Registers and buffers are named; the numbers in them are no concern here.
+buffers that they share allow. Time is a matter of the names that an instruction reads and writes; registers' numbers, scalars and
+addresses are what :mod:`lanewise.mapping.assemble` encodes and :mod:`lanewise.mapping.functional` executes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
+
+from lanewise.isa.operations import OPERATIONS, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A place in a scratchpad buffer (``@name``) or a tensor of external memory, affine in the counters of the loops around it.
+
+    >>> Address("@in.0", 32, (("strip", 64),)).at({"strip": 3})
+    224
+    """
+
+    base: str
+    offset_bytes: int = 0
+    steps: tuple[tuple[str, int], ...] = ()
+    """Bytes that each repetition of a loop adds, by the loop's index; a loop that is not around counts as in its first."""
+
+    def at(self, counters: Mapping[str, int]) -> int:
+        """Bytes from the base."""
+        return self.offset_bytes + sum(step * counters.get(index, 0) for index, step in self.steps)
+
+    def moved(self, offset_bytes: int) -> "Address":
+        """So many bytes further."""
+        return replace(self, offset_bytes=self.offset_bytes + offset_bytes) if offset_bytes else self
+
+    def along(self, index: str, step_bytes: int) -> "Address":
+        """With a step for another loop."""
+        return replace(self, steps=(*self.steps, (index, step_bytes))) if step_bytes else self
+
+    def unrolled(self, index: str, rounds: int, place: int) -> "Address":
+        """As in repetition ``place`` of ``rounds`` of a loop that becomes one repetition."""
+        step = dict(self.steps).get(index, 0)
+        steps = tuple((name, size * rounds if name == index else size) for name, size in self.steps)
+        return replace(self, steps=steps, offset_bytes=self.offset_bytes + place * step)
+
+    def __str__(self) -> str:
+        terms = [self.base, *([str(self.offset_bytes)] if self.offset_bytes else [])]
+        return " + ".join([*terms, *(f"{step} {index}" for index, step in self.steps)])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,11 +81,27 @@ class Instruction:
     run_bytes: int = 0
     """Bytes of each run."""
     operands: tuple[str, ...] = ()
-    """Source operands in the order of the mnemonic's semantics, for execution on values."""
+    """First register of each source, in the order of the mnemonic's semantics."""
     lengths: tuple[int, ...] = ()
     """Registers of each group in ``reads``, one group after the other; if not given, groups are runs that begin where ``operands`` say."""
     constant: float | None = None
     """Scalar operand (``.vf``, ``.vx``, ``.vi`` forms)."""
+    vd: int | None = None
+    """Register, or the field that stands in its place; ``None``: the instruction is priced alone (see :func:`is_complete`)."""
+    vs2: int = 0
+    vs1: int = 0
+    masked: bool = False
+    """Whether v0 is an operand."""
+    address: Address | None = None
+    """In the scratchpad: of a vector load or store, of a table's load, of ``dma.*``'s first run."""
+    stride_bytes: int = 0
+    """From element to element of a strided access, from run to run in the scratchpad; 0 of ``dma.*``: one run after the other."""
+    external: Address | None = None
+    """In external memory, of the first run."""
+    distance_bytes: int = 0
+    """From run to run there; 0: one after the other."""
+    indices: Address | None = None
+    """Of indexed runs: where the numbers are, 32 bits each, that ``distance_bytes`` is multiplied by."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +117,8 @@ class Loop:
 
     count: int
     body: tuple["Node", ...]
+    index: str = ""
+    """Name of its counter in addresses."""
 
     def __post_init__(self) -> None:
         if self.count < 0:
@@ -99,8 +156,29 @@ def flatten_once(body: Sequence[Node]) -> Iterator[Instruction]:
             yield node
 
 
-def repeat(count: int, *body: Node) -> tuple[Node, ...]:
+def repeat(count: int, *body: Node, index: str = "") -> tuple[Node, ...]:
     """``count`` repetitions of ``body``, without a loop when one or none is needed."""
     if count <= 0 or not body:
         return ()
-    return body if count == 1 else (Loop(count, body),)
+    return body if count == 1 else (Loop(count, body, index),)
+
+
+def is_complete(instruction: Instruction) -> bool:
+    """Whether an instruction can be executed; the others say what it takes and no more.
+
+    >>> is_complete(Instruction(opcode="vadd.vv")), is_complete(Instruction(opcode="vsetvli"))
+    (False, True)
+    """
+    operation = OPERATIONS.get(instruction.opcode)
+    if operation is None:
+        dma = instruction.opcode in ("dma.load", "dma.store")
+        indices = instruction.indices is not None or not instruction.indexed
+        return dma and instruction.address is not None and instruction.external is not None and indices
+    if operation.unit is Unit.SET:
+        return True
+    return instruction.vd is not None and (instruction.address is not None or operation.unit is not Unit.MEMORY)
+
+
+def priced_only(program: Program) -> tuple[str, ...]:
+    """The opcodes of a Program's instructions that cannot be executed, each once; of none, the Program is executable."""
+    return tuple(dict.fromkeys(i.opcode for i in flatten_once(program.body) if not is_complete(i)))

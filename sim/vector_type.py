@@ -6,11 +6,13 @@ register group is the same for every SEW then.
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
 from typing import TypeAlias
 
 from lanewise.config import MachineConfig
 from lanewise.isa.operations import OPERATIONS, Rate, Unit
+from lanewise.isa.vtype import Vtype
 from lanewise.sim.program import Instruction, Loop, Node, Program
 from lanewise.sim.timing import sew_bits
 
@@ -19,6 +21,23 @@ State: TypeAlias = tuple[int, int] | None
 
 Need: TypeAlias = tuple[int | None, int]
 """SEW, ``None`` for any, and vl that an instruction runs under."""
+
+
+@cache
+def vtype_for(sew: int, vl: int, vlen_bits: int) -> Vtype:
+    """SEW with the LMUL that follows from it and ``vl``.
+
+    Raises:
+        ValueError: So many elements do not fit a register group.
+
+    >>> [str(vtype_for(16, vl, 1024).lmul) for vl in (1, 32, 64, 65, 512)]
+    ['1/2', '1/2', '1', '2', '8']
+    """
+    registers = max(Fraction(sew, 32), Fraction(sew * vl, vlen_bits))
+    lmul = Fraction(1, 8)
+    while lmul < registers:
+        lmul *= 2
+    return Vtype(sew, lmul)
 
 
 @cache
@@ -99,7 +118,7 @@ class _Pass:
         body, entry, end = self._loops[id(loop)]
         if entry is not None and state != entry:
             made.append(_set(entry))
-        made.append(Loop(loop.count, body))
+        made.append(Loop(loop.count, body, loop.index))
         return state if end is None else end
 
 

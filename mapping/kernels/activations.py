@@ -115,7 +115,7 @@ def exp_kernel(kernel: VectorKernel, x: Register) -> Register:
     result = exponential(kernel, x)
     mask = Register(first=0, length=1)
     kernel.emit("vmflt.vf", x, into=mask, constant=EXP_MINIMUM)
-    return kernel.emit("vfmerge.vfm", result, mask, into=result, constant=0.0)
+    return kernel.emit("vfmerge.vfm", result, into=result, constant=0.0)
 
 
 def reciprocal(kernel: VectorKernel, x: Register, sew_bits: int = 16) -> Register:
@@ -284,7 +284,7 @@ def elu(kernel: VectorKernel, x: Register) -> Register:
     kernel.emit("vfsub.vf", power, into=power, constant=1.0)
     mask = Register(first=0, length=1)
     kernel.emit("vmfgt.vf", x, into=mask, constant=0.0)
-    kernel.emit("vmerge.vvm", power, x, mask, into=power)
+    kernel.emit("vmerge.vvm", power, x, into=power)
     kernel.release(negative)
     return power
 

@@ -1,13 +1,27 @@
 """Writes vector kernels: allocates registers, splats constants, emits instructions in program order."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from lanewise.config import MachineConfig
-from lanewise.isa.operations import OPERATIONS
-from lanewise.sim.program import Instruction
+from lanewise.isa.encoding import Decoded
+from lanewise.isa.operations import OPERATIONS, Operation
+from lanewise.sim.decoded import instruction_of
+from lanewise.sim.program import Address, Instruction
+from lanewise.sim.timing import sew_bits as narrow_sew_bits
+from lanewise.sim.vector_type import vtype_for
 
 REGISTERS = 32
+
+SCALAR, DISTANCE = 10, 11
+"""Number of the ``x`` or ``f`` register that a scalar operand or an address comes in, and of a strided access's distance."""
+
+TABLE = "table "
+"""What the names of tensors with Flex-SFU's tables begin with; the function follows."""
+
+STRIP = "strip"
+"""Index of the loop over strips."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +53,8 @@ class VectorKernel:
     vl: int
     ways: int = 1
     """Strips that ``code`` handles, interleaved."""
+    way: int = 0
+    """Which of them is being written."""
     setup: list[Instruction] = field(default_factory=list)
     code: list[Instruction] = field(default_factory=list)
     used: set[int] = field(default_factory=set)
@@ -134,60 +150,78 @@ class VectorKernel:
         sew_bits: int = 16,
         result_bits: int | None = None,
         vl: int | None = None,
+        masked: bool = False,
     ) -> Register:
-        """Append an instruction; its result goes to ``into`` or a new group of ``result_bits`` (default ``sew_bits``) elements."""
+        """Append an instruction; its result goes to ``into`` or a new group of ``result_bits`` (default ``sew_bits``) elements.
+
+        Args:
+            sources: Vector operands as the assembler orders them, without the mask.
+            masked: Elements of which v0's bit is clear stay as they are.
+        """
         target = into if into is not None else self.allocate(result_bits or sew_bits, vl)
         elements = self.vl if vl is None else vl
-        self._emit(self.code, opcode, target, sources, max(sew_bits, result_bits or 0), elements, constant)
+        widest = max(sew_bits, result_bits or 0)
+        self._emit(self.code, opcode, target, sources, widest, elements, constant, masked=masked)
         return target
 
     def _emit(
         self, code: list[Instruction], opcode: str, target: Register, sources: tuple[Register, ...], sew_bits: int,
-        vl: int, constant: float | None,
+        vl: int, constant: float | None, *, masked: bool = False,
     ) -> None:  # fmt: skip
-        operands = (target, *sources) if OPERATIONS[opcode].reads_vd else sources
-        reads = tuple(dict.fromkeys(name for register in operands for name in register.names))
-        code.append(
-            Instruction(
-                opcode=opcode, writes=target.names, reads=reads, vl=vl, sew_bits=sew_bits, constant=constant,
-                operands=tuple(register.names[0] for register in operands),
-            )
-        )  # fmt: skip
+        operation = OPERATIONS[opcode]
+        masked = masked or operation.vm == 0
+        operands = (target, *sources) if operation.reads_vd else sources
+        if masked:
+            operands = (*operands, Register(first=0, length=1))
+        sew = narrow_sew_bits(Instruction(opcode=opcode, sew_bits=sew_bits), operation)
+        vs2, vs1 = _source_fields(operation, sources, constant)
+        decoded = Decoded(operation=operation, vd=target.first, vs2=vs2, vs1=vs1, vm=int(not masked))
+        made = instruction_of(decoded, vtype_for(sew, vl, self.config.vector.vlen_bits), vl, constant=constant)
+        code.append(replace(made, operands=tuple(register.names[0] for register in operands)))
+
+    def stream(self, buffer: str, bits: int = 16, vl: int | None = None) -> Address:
+        """The current strip of a buffer that holds the strips' elements, of so many bits each, one after the other; a strip begins at a byte."""
+        size = ceil((self.vl if vl is None else vl) * bits / 8)
+        return Address(buffer, self.way * size).along(STRIP, self.ways * size)
 
     def load(
         self,
-        buffer: str,
+        place: str | Address,
         *,
         sew_bits: int = 16,
         vl: int | None = None,
         into: Register | None = None,
-        strided: bool = False,
+        stride_bytes: int = 0,
     ) -> Register:
-        """Load a strip from a scratchpad buffer, unit-stride or strided."""
+        """Load a strip from a scratchpad buffer (where :meth:`stream` says) or an address, unit-stride or strided."""
         target = into if into is not None else self.allocate(sew_bits, vl)
-        elements = self.vl if vl is None else vl
-        opcode = f"vl{'s' if strided else ''}e{sew_bits}.v"
-        self.code.append(
-            Instruction(opcode=opcode, writes=target.names, reads=(buffer,), vl=elements, sew_bits=sew_bits)
-        )
+        self._access("l", place, target, sew_bits, vl, stride_bytes)
         return target
 
     def store(
         self,
-        buffer: str,
+        place: str | Address,
         source: Register,
         *,
         sew_bits: int = 16,
         vl: int | None = None,
-        strided: bool = False,
+        stride_bytes: int = 0,
     ) -> None:
-        """Store a strip to a scratchpad buffer."""
+        """Store a strip to a scratchpad buffer or an address."""
+        self._access("s", place, source, sew_bits, vl, stride_bytes)
+
+    def _access(
+        self, letter: str, place: str | Address, register: Register, sew_bits: int, vl: int | None, stride_bytes: int
+    ) -> None:  # fmt: skip
         elements = self.vl if vl is None else vl
-        opcode = f"vs{'s' if strided else ''}e{sew_bits}.v"
+        address = self.stream(place, sew_bits, elements) if isinstance(place, str) else place
+        operation = OPERATIONS[f"v{letter}{'s' if stride_bytes else ''}e{sew_bits}.v"]
+        decoded = Decoded(
+            operation=operation, vd=register.first, vs1=SCALAR, vs2=DISTANCE if stride_bytes else 0
+        )
+        vtype = vtype_for(sew_bits, elements, self.config.vector.vlen_bits)
         self.code.append(
-            Instruction(
-                opcode=opcode, reads=(*source.names,), writes=(buffer,), vl=elements, sew_bits=sew_bits
-            )
+            instruction_of(decoded, vtype, elements, address=address, stride_bytes=stride_bytes)
         )
 
     def accumulator(self, name: str, sew_bits: int = 16) -> Register:
@@ -215,13 +249,16 @@ class VectorKernel:
         self.tables.append(function)
         table = len(self.tables) - 1
         buffer, words = f"@table.{table}", (sfu.breakpoints, sfu.coefficient_words)
-        self.setup.append(Instruction(opcode="dma.load", writes=(buffer,), runs=1, run_bytes=4 * sum(words)))
-        for opcode, entries in zip(("sfu.breakpoints", "sfu.coefficients"), words):
-            self.setup.append(
-                Instruction(
-                    opcode=opcode, reads=(buffer,), writes=(f"sfu.table.{table}",), vl=entries, sew_bits=32
-                )
+        self.setup.append(
+            Instruction(
+                opcode="dma.load", writes=(buffer,), runs=1, run_bytes=4 * sum(words), address=Address(buffer),
+                external=Address(f"{TABLE}{function}"),
             )
+        )  # fmt: skip
+        for opcode, entries, offset in zip(("sfu.breakpoints", "sfu.coefficients"), words, (0, 4 * words[0])):
+            decoded = Decoded(operation=OPERATIONS[opcode], vd=self._table_code(table, 16), vs1=SCALAR)
+            vtype = vtype_for(32, entries, self.config.vector.vlen_bits)
+            self.setup.append(instruction_of(decoded, vtype, entries, address=Address(buffer, offset)))
         return table
 
     def flex_sfu(
@@ -236,10 +273,33 @@ class VectorKernel:
         """Evaluate the function of ``table`` on ``source``."""
         target = into if into is not None else self.allocate(sew_bits, vl)
         elements = self.vl if vl is None else vl
-        self.code.append(
-            Instruction(
-                opcode="sfu.execute", writes=target.names, reads=(*source.names, f"sfu.table.{table}"),
-                vl=elements, sew_bits=sew_bits, operands=(source.names[0],),
-            )
-        )  # fmt: skip
+        operation = OPERATIONS["sfu.execute"]
+        code = self._table_code(table, sew_bits)
+        decoded = Decoded(operation=operation, vd=target.first, vs2=source.first, vs1=code)
+        made = instruction_of(decoded, vtype_for(sew_bits, elements, self.config.vector.vlen_bits), elements)
+        self.code.append(replace(made, operands=(source.names[0],)))
         return target
+
+    def _table_code(self, table: int, sew_bits: int) -> int:
+        """The field that says which table and which format."""
+        formats = self.config.flex_sfu.formats
+        name = f"fp{sew_bits}"
+        return table | (formats.index(name) if name in formats else 0) << 1
+
+
+def _source_fields(
+    operation: Operation, sources: Sequence[Register], constant: float | None
+) -> tuple[int, int]:
+    """The fields ``vs2`` and ``vs1``."""
+    wanted = [name for name in ("vs2", "vs1") if getattr(operation, name) is not None]
+    if operation.multiply_adds:
+        wanted.reverse()
+    if len(wanted) != len(sources):
+        raise ValueError(f"{operation.mnemonic} takes {len(wanted)} vectors, not {len(sources)}")
+    if (constant is None) != (not operation.scalar):
+        raise ValueError(f"{operation.mnemonic}: constant must be {'given' if operation.scalar else 'left out'}")
+    fields = {name: register.first for name, register in zip(wanted, sources)}
+    if operation.scalar and constant is not None:
+        fields["vs1"] = SCALAR if operation.scalar in ("x", "f") else int(constant)
+    selected = 0 if operation.vs1_code is None else operation.vs1_code
+    return fields.get("vs2", operation.vs2_code or 0), fields.get("vs1", selected)

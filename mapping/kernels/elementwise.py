@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from math import ceil
 
 from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.builder import Register, VectorKernel
-from lanewise.mapping.kernels.epilogue import Step, emit_steps, format_bits, store_outputs
+from lanewise.mapping.kernels.builder import STRIP, VectorKernel
+from lanewise.mapping.kernels.epilogue import Operand, Step, emit_steps, format_bits, store_outputs
 from lanewise.mapping.kernels.strips import best_kernel, load, store, table_bytes
-from lanewise.sim.program import Node, Program, Rotate, repeat
+from lanewise.sim.program import Address, Node, Program, Rotate, repeat
 
 CHUNK_ELEMENTS = 4096
 """Elements that one DMA transfer brings."""
@@ -15,11 +15,17 @@ CHUNK_ELEMENTS = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class ElementwiseWork:
-    """``steps`` on ``elements`` FP16 elements in memory, in their order; the results go back to memory."""
+    """``steps`` on ``elements`` FP16 elements in memory, in their order; the results go back to memory.
+
+    Tensors: ``in``, ``operand0`` for step 0 and so on, and a result for each of ``outputs``, of its name. A channel operand holds
+    ``min(elements, CHUNK_ELEMENTS)`` elements, repeated by the host as far as it must be, for every chunk takes the same.
+    """
 
     elements: int
     steps: tuple[Step, ...] = ()
     outputs: tuple[str, ...] = ("fp16",)
+    inverse_step: float = 1.0
+    """Of the quantised output: what a value is multiplied by before it is rounded."""
 
     @property
     def macs(self) -> int:
@@ -36,28 +42,40 @@ class ElementwiseWork:
         buffers = ["@in", *(f"@operand{i}" for i in vectors if self.steps[i].operand == "tensor")]
         outputs = [f"@{form}" for form in self.outputs]
         body: list[Node] = list(kernel.setup)
-        body += [load(f"@operand{i}.0", 1, 2 * chunk) for i in vectors if self.steps[i].operand == "channel"]
-        for count, elements in ((self.elements // chunk, chunk), (1, self.elements % chunk)):
+        body += [
+            load(f"@operand{i}.0", 1, 2 * chunk, external=Address(f"operand{i}"))
+            for i in vectors
+            if self.steps[i].operand == "channel"
+        ]
+        bits = {form: format_bits(form, config.matrix.operand_bits) for form in self.outputs}
+        whole = self.elements // chunk
+        for count, elements, before in ((whole, chunk, 0), (1, self.elements % chunk, whole * chunk)):
             if not count or not elements:
                 continue
-            inner: list[Node] = [load(f"{name}.0", 1, 2 * elements) for name in buffers]
-            inner += repeat(kernel.strips(elements), *kernel.code)
+
+            def outside(name: str, width: int) -> Address:
+                return Address(name.removeprefix("@"), before * width // 8).along("chunk", chunk * width // 8)
+
+            inner: list[Node] = [
+                load(f"{name}.0", 1, 2 * elements, external=outside(name, 16)) for name in buffers
+            ]
+            inner += repeat(kernel.strips(elements), *kernel.code, index=STRIP)
             for form, name in zip(self.outputs, outputs):
-                inner.append(
-                    store(f"{name}.0", 1, ceil(elements * format_bits(form, config.matrix.operand_bits) / 8))
-                )
+                size = ceil(elements * bits[form] / 8)
+                inner.append(store(f"{name}.0", 1, size, external=outside(name, bits[form])))
             inner += [Rotate(names=(f"{name}.0", f"{name}.1")) for name in (*buffers, *outputs)]
-            body += repeat(count, *inner)
+            body += repeat(count, *inner, index="chunk")
         names = [*buffers, *outputs, *(f"@operand{i}" for i in vectors)]
+        size = 2 * kernel.strips(chunk) * kernel.ways * kernel.vl  # the last strip may reach beyond the chunk
         return Program(
             body=tuple(body),
-            buffers_bytes={f"{name}.{copy}": 2 * chunk for name in names for copy in "01"}
-            | table_bytes(body),
+            buffers_bytes={f"{name}.{copy}": size for name in names for copy in "01"} | table_bytes(body),
         )
 
     def _strip(self, kernel: VectorKernel, vectors: list[int]) -> None:
         value = kernel.load("@in.0")
-        operands: dict[int, Register | str] = {i: f"@operand{i}.0" for i in vectors}
+        operands: dict[int, Operand] = {i: f"@operand{i}.0" for i in vectors}
         result = emit_steps(kernel, value, self.steps, operands)
-        store_outputs(kernel, result, self.outputs, {form: f"@{form}.0" for form in self.outputs})
+        places = {form: f"@{form}.0" for form in self.outputs}
+        store_outputs(kernel, result, self.outputs, places, self.inverse_step)
         kernel.release(result)

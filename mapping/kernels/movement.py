@@ -77,6 +77,6 @@ class FillWork:
 
 
 def _transpose(kernel: VectorKernel, _: object) -> None:
-    value = kernel.load("@in.0", strided=True)
+    value = kernel.load("@in.0", stride_bytes=2)
     kernel.store("@out.0", value)
     kernel.release(value)

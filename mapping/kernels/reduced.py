@@ -83,7 +83,7 @@ def exponential32(kernel: VectorKernel, x: Register) -> Register:
     kernel.emit("vsll.vi", whole, into=whole, sew_bits=32, constant=23)
     kernel.emit("vfmul.vv", rest, whole, into=rest, sew_bits=32)
     kernel.emit("vmflt.vf", x, into=MASK, sew_bits=32, constant=EXP32_MINIMUM)
-    kernel.emit("vfmerge.vfm", rest, MASK, into=rest, sew_bits=32, constant=0.0)
+    kernel.emit("vfmerge.vfm", rest, into=rest, sew_bits=32, constant=0.0)
     kernel.release(whole)
     return rest
 
@@ -107,12 +107,12 @@ def reciprocal(kernel: VectorKernel, x: Register, sew_bits: int = 16) -> Registe
     operand = kernel.emit("vand.vx", x, sew_bits=sew_bits, constant=fields.exponent)
     kernel.emit("vmseq.vx", operand, into=MASK, sew_bits=sew_bits, constant=0)
     raised = kernel.emit("vfmul.vf", x, sew_bits=sew_bits, constant=4.0)
-    kernel.emit("vmerge.vvm", x, raised, MASK, into=operand, sew_bits=sew_bits)
+    kernel.emit("vmerge.vvm", x, raised, into=operand, sew_bits=sew_bits)
     result = normal_reciprocal(kernel, operand, sew_bits)
     kernel.emit("vfmul.vf", result, into=operand, sew_bits=sew_bits, constant=4.0)
-    kernel.emit("vmerge.vvm", result, operand, MASK, into=result, sew_bits=sew_bits)
+    kernel.emit("vmerge.vvm", result, operand, into=result, sew_bits=sew_bits)
     kernel.emit("vmfne.vv", x, x, into=MASK, sew_bits=sew_bits)
-    kernel.emit("vmerge.vvm", result, raised, MASK, into=result, sew_bits=sew_bits)
+    kernel.emit("vmerge.vvm", result, raised, into=result, sew_bits=sew_bits)
     kernel.release(operand, raised)
     return result
 
@@ -137,10 +137,10 @@ def rsqrt(kernel: VectorKernel, x: Register, sew_bits: int = 16) -> Register:
     raised = _raised(kernel, x, fields)
     result = normal_rsqrt(kernel, raised, sew_bits)
     lowered = kernel.emit("vfmul.vf", result, sew_bits=sew_bits, constant=2.0 ** (fields.raised // 2))
-    kernel.emit("vmerge.vvm", result, lowered, MASK, into=result, sew_bits=sew_bits)
+    kernel.emit("vmerge.vvm", result, lowered, into=result, sew_bits=sew_bits)
     _mark_positive_normal(kernel, raised, fields)
     kernel.emit("vfrsqrt7.v", x, into=lowered, sew_bits=sew_bits)
-    kernel.emit("vmerge.vvm", lowered, result, MASK, into=result, sew_bits=sew_bits)
+    kernel.emit("vmerge.vvm", lowered, result, into=result, sew_bits=sew_bits)
     kernel.release(raised, lowered)
     return result
 
@@ -150,7 +150,7 @@ def _raised(kernel: VectorKernel, x: Register, fields: Fields) -> Register:
     bits = fields.form.bits
     raised = kernel.emit("vfmul.vf", x, sew_bits=bits, constant=2.0**fields.raised)
     kernel.emit("vmflt.vf", x, into=MASK, sew_bits=bits, constant=fields.smallest)
-    return kernel.emit("vmerge.vvm", x, raised, MASK, into=raised, sew_bits=bits)
+    return kernel.emit("vmerge.vvm", x, raised, into=raised, sew_bits=bits)
 
 
 def _mark_positive_normal(kernel: VectorKernel, x: Register, fields: Fields) -> None:
@@ -172,7 +172,7 @@ def logarithm(
     kernel.emit("vsra.vi", octaves, into=octaves, sew_bits=sew_bits, constant=fields.point)
     kernel.emit("vfcvt.f.x.v", octaves, into=octaves, sew_bits=sew_bits)
     result = kernel.emit("vfsub.vf", octaves, sew_bits=sew_bits, constant=float(fields.raised))
-    kernel.emit("vmerge.vvm", octaves, result, MASK, into=octaves, sew_bits=sew_bits)
+    kernel.emit("vmerge.vvm", octaves, result, into=octaves, sew_bits=sew_bits)
     kernel.emit("vfsub.vf", significand, into=result, sew_bits=sew_bits, constant=1.0)
     quotient = (evaluate or looked_up("log", sew_bits))(kernel, significand)
     kernel.emit("vfmul.vv", quotient, result, into=result, sew_bits=sew_bits)
@@ -182,7 +182,7 @@ def logarithm(
     kernel.emit("vfadd.vf", x, into=octaves, sew_bits=sew_bits, constant=0.0)
     kernel.emit("vfrsqrt7.v", octaves, into=quotient, sew_bits=sew_bits)
     kernel.emit("vfsub.vv", octaves, quotient, into=quotient, sew_bits=sew_bits)
-    kernel.emit("vmerge.vvm", quotient, result, MASK, into=result, sew_bits=sew_bits)
+    kernel.emit("vmerge.vvm", quotient, result, into=result, sew_bits=sew_bits)
     kernel.release(raised, octaves, quotient)
     return result
 
@@ -222,7 +222,7 @@ def sine(
     if sew_bits == 32:
         kernel.emit("vfsgnjx.vv", x, x, into=rest, sew_bits=32)
         kernel.emit("vmfgt.vf", rest, into=MASK, sew_bits=32, constant=TRIGONOMETRIC_MAXIMUM)
-        kernel.emit("vfmerge.vfm", result, MASK, into=result, sew_bits=32, constant=nan)
+        kernel.emit("vfmerge.vfm", result, into=result, sew_bits=32, constant=nan)
     kernel.release(rest)
     return result
 

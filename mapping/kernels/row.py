@@ -150,7 +150,7 @@ class RowKernel:
         kernel.emit("vfmadd.vf", epsilon, into=total, sew_bits=32, vl=1, constant=mean)
         factor = single_element(kernel, reciprocal_square_root, total)
         kernel.emit("vmfgt.vf", factor, into=MASK, sew_bits=32, vl=1, constant=HIGHEST)
-        kernel.emit("vfmerge.vfm", factor, MASK, into=factor, sew_bits=32, vl=1, constant=HIGHEST)
+        kernel.emit("vfmerge.vfm", factor, into=factor, sew_bits=32, vl=1, constant=HIGHEST)
         return self.spread(self.narrowed(factor))
 
     def scale(self, value: Register, factor: Register) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.builder import STRIP, Register, VectorKernel
 from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.schedule import schedule
-from lanewise.sim.program import Instruction, Node, Program, flatten_once, repeat
+from lanewise.sim.program import Address, Instruction, Node, Program, flatten_once, repeat
 
 MAXIMUM_CODE = 512
 """Instructions in a loop's body that unrolling may reach."""
@@ -70,7 +70,7 @@ def _unrolled(clocks: int, kernel: VectorKernel, elements: int) -> VectorKernel:
     """Overlap the end of one round of strips with the beginning of the next, as far as that is faster."""
     best, rounds = kernel, 2
     while rounds <= 4 and kernel.strips(elements) % rounds == 0 and rounds * len(kernel.code) <= MAXIMUM_CODE:
-        code = schedule(kernel.code * rounds, kernel.config)
+        code = schedule(unrolled(kernel.code, rounds), kernel.config)
         longer = replace(kernel, ways=kernel.ways * rounds, code=code)
         longer_clocks = price(strip_program(longer, longer.strips(elements)), kernel.config).cycles
         if longer_clocks < clocks:
@@ -79,12 +79,24 @@ def _unrolled(clocks: int, kernel: VectorKernel, elements: int) -> VectorKernel:
     return best
 
 
+def unrolled(code: Iterable[Instruction], rounds: int, index: str = STRIP) -> list[Instruction]:
+    """``rounds`` repetitions of a loop's body as one."""
+    code = list(code)
+    return [
+        instruction
+        if instruction.address is None
+        else replace(instruction, address=instruction.address.unrolled(index, rounds, place))
+        for place in range(rounds)
+        for instruction in code
+    ]
+
+
 def _interleaved(config: MachineConfig, vl: int, ways: int, body: Body, prepare: Prepare) -> VectorKernel:
     kernel = VectorKernel(config=config, vl=vl, ways=ways)
     shared = prepare(kernel)
     code: list[Instruction] = []
-    for _ in range(ways):
-        kernel.code = []
+    for way in range(ways):
+        kernel.code, kernel.way = [], way
         body(kernel, shared)
         code += kernel.code
         kernel.used |= kernel.written  # the next copy takes registers of its own
@@ -94,7 +106,7 @@ def _interleaved(config: MachineConfig, vl: int, ways: int, body: Body, prepare:
 
 def strip_program(kernel: VectorKernel, strips: int) -> Program:
     """``strips`` repetitions of a kernel on buffers of no particular size."""
-    body: tuple[Node, ...] = (*kernel.setup, *repeat(strips, *kernel.code))
+    body: tuple[Node, ...] = (*kernel.setup, *repeat(strips, *kernel.code, index=STRIP))
     names = {n for i in flatten_once(body) for n in (*i.reads, *i.writes) if n.startswith("@")}
     return Program(body=body, buffers_bytes=dict.fromkeys(names, 1))
 
@@ -108,13 +120,46 @@ def table_bytes(body: Iterable[Node]) -> dict[str, int]:
     }
 
 
-def load(buffer: str, runs: int, run_bytes: int, *, indexed: bool = False) -> Instruction:
-    """DMA from external memory into a buffer."""
-    return Instruction(opcode="dma.load", writes=(buffer,), runs=runs, run_bytes=run_bytes, indexed=indexed)
+def load(
+    buffer: str | Address,
+    runs: int,
+    run_bytes: int,
+    *,
+    external: Address | None = None,
+    distance_bytes: int = 0,
+    stride_bytes: int = 0,
+    indices: Address | None = None,
+    indexed: bool = False,
+) -> Instruction:
+    """DMA from external memory into a buffer.
 
-
-def store(buffer: str, runs: int, run_bytes: int, *, indexed: bool = False) -> Instruction:
-    """DMA from a buffer to external memory."""
+    Args:
+        external: Where the first run is; ``None``: the transfer is priced alone.
+        distance_bytes: From run to run in external memory; 0: one after the other.
+        stride_bytes: Likewise in the buffer.
+        indices: Where the runs' numbers are, if they lie as those say.
+        indexed: Whether they do.
+    """
+    address = Address(buffer) if isinstance(buffer, str) else buffer
     return Instruction(
-        opcode="dma.store", reads=(buffer,), writes=("external",), runs=runs, run_bytes=run_bytes, indexed=indexed
+        opcode="dma.load", writes=(address.base,), runs=runs, run_bytes=run_bytes, indexed=indexed or indices is not None, address=address,
+        external=external, distance_bytes=distance_bytes, stride_bytes=stride_bytes, indices=indices,
+    )  # fmt: skip
+
+
+def store(
+    buffer: str | Address,
+    runs: int,
+    run_bytes: int,
+    *,
+    external: Address | None = None,
+    distance_bytes: int = 0,
+    stride_bytes: int = 0,
+    indexed: bool = False,
+) -> Instruction:
+    """DMA from a buffer to external memory; arguments as of :func:`load`."""
+    address = Address(buffer) if isinstance(buffer, str) else buffer
+    return Instruction(
+        opcode="dma.store", reads=(address.base,), writes=("external",), runs=runs, run_bytes=run_bytes, indexed=indexed, address=address,
+        external=external, distance_bytes=distance_bytes, stride_bytes=stride_bytes,
     )  # fmt: skip

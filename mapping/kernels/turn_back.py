@@ -29,7 +29,7 @@ def turn_back(kernel: VectorKernel, value: Register, block: int) -> Register:
     kernel.code.append(
         Instruction(opcode="vle8.v", writes=("v0",), reads=("@inside.0",), vl=flags, sew_bits=8)
     )
-    kernel.emit("vmerge.vvm", value, value, Register(first=0, length=1), into=value)
+    kernel.emit("vmerge.vvm", value, value, into=value)
     distance = 1
     while distance < block:  # x[i ^ distance] +- x[i], by a register of places and one of +-1
         signs, places = kernel.splat(float(distance)), kernel.splat(-float(distance))

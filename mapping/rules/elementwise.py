@@ -111,11 +111,17 @@ def _softplus(call: Call) -> Canonical:
 
 
 def _select(call: Call) -> Canonical | None:
-    """``where(condition, a, b)`` and ``masked_fill(x, mask, value)``."""
-    if call.name == "where" and "self" not in call.arguments:
+    """``where(condition, a, b)`` and ``masked_fill(x, mask, value)``: condition, then what is taken where it holds and where not."""
+    fill = call.name == "masked_fill"
+    if not fill and "self" not in call.arguments:
         return None  # the indices of what is true: the shape depends on data
-    numbers = [call[a] for a in ("self", "other", "value") if isinstance(call.arguments.get(a), int | float)]
-    return _form(call, "select", **({"scalar": float(numbers[0])} if len(numbers) == 1 else {}))
+    condition = call["mask" if fill else "condition"]
+    branches = {"true": call["value"], "false": call["self"]} if fill else {"true": call["self"], "false": call["other"]}
+    tensors = tuple(t for t in (condition, *branches.values()) if isinstance(t, Tensor))
+    numbers: dict[str, Attribute] = {
+        name: float(value) for name, value in branches.items() if isinstance(value, int | float)
+    }
+    return Canonical(kind="elementwise", function="select", tensors=tensors, attributes=numbers)
 
 
 def _cast(call: Call) -> Canonical:

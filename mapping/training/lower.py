@@ -43,7 +43,7 @@ DERIVATIVES: dict[str, tuple[Step, ...]] = {
     "gelu": (Step(function="gelu_derivative"),),
     "gelu_tanh": (Step(function="gelu_tanh_derivative"),),
     "silu": (Step(function="silu_derivative"),),
-    "relu": (Step(function="compare"),),
+    "relu": (Step(function="greater", operand="scalar"),),
     "tanh": (Step(function="square"), Step(function="subtract", operand="scalar", constant=1.0)),
     "sigmoid": (Step(function="square"), Step(function="subtract", operand="tensor")),
     "exp": (),

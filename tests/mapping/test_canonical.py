@@ -64,7 +64,7 @@ def only(graph: Graph) -> Operator:
         (
             lambda x: torch.masked_fill(x, torch.ones(4, device="meta", dtype=torch.bool), 0.0),
             "select",
-            {"scalar": 0.0},
+            {"true": 0.0},
         ),
     ],
 )
