@@ -452,12 +452,31 @@ class Clocks:
     """By unit: the clock at whose end the last beat lands."""
 
 
+class Watched:
+    """Sorts what the engine tells of every instruction."""
+
+    def __init__(self) -> None:
+        self.clocks = Clocks(
+            starts={"vector": [], "load": [], "store": []}, ends={name: [] for name in UNITS_THAT_LAND}
+        )
+
+    def add(self, instruction: Instruction, start: int, end: int) -> None:
+        """An instruction, in Program order."""
+        operation, opcode = OPERATIONS.get(instruction.opcode), instruction.opcode
+        if operation is None:
+            self.clocks.starts[opcode.removeprefix("dma.")].append(start)
+            self.clocks.ends[opcode.replace(".", "_")].append(end - 1)
+            return
+        self.clocks.starts["vector"].append(start)
+        if operation.unit is not Unit.SET:
+            unit = "reduction" if operation.latency is Latency.REDUCE else str(operation.unit)
+            self.clocks.ends[unit].append(end - 1)
+
+
 def simulated_clocks(
     config: MachineConfig, entries: Sequence[Entry], dma_clk: Sequence[tuple[int, int]]
 ) -> Clocks:  # fmt: skip
     """What the timing engine says; ``dma_clk`` is :func:`lanewise.sim.engine.run`'s."""
-    starts: dict[str, list[int]] = {"vector": [], "load": [], "store": []}
-    ends: dict[str, list[int]] = {name: [] for name in UNITS_THAT_LAND}
     body: list[Instruction] = []
     for entry in entries:
         name = f"@{entry.region}"
@@ -469,20 +488,10 @@ def simulated_clocks(
             body.append(
                 Instruction(opcode="dma.store", reads=(name,), writes=("external",), runs=1, run_bytes=1)
             )
-
-    def watch(instruction: Instruction, start: int, end: int) -> None:
-        operation = OPERATIONS.get(instruction.opcode)
-        if operation is None:
-            starts[instruction.opcode.removeprefix("dma.")].append(start)
-            ends[instruction.opcode.replace(".", "_")].append(end - 1)
-            return
-        starts["vector"].append(start)
-        if operation.unit is not Unit.SET:
-            ends["reduction" if operation.latency is Latency.REDUCE else str(operation.unit)].append(end - 1)
-
     program = Program(body=tuple(body), buffers_bytes={f"@{k}": REGION_BYTES for k in range(DUMP + 1)})
-    run(program, config, summarise=False, watcher=watch, dma_clk=dma_clk)
-    return Clocks(starts=starts, ends=ends)
+    watched = Watched()
+    run(program, config, summarise=False, watcher=watched.add, dma_clk=dma_clk)
+    return watched.clocks
 
 
 UNITS_THAT_LAND = (

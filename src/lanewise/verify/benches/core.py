@@ -13,10 +13,12 @@ from lanewise.rtl.core import Core
 from lanewise.rtl.dma import AXI_PREFIX
 from lanewise.sim.dma import dma_beats, memory_clk
 from lanewise.verify.bench import Bench, Case
+from lanewise.verify.core_kernels import kernel_runs, simulated
 from lanewise.verify.core_programs import (
     DUMPED,
     EXTERNAL_BYTES,
     REGION_BYTES,
+    Clocks,
     Command,
     Entry,
     ProgramWriter,
@@ -108,6 +110,16 @@ async def hesitant_memory(dut: Any) -> None:
         )
 
 
+@cocotb.test()
+async def kernels(dut: Any) -> None:
+    """Kernels of the mapping at several sizes: memory as executing the Program leaves it, clocks as the engine prices it."""
+    tb = await Testbench.start(dut, MachineConfig)
+    for kernel in kernel_runs(tb.config, tb.rng):
+        found, clocks, _ = await _outcome(tb, kernel.entries, kernel.before, _ideal)
+        tb.check_values(np.frombuffer(found, np.uint8), np.frombuffer(kernel.after, np.uint8), kernel.name)
+        _check_clocks(tb, kernel.entries, clocks, simulated(tb.config, kernel.program), f"{kernel.name}: ")
+
+
 class _Axi:
     """A memory of cocotbext-axi."""
 
@@ -160,27 +172,32 @@ async def _check(tb: Testbench, entries: Sequence[Entry], memory: Memory) -> Non
             if isinstance(entry, Command)
         ]
         tb.check_clocks(dma_clk, predicted, "DMA commands: clocks held, clocks to the end")
-    simulated = simulated_clocks(tb.config, entries, dma_clk)
-    for name, wanted in simulated.starts.items():
-        _compare(tb, entries, clocks.starts[name], wanted, name)
-    for name, wanted in simulated.ends.items():
-        tb.check_clocks(clocks.ends[name], wanted, f"ends of {name}")
+    _check_clocks(tb, entries, clocks, simulated_clocks(tb.config, entries, dma_clk))
+
+
+def _check_clocks(
+    tb: Testbench, entries: Sequence[Entry], clocks: Clocks, wanted: Clocks, what: str = ""
+) -> None:
+    """Every start and every end."""
+    for name, starts in wanted.starts.items():
+        _compare(tb, entries, clocks.starts[name], starts, f"{what}starts of {name}", name)
+    for name, ends in wanted.ends.items():
+        tb.check_clocks(clocks.ends[name], ends, f"{what}ends of {name}")
     tb.count_clocks(max(max(values, default=0) for values in clocks.ends.values()))
     tb.count_programs(1, len(entries))
 
 
 def _compare(
-    tb: Testbench, entries: Sequence[Entry], found: Sequence[int], wanted: Sequence[int], stream: str
-) -> None:
+    tb: Testbench, entries: Sequence[Entry], found: Sequence[int], wanted: Sequence[int], what: str,
+    stream: str,
+) -> None:  # fmt: skip
     """Starts of a stream's instructions."""
     if list(found) != list(wanted):
         own = [entry for entry in entries if entry.stream == stream]
         at = next(k for k, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b)
         text = "\n".join(f"{found[k]} ({wanted[k]}): {own[k]}" for k in range(max(0, at - 12), at + 1))
-        raise AssertionError(
-            f"starts of {stream}: clocks of the RTL (of the simulator):\n{text}\nseed {tb.seed}"
-        )
-    tb.check_clocks(found, wanted, f"starts of {stream}")
+        raise AssertionError(f"{what}: clocks of the RTL (of the simulator):\n{text}\nseed {tb.seed}")
+    tb.check_clocks(found, wanted, what)
 
 
 async def _explain(tb: Testbench, entries: Sequence[Entry], external: bytes, memory: Memory) -> str:

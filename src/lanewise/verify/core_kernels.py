@@ -1,0 +1,113 @@
+"""Kernels of the mapping on the core: small works, the memory that they start from, and what the engine says of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lanewise.config import MachineConfig
+from lanewise.mapping.functional import execute_program, table_tensor
+from lanewise.mapping.kernels.elementwise import ElementwiseWork
+from lanewise.mapping.kernels.epilogue import Step
+from lanewise.models.fit import fit
+from lanewise.sim.engine import run
+from lanewise.sim.program import Program, flatten_once, priced_only
+from lanewise.sim.vector_type import with_vector_types
+from lanewise.verify.core_programs import Clocks, Command, Entry, Watched
+from lanewise.verify.host import Host
+
+PAGE_BYTES = 4096
+"""Tensors of external memory begin at multiples of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelRun:
+    """A Program, what the core's streams are fed for it, and external memory before and after it."""
+
+    name: str
+    program: Program
+    entries: list[Entry]
+    before: bytes
+    after: bytes
+
+
+def works(config: MachineConfig) -> Iterator[tuple[str, ElementwiseWork]]:
+    """Works of every kind of kernel that the core's streams can run, at several sizes."""
+    functions = (
+        ("gelu", "silu", "tanh", "sigmoid", "exp", "relu")
+        if config.flex_sfu.enabled
+        else ("gelu", "exp", "mish", "relu")
+    )
+    for function in functions:
+        for elements in (1, 37, 700):
+            yield (
+                f"{function} of {elements}",
+                ElementwiseWork(elements=elements, steps=(Step(function=function),)),
+            )
+    chain = (
+        Step(function="multiply", operand="scalar", constant=0.3), Step(function="add", operand="tensor"), Step(function="silu"),
+        Step(function="multiply", operand="tensor"),
+    )  # fmt: skip
+    yield "chain of 500", ElementwiseWork(elements=500, steps=chain)
+    yield "quantised 600", ElementwiseWork(elements=600, outputs=("fp16", "quantised"))
+
+
+def kernel_runs(config: MachineConfig, rng: np.random.Generator) -> Iterator[KernelRun]:
+    """Every work of :func:`works` with random values.
+
+    Raises:
+        ValueError: A Program has instructions that cannot be executed.
+    """
+    for name, work in works(config):
+        program = work.program(config)
+        if missing := priced_only(program):
+            raise ValueError(f"{name}: the Program must have operands for {', '.join(missing)}")
+        yield _run_of(name, program, config, rng)
+
+
+def _run_of(name: str, program: Program, config: MachineConfig, rng: np.random.Generator) -> KernelRun:
+    externals = dict.fromkeys(i.external.base for i in flatten_once(program.body) if i.external is not None)
+    sizes = dict.fromkeys(externals, 0)
+    for tensor in externals:  # how much of each the Program touches: each alone at the beginning of memory
+        far = {other: 0 if other == tensor else 1 << 36 for other in externals}
+        for entry in Host(program=program, config=config, tensors=far).entries:
+            if isinstance(entry, Command) and entry.transfer.external < 1 << 35:
+                transfer = entry.transfer
+                end = transfer.external + (transfer.runs - 1) * transfer.external_stride + transfer.run_bytes
+                sizes[tensor] = max(sizes[tensor], end)
+    memory = {tensor: _initial(tensor, size, config, rng) for tensor, size in sizes.items()}
+    places, at = {}, 0
+    for tensor, values in memory.items():
+        places[tensor] = at
+        at += -(-values.size // PAGE_BYTES) * PAGE_BYTES
+
+    def image() -> bytes:
+        whole = np.zeros(at, np.uint8)
+        for tensor, values in memory.items():
+            whole[places[tensor] : places[tensor] + values.size] = values
+        return whole.tobytes()
+
+    before = image()
+    entries = Host(program=program, config=config, tensors=places).entries
+    execute_program(program, config, memory)
+    return KernelRun(name=name, program=program, entries=entries, before=before, after=image())
+
+
+def _initial(tensor: str, size: int, config: MachineConfig, rng: np.random.Generator) -> np.ndarray:
+    if tensor.startswith("table "):
+        function = tensor.removeprefix("table ")
+        words = table_tensor(config.flex_sfu, fit(function, segments=config.flex_sfu.segments).table())
+        return words.view(np.uint8).copy()
+    values = rng.normal(0, 3, -(-size // 2)).astype(np.float16)
+    special = rng.random(values.size) < 0.05
+    values[special] = rng.choice(
+        np.array([0, -0.0, np.inf, -np.inf, np.nan, 6e-8, 65504], np.float16), int(special.sum())
+    )
+    return values.view(np.uint8)[:size].copy()
+
+
+def simulated(config: MachineConfig, program: Program) -> Clocks:
+    """Every start and end of the Program as the engine prices it, by the timing table alone."""
+    watched = Watched()
+    run(with_vector_types(program, config), config, summarise=False, watcher=watched.add)
+    return watched.clocks
