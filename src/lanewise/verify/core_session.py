@@ -29,12 +29,13 @@ class CoreSession:
         }
 
     async def run(
-        self, entries: Sequence[Entry], step: Callable[[], None]
+        self, entries: Sequence[Entry], step: Callable[[], None], p_gap: float = 0.0
     ) -> tuple[Clocks, list[tuple[int, int]]]:
         """Feed a program, each stream as fast as it goes.
 
         Args:
             step: Drives external memory, each clock.
+            p_gap: Probability that the host has nothing to offer for some clocks after an instruction has been taken.
 
         Returns:
             When instructions started and landed; and of each DMA command how long it held its engine and when all of it had landed, from
@@ -51,7 +52,8 @@ class CoreSession:
         free: list[int] = []
         """Of each load, the first clock after its start in which the engine could take another."""
         read: list[int] = []
-        fed = dict.fromkeys(STREAMS, 0)
+        fed, gaps = dict.fromkeys(STREAMS, 0), dict.fromkeys(STREAMS, 0)
+        offered = {name: bool(words[name]) for name in STREAMS}
         for name in STREAMS:
             self._offer(name, words[name], 0)
         clock = quiet = 0
@@ -81,9 +83,16 @@ class CoreSession:
             if watch["store_read"].get():
                 read.append(clock)
             for name in STREAMS:
-                if fed[name] < counts[name] and self._streams[name][2].get():
+                if offered[name] and self._streams[name][2].get():
                     fed[name] += 1
-                    self._offer(name, words[name], fed[name])
+                    offered[name] = False
+                    gaps[name] = int(tb.rng.integers(1, 40)) if tb.rng.random() < p_gap else 0
+                    self._streams[name][0].set(0)
+                if not offered[name] and fed[name] < counts[name]:
+                    gaps[name] -= 1
+                    if gaps[name] < 0:
+                        self._offer(name, words[name], fed[name])
+                        offered[name] = True
             step()
             if quiet > _IDLE_LIMIT_CLK:
                 waiting = {name: counts[name] - len(starts[name]) for name in STREAMS}

@@ -232,7 +232,9 @@ def test_divisions(function, operand):
     assert np.abs(golden[ok].view(np.int16).astype(int) - exact[ok].view(np.int16)).max() <= 1
 
 
-@pytest.mark.parametrize("function", sorted(ON_FLEX_SFU - {"gelu_derivative", "gelu_tanh_derivative", "silu_derivative"}))
+@pytest.mark.parametrize(
+    "function", sorted(ON_FLEX_SFU - {"gelu_derivative", "gelu_tanh_derivative", "silu_derivative"})
+)
 def test_functions_on_flex_sfu(function):
     x = values(5000)
     x = np.nan_to_num(x, nan=1.0)
@@ -261,7 +263,9 @@ def quantised(x: np.ndarray, inverse_step: float, bits: int) -> np.ndarray:
 def test_quantised_outputs(elements, bits):
     config = MachineConfig(matrix=MatrixConfig(operand_bits=bits))
     x = values(elements)
-    work = ElementwiseWork(elements=elements, steps=(Step(function="negate"),), outputs=("fp16", "quantised"), inverse_step=1.75)
+    work = ElementwiseWork(
+        elements=elements, steps=(Step(function="negate"),), outputs=("fp16", "quantised"), inverse_step=1.75
+    )
     made = execute(work, config, **{"in": x})
     assert_same(made["fp16"].view(np.float16), -x)
     wanted = quantised(-x, 1.75, bits)

@@ -111,6 +111,18 @@ async def hesitant_memory(dut: Any) -> None:
 
 
 @cocotb.test()
+async def hesitant_host(dut: Any) -> None:
+    """Gaps between the instructions of every stream: bits alone, for when they come is no matter of the engine."""
+    tb = await Testbench.start(dut, MachineConfig)
+    for k in range(tb.parameters["programs"] // 4):
+        entries = random_program(tb.config, tb.rng, _LENGTH)
+        external = initial_external(tb.config, tb.rng)
+        found, _, _ = await _outcome(tb, entries, external, _ideal, p_gap=(0.1, 0.5)[k % 2])
+        expected = expected_external(tb.config, entries, external)
+        tb.check_values(np.frombuffer(found, np.uint8), np.frombuffer(expected, np.uint8), "external memory")
+
+
+@cocotb.test()
 async def kernels(dut: Any) -> None:
     """Kernels of the mapping at several sizes: memory as executing the Program leaves it, clocks as the engine prices it."""
     tb = await Testbench.start(dut, MachineConfig)
@@ -148,11 +160,13 @@ def _pauses(tb: Testbench, chance: float) -> Iterator[bool]:
         yield from (rng.random(4096) < chance).tolist()
 
 
-async def _outcome(tb: Testbench, entries: Sequence[Entry], external: bytes, memory: Memory) -> Any:
+async def _outcome(
+    tb: Testbench, entries: Sequence[Entry], external: bytes, memory: Memory, p_gap: float = 0.0
+) -> Any:  # fmt: skip
     """Runs a program: what external memory holds, when things happened, what DMA took."""
     await tb.reset()
     outer = memory(tb, external)
-    clocks, dma_clk = await CoreSession(tb).run(entries, outer.step)
+    clocks, dma_clk = await CoreSession(tb).run(entries, outer.step, p_gap)
     return bytes(outer.contents), clocks, dma_clk
 
 
