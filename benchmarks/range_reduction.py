@@ -26,6 +26,7 @@ from lanewise.files import write_part
 from lanewise.formats import FORMATS
 from lanewise.mapping.kernels import activations, row
 from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.reduced import REDUCED_KERNELS, normal_reciprocal, normal_rsqrt
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.strips import best_kernel, strip_program
@@ -35,7 +36,6 @@ from lanewise.models.numbers import decode
 from lanewise.models.reduction import EXP32_MINIMUM, REDUCED, reduced
 from lanewise.models.reduction_tables import reduction_table
 from lanewise.rtl.flex_sfu import FlexSfu
-from lanewise.mapping.kernels.price import price
 from lanewise.synth import Synthesiser, load_liberty
 
 MACHINE = MachineConfig()

@@ -1,16 +1,13 @@
 """A network on a machine and on its baseline: cycles by operator and by unit, utilisation, bytes."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from lanewise.config import MachineConfig
 from lanewise.errors import UserError
-from lanewise.files import write_text
 from lanewise.mapping.graph import Graph
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.matmul import MatmulWork
@@ -215,44 +212,3 @@ def simulate(
         machine, costs=tuple(own if own.cycles <= other.cycles else other for own, other in faster)
     )
     return Simulation(model=graph.model, machine=machine, baseline=baseline, unmapped=lowered.unmapped)
-
-
-def write_trace(simulation: Simulation, path: Path) -> None:
-    """Write the network's tasks as a trace-event file that Perfetto opens; one microsecond is one clock.
-
-    One track for the tasks, and one counter a unit with its share of the task's clocks.
-    """
-    events: list[dict[str, Any]] = []
-    for pid, (label, cost) in enumerate(
-        (("with Flex-SFU", simulation.machine), ("baseline", simulation.baseline)), 1
-    ):
-        events.append(
-            {"ph": "M", "pid": pid, "name": "process_name", "args": {"name": f"{simulation.model}: {label}"}}
-        )
-        now = 0
-        for task, run_cost in zip(cost.tasks, cost.costs):
-            detail = {
-                "kind": task.kind,
-                "unit": run_cost.unit,
-                "members": list(task.members),
-                **asdict(run_cost),
-            }
-            events.append(
-                {
-                    "ph": "X",
-                    "pid": pid,
-                    "tid": 1,
-                    "name": task.name,
-                    "cat": task.kind,
-                    "ts": now,
-                    "dur": run_cost.cycles,
-                    "args": detail,
-                }
-            )
-            for unit, busy in run_cost.busy_clk.items():
-                share = busy / run_cost.cycles if run_cost.cycles else 0.0
-                events.append(
-                    {"ph": "C", "pid": pid, "name": unit, "ts": now, "args": {"share": round(share, 4)}}
-                )
-            now += run_cost.cycles
-    write_text(path, json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))

@@ -3,9 +3,11 @@
 import ctypes
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -26,8 +28,10 @@ def library() -> ctypes.CDLL:
         UserError: There is no C++ compiler, or it fails.
     """
     text = SOURCE.read_bytes()
-    compiler = os.environ.get("CXX") or "g++"
-    version = hashlib.sha256(text + " ".join((compiler, *FLAGS, os.uname().machine)).encode()).hexdigest()[:16]
+    compiler = shlex.split(os.environ.get("CXX") or "g++")
+    version = hashlib.sha256(text + " ".join((*compiler, *FLAGS, os.uname().machine)).encode()).hexdigest()[
+        :16
+    ]
     path = cache_folder() / "engine" / f"recurrence-{version}.so"
     if not path.exists():
         _compile(compiler, path)
@@ -44,19 +48,19 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
-def _compile(compiler: str, path: Path) -> None:
-    if shutil.which(compiler) is None:
-        raise UserError(f"{compiler}: is missing; expected a C++ compiler, which Verilator needs as well")
+def _compile(compiler: Sequence[str], path: Path) -> None:
+    if shutil.which(compiler[0]) is None:
+        raise UserError(f"{compiler[0]}: is missing; expected a C++ compiler, which Verilator needs as well")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".compile") as folder:
             made = Path(folder) / path.name
             done = subprocess.run(
-                [compiler, *FLAGS, "-o", str(made), str(SOURCE)], capture_output=True, text=True, check=False
+                [*compiler, *FLAGS, "-o", str(made), str(SOURCE)], capture_output=True, text=True, check=False
             )
             if done.returncode:
                 reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
-                raise UserError(f"{compiler}: cannot compile the timing engine: {reason}")
+                raise UserError(f"{compiler[0]}: cannot compile the timing engine: {reason}")
             made.replace(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}; expected a writable folder") from None

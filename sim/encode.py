@@ -45,7 +45,8 @@ def places(
     >>> places(("v2", "v3", "v3"), lengths=(2, 1))
     (('v2', 0), ('v3', 1), ('v3', 0))
     """
-    found, before, place = {}, -2, 0
+    found: dict[tuple[str, int], None] = {}
+    before, place = -2, 0
     begins = {0, *accumulate(lengths)}
     for index, name in enumerate(names):
         if not is_register(name):

@@ -62,8 +62,6 @@ class Timing:
     """From the start to the first beat of the result."""
     last_clk: int
     """From the start to the last."""
-    read_beats: int = 0
-    """Clocks in which the operands are read: ``beats``, or fewer."""
     words: int = 1
     """Of a vector result: words as wide as the lanes that it takes in the register file."""
     chained: bool = False
@@ -91,18 +89,7 @@ class TimingTable:
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
         self._known: dict[_Key, Timing] = {}
-        vector = config.vector
-        self._latency = {
-            Latency.SET: 1,
-            Latency.ALU: vector.alu_latency_clk,
-            Latency.GATHER: vector.gather_latency_clk,
-            Latency.REDUCE: vector.reduction_latency_clk,
-            Latency.FMA: vector.fma_latency_clk,
-            Latency.LOAD: vector.load_latency_clk,
-            Latency.STORE: vector.store_latency_clk,
-            Latency.FLEX_SFU: 2 + config.flex_sfu.latency_clk,
-            Latency.TABLE: vector.table_latency_clk,
-        }
+        self._latency = {latency: config.vector_latency_clk(latency) for latency in Latency}
 
     def __getitem__(self, instruction: Instruction) -> Timing:
         """Timing of ``instruction``.
@@ -142,7 +129,7 @@ class TimingTable:
             beats, latency = _operand_clk(opcode, instruction, config.operand_path)
         last = latency + beats + drain - 1
         return Timing(
-            unit=unit, stream=stream, beats=beats, read_beats=beats, lands_clk=last, last_clk=last, drain_clk=drain
+            unit=unit, stream=stream, beats=beats, lands_clk=last, last_clk=last, drain_clk=drain
         )  # fmt: skip
 
     def _vector(self, instruction: Instruction, operation: Operation) -> Timing:
@@ -172,7 +159,7 @@ class TimingTable:
         if operation.vd is not None and operation.vd not in (Width.FIRST, Width.FIRST_DOUBLE):
             words = max(1, ceil(instruction.vl * operation.vd.bits(sew, operation.eew_bits) / lanes_bits))
         return Timing(
-            unit=str(operation.unit), stream="vector", beats=beats + (operation.latency is Latency.GATHER), read_beats=beats,
+            unit=str(operation.unit), stream="vector", beats=beats + (operation.latency is Latency.GATHER),
             lands_clk=last if operation.latency is Latency.REDUCE else latency, last_clk=last, words=words,
             chained=operation.chained, whole=operation.whole,
         )  # fmt: skip

@@ -68,9 +68,17 @@ class _Pass:
         """SEW and vl to set; where any SEW will do, that of the next instruction that wants one, or the one that is set."""
         sew, vl = wanted
         if vl > self._vlen_bits:
-            raise ValueError(f"vlen_bits must be at least the {vl} elements of {node.opcode}, not {self._vlen_bits}")
+            raise ValueError(
+                f"vlen_bits must be at least the {vl} elements of {node.opcode}, not {self._vlen_bits}"
+            )
         limit = 8 * self._vlen_bits // vl if vl else 32
-        choices = (sew, _next_sew(behind, vl), state[0] if state else None, OPERATIONS[node.opcode].eew_bits, 8)
+        choices = (
+            sew,
+            _next_sew(behind, vl),
+            state[0] if state else None,
+            OPERATIONS[node.opcode].eew_bits,
+            8,
+        )
         return next(choice for choice in choices if choice and choice <= limit), vl
 
     def _loop(self, loop: Loop, state: State, made: list[Node]) -> State:
@@ -83,7 +91,9 @@ class _Pass:
             entry: State = None
             if end is not None:
                 again, end_again = self.block(loop.body, end)
-                if end_again == end and weight(again) < weight(body):  # nothing changes at the top: set before the loop
+                if end_again == end and weight(again) < weight(
+                    body
+                ):  # nothing changes at the top: set before the loop
                     body, entry = again, end
             self._loops[id(loop)] = body, entry, end
         body, entry, end = self._loops[id(loop)]

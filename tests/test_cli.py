@@ -93,6 +93,42 @@ def test_simulate_prints_one_json_object(capsys, tmp_path):
     events = json.loads(trace.read_text())["traceEvents"]
     ends = [e["ts"] + e["dur"] for e in events if e["ph"] == "X" and e["pid"] == 1]
     assert max(ends) == values["cycles"]
+    assert sum(e["ph"] == "X" and e["pid"] == 1 and e["tid"] > 0 for e in events) == values["instructions"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--trace", "{folder}"], "cannot be written: Is a directory"),
+        (["--trace", "{folder}/file/trace.json"], "cannot be written"),
+        (
+            ["--trace", "{folder}/t.json", "--trace-operator", "sofmax"],
+            "sofmax: is no operator of hf:minilm; expected one such as",
+        ),
+        (["--trace", "{folder}/t.json", "--trace-limit", "-1"], "--trace-limit"),
+        (
+            ["--trace-operator", "softmax"],
+            "--trace-operator: says what --trace FILE holds; expected that as well",
+        ),
+    ],
+)
+def test_simulate_refuses_a_trace_that_cannot_be(capsys, tmp_path, options, problem):
+    (tmp_path / "file").write_text("")
+    options = [option.format(folder=tmp_path) for option in options]
+    status, out, err = run(capsys, "simulate", "hf:minilm", "--sequence", "32", *options)
+    assert (status, out) == (2, "")
+    assert problem in err.splitlines()[-1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_simulate_says_where_a_trace_was_cut(capsys, tmp_path):
+    trace = tmp_path / "t.json"
+    arguments = ("simulate", "hf:minilm", "--sequence", "32", "--trace", str(trace), "--trace-limit", "10")
+    status, _, err = run(capsys, *arguments)
+    assert status == 0
+    assert "has the first 10 of" in err
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert sum(e["ph"] == "X" and e["pid"] == 1 and e["tid"] > 0 for e in events) == 10
 
 
 def test_simulate_prints_tables(capsys):

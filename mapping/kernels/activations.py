@@ -16,7 +16,6 @@ import numpy as np
 
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.reduced import REDUCED_KERNELS, has_reduced_exp, logarithm, sine
-from lanewise.models.functions import FUNCTIONS
 
 LOG2_E = 1 / log(2)
 LN2_HIGH = float(np.float16(log(2)))
@@ -72,6 +71,9 @@ _ODD_PART: dict[str, Callable[[float], float]] = {
 
 
 def _slope(name: str, x: float) -> float:
+    # brings torch, which a network without these functions need not wait for
+    from lanewise.models.functions import FUNCTIONS
+
     return float(FUNCTIONS[f"{name}_derivative"](np.array([x]))[0])
 
 

@@ -65,7 +65,9 @@ class VectorKernel:
         """A free group, the lowest that fits; ``v0`` is kept for masks."""
         length = self.lmul(sew_bits, vl)
         if length > 8:
-            raise ValueError(f"vl must be at most 8 registers of {sew_bits} bits, not {self.vl if vl is None else vl}")
+            raise ValueError(
+                f"vl must be at most 8 registers of {sew_bits} bits, not {self.vl if vl is None else vl}"
+            )
         for first in range(0, REGISTERS - length + 1, length):
             group = range(first, first + length)
             if 0 not in group and self.used.isdisjoint(group):
@@ -88,6 +90,26 @@ class VectorKernel:
         raise ValueError(
             f"vl must leave registers free, not {self.vl}: a constant needs a group of {length} and none is left"
         )
+
+    def allocate_first(self, sew_bits: int = 16) -> Register:
+        """Room for an element that :meth:`spread` is to copy: a register where a group as long as a strip's can begin.
+
+        Of groups of 8 registers that is v0, and the others of its group are constants that nobody writes; else a group of its own.
+        """
+        length = self.lmul(sew_bits)
+        return Register(first=0 if length == 8 else self.allocate(sew_bits).first, length=1)
+
+    def spread(
+        self, single: Register, place: int = 0, *, into: Register | None = None, sew_bits: int = 16
+    ) -> Register:
+        """One element of a register of :meth:`allocate_first` in every element of a strip."""
+        group = Register(first=single.first, length=self.lmul(sew_bits))
+        return self.emit("vrgather.vi", group, into=into, sew_bits=sew_bits, constant=place)
+
+    def release_first(self, single: Register, sew_bits: int = 16) -> None:
+        """Give back what :meth:`allocate_first` gave."""
+        if single.first:
+            self.release(Register(first=single.first, length=self.lmul(sew_bits)))
 
     def release(self, *registers: Register) -> None:
         """Give groups back."""
@@ -196,7 +218,9 @@ class VectorKernel:
         self.setup.append(Instruction(opcode="dma.load", writes=(buffer,), runs=1, run_bytes=4 * sum(words)))
         for opcode, entries in zip(("sfu.breakpoints", "sfu.coefficients"), words):
             self.setup.append(
-                Instruction(opcode=opcode, reads=(buffer,), writes=(f"sfu.table.{table}",), vl=entries, sew_bits=32)
+                Instruction(
+                    opcode=opcode, reads=(buffer,), writes=(f"sfu.table.{table}",), vl=entries, sew_bits=32
+                )
             )
         return table
 

@@ -51,7 +51,8 @@ class ElementwiseWork:
         names = [*buffers, *outputs, *(f"@operand{i}" for i in vectors)]
         return Program(
             body=tuple(body),
-            buffers_bytes={f"{name}.{copy}": 2 * chunk for name in names for copy in "01"} | table_bytes(body),
+            buffers_bytes={f"{name}.{copy}": 2 * chunk for name in names for copy in "01"}
+            | table_bytes(body),
         )
 
     def _strip(self, kernel: VectorKernel, vectors: list[int]) -> None:

@@ -112,16 +112,16 @@ def _emit_step(kernel: VectorKernel, value: Register, step: Step, operand: Regis
         return activation(kernel, name, value)
     if step.operand == "scalar":
         return _with_scalar(kernel, name, value, step.constant)
-    other = kernel.load(operand) if isinstance(operand, str) else operand
-    assert other is not None
-    first, second = (other, value) if name in _REVERSED else (value, other)
+    vector = kernel.load(operand) if isinstance(operand, str) else operand
+    assert vector is not None
+    first, second = (vector, value) if name in _REVERSED else (value, vector)
     name = _REVERSED.get(name, name)
     if name == "divide":
         divide(kernel, first, second, into=value)
     else:
         kernel.emit(f"{_BINARY[name]}.vv", first, second, into=value)
-    if other != operand:
-        kernel.release(other)
+    if vector != operand:
+        kernel.release(vector)
     return value
 
 

@@ -36,7 +36,7 @@ def execute_kernel(
         operation = OPERATIONS.get(instruction.opcode)
         if operation is None or instruction.opcode in ("sfu.breakpoints", "sfu.coefficients"):
             continue  # DMA and what it brings: the values are the arguments
-        base = operation.base
+        base = operation.base.removesuffix(".v")
         whole = instruction.vl == kernel.vl
         elements = size if whole else instruction.vl
         sources = [file.read(name, None if whole else elements) for name in instruction.operands]

@@ -132,11 +132,17 @@ class Tile:
         """Reductions of what all tiles have added up, and their stores."""
         if self.vector is None:
             return ()
-        code: list[Instruction] = []
+        if not self.vector.sums:
+            return ()
+        code = [Instruction(opcode="vmv.s.x", writes=("v0",), vl=1, sew_bits=32, constant=0)]
         for register in self.vector.sums.values():
             code.append(
                 Instruction(
-                    opcode="vfwredusum.vs", reads=register.names, writes=register.names[:1], vl=self.vector.vl
+                    opcode="vfwredusum.vs",
+                    reads=(*register.names, "v0"),
+                    writes=register.names[:1],
+                    vl=self.vector.vl,
+                    operands=(register.names[0], "v0"),
                 )
             )
             code.append(

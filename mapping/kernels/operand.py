@@ -16,6 +16,9 @@ CHUNK_ELEMENTS = 8192
 NORM_BYTES = 8
 """Of a row: the sums of squares of both words, INT32."""
 
+_COPIES = {"in": "012", "out": "01", "norms": "01"}
+"""Buffers of the quantiser's operands and results, by name."""
+
 CLASSES = 8
 """Worths of kept rows that are told apart: four of each word."""
 
@@ -43,7 +46,13 @@ class PeakWork:
             inner = [load("@in.0", 1, 2 * elements), *repeat(kernel.strips(elements), *kernel.code)]
             body += repeat(count, *inner, Rotate(names=("@in.0", "@in.1")))
         body.append(
-            Instruction(opcode="vfredmax.vs", reads=maxima.names, writes=maxima.names[:1], vl=kernel.vl)
+            Instruction(
+                opcode="vfredmax.vs",
+                reads=maxima.names,
+                writes=maxima.names[:1],
+                vl=kernel.vl,
+                operands=maxima.names[:1] * 2,
+            )
         )
         body.append(Instruction(opcode="vse16.v", reads=maxima.names[:1], writes=("@peak",), vl=1))
         sizes = _double("@in", 2 * min(CHUNK_ELEMENTS, self.elements)) | {"@peak": 2}
@@ -70,7 +79,7 @@ class QuantiseWork:
         return 0
 
     def program(self, config: MachineConfig) -> Program:
-        """Settings once, then chunks through double buffers, of whole rows where norms are wanted."""
+        """Settings once, then chunks, of whole rows where norms are wanted, through three buffers: a load waits until one has been read."""
         unit = self.row or 1
         lanes = config.operand_path.lanes
         padded = ceil(unit / lanes) * lanes if self.row else 1
@@ -88,9 +97,10 @@ class QuantiseWork:
             ]
             if self.row:
                 inner.append(store("@norms.0", 1, NORM_BYTES * rows))
-            body += repeat(count, *inner, *(Rotate(names=(f"@{n}.0", f"@{n}.1")) for n in names))
+            rotations = (Rotate(names=tuple(f"@{n}.{copy}" for copy in _COPIES[n])) for n in names)
+            body += repeat(count, *inner, *rotations)
         most = min(max(CHUNK_ELEMENTS, unit), ceil(self.elements / unit) * unit)
-        sizes = _double("@in", 2 * most) | _double("@out", self._bytes(most))
+        sizes = {f"@in.{copy}": 2 * most for copy in _COPIES["in"]} | _double("@out", self._bytes(most))
         if self.row:
             sizes |= _double("@norms", NORM_BYTES * max(1, most // unit))
         return Program(body=tuple(body), buffers_bytes=sizes)
@@ -201,11 +211,11 @@ def _add_up(kernel: VectorKernel, value: Register) -> None:
 def _sum_of(kernel: VectorKernel, config: MachineConfig) -> list[Instruction]:
     """The sum over all strips, its reciprocal times the rows that are wanted, in every element."""
     probe = VectorKernel(config=config, vl=kernel.vl)
-    total, single = probe.allocate(32), probe.allocate(32, 1)
-    probe.emit("vfredusum.vs", total, into=single, sew_bits=32)
+    total, single, first = probe.allocate(32), probe.allocate(32, 1), probe.allocate_first(32)
+    probe.emit("vfredusum.vs", total, probe.splat(0.0, 32, 1), into=single, sew_bits=32)
     inverse = single_element(probe, reciprocal, single)
-    probe.emit("vfmul.vf", inverse, into=inverse, sew_bits=32, vl=1, constant=1.0)
-    probe.emit("vrgather.vi", inverse, into=total, sew_bits=32, constant=0)
+    probe.emit("vfmul.vf", inverse, into=first, sew_bits=32, vl=1, constant=1.0)
+    probe.spread(first, into=total, sew_bits=32)
     return [*probe.setup, *probe.code]
 
 

@@ -82,9 +82,10 @@ class RowKernel:
         self.finish(value)
 
     def reduce(self, opcode: str, value: Register, bits: int) -> Register:
-        """One element; the start value is a constant."""
+        """One element, if of 16 bits then where :meth:`spread` finds it; the start value is a constant."""
         start = self.kernel.splat(-65504.0 if "max" in opcode else 0.0, bits, 1)
-        return self.kernel.emit(opcode, value, start, into=self.kernel.allocate(bits, 1), sew_bits=16)
+        into = self.kernel.allocate(32, 1) if bits == 32 else self.kernel.allocate_first()
+        return self.kernel.emit(opcode, value, start, into=into, sew_bits=16)
 
     def add_squares(self, value: Register, into: Register | None = None) -> Register:
         """FP32 sums of squares, as many as a register has FP16 elements; the squares are exact. Added to ``into``."""
@@ -121,14 +122,15 @@ class RowKernel:
         return self.narrowed(total) if narrow else total
 
     def narrowed(self, wide: Register) -> Register:
-        result = self.kernel.emit("vfncvt.f.f.w", wide, sew_bits=32, result_bits=16, vl=1)
+        """One FP32 element as FP16, where :meth:`spread` finds it."""
+        result = self.kernel.emit("vfncvt.f.f.w", wide, into=self.kernel.allocate_first(), sew_bits=32, vl=1)
         self.kernel.release(wide)
         return result
 
     def spread(self, single: Register) -> Register:
         """The one element in every element."""
-        result = self.kernel.emit("vrgather.vi", single, constant=0)
-        self.kernel.release(single)
+        result = self.kernel.spread(single)
+        self.kernel.release_first(single)
         return result
 
     def inverse(self, total: Register) -> Register:

@@ -9,9 +9,9 @@ from math import ceil
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import best_kernel, load, store, strip_program
-from lanewise.mapping.kernels.price import price
 from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
 FUNCTIONS = ("softmax", "layer_norm", "rms_norm")
@@ -176,9 +176,10 @@ def _sum(kernel: VectorKernel, products: Register, scale: float = 1.0) -> Regist
     total = kernel.emit("vfwredusum.vs", products, zero, into=kernel.allocate(32, 1), sew_bits=16)
     if scale != 1.0:
         kernel.emit("vfmul.vf", total, into=total, sew_bits=32, vl=1, constant=scale)
-    narrow = kernel.emit("vfncvt.f.f.w", total, sew_bits=32, result_bits=16, vl=1)
-    result = kernel.emit("vrgather.vi", narrow, constant=0)
-    kernel.release(total, narrow)
+    narrow = kernel.emit("vfncvt.f.f.w", total, into=kernel.allocate_first(), sew_bits=32, vl=1)
+    result = kernel.spread(narrow)
+    kernel.release(total)
+    kernel.release_first(narrow)
     return result
 
 
@@ -220,10 +221,10 @@ def _norm(kernel: VectorKernel, strips: int, mean: bool, length: int) -> None:
     """``@y`` is x, ``@kept`` its mean and r, ``@weight`` the scale."""
     products: Register | None = None
     plain: Register | None = None
-    single = kernel.load("@kept.0", vl=2)
-    middle = kernel.emit("vrgather.vi", single, constant=0)
-    factor = kernel.emit("vrgather.vi", single, constant=1)
-    kernel.release(single)
+    single = kernel.load("@kept.0", vl=2, into=kernel.allocate_first())
+    middle = kernel.spread(single)
+    factor = kernel.spread(single, 1)
+    kernel.release_first(single)
     for _strip in range(strips):
         y, g, weight = kernel.load("@y.0"), kernel.load("@g.0"), kernel.load("@weight")
         _normalise(kernel, y, middle, factor, mean)

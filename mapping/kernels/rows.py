@@ -12,10 +12,10 @@ from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.epilogue import Step, format_bits
 from lanewise.mapping.kernels.long_row import LongRow
+from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.row import RowKernel, nonpositive_exponential
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import best_kernel, load, store, strip_program, table_bytes
-from lanewise.mapping.kernels.price import price
 from lanewise.sim.program import Instruction, Node, Program, Rotate, flatten_once, repeat
 
 FUNCTIONS = ("softmax", "layer_norm", "rms_norm", "sum", "mean", "max")

@@ -72,20 +72,18 @@ class _Machine:
         self.read: dict[str, int] = {}
         self.clocks = clocks
         words = config.vector.register_beats
-        self.reads: list[list[tuple[str, int, int, int]]] = []
-        """By instruction: what it reads, how long before the name is ready, and before its last beat, it may start, when it has read."""
+        self.reads: list[list[tuple[str, int, bool, int]]] = []
+        """By instruction: what it reads, how long before the name is ready it may start, whether all must have landed, when it has read."""
         self.writes: list[list[tuple[str, int, int]]] = []
         """What it writes, how long before the last read has ended it may start, when the result is ready."""
         for instruction, timing in zip(code, clocks, strict=True):
             whole = whole_sources(instruction) if timing.whole else ()
             self.reads.append([
-                (name, place * words, 0 if name in whole else timing.read_beats - 1, timing.beats) if is_register(name)
-                else (name, 0, 0, timing.beats + 1)
-                for name, place in places(instruction.reads, instruction.operands)
+                (name, place * words, name in whole, timing.beats) if is_register(name) else (name, 0, True, timing.beats + 1)
+                for name, place in places(instruction.reads, instruction.operands, instruction.lengths)
             ])  # fmt: skip
             self.writes.append([
-                (name, timing.lands_clk, min(timing.last_clk, timing.ready_clk + place * words)) if is_register(name)
-                else (name, 0, timing.last_clk)
+                (name, timing.lands_clk, timing.ready_clk + place * words) if is_register(name) else (name, 0, timing.last_clk)
                 for name, place in places(instruction.writes)
             ])  # fmt: skip
 
@@ -93,9 +91,9 @@ class _Machine:
         """When the instruction can start, next after those that are placed."""
         ready, last, read = self.ready, self.last, self.read
         start = max(self.issue + 1, self.unit.get(self.clocks[index].unit, 0))
-        for name, before_ready, before_last, _ in self.reads[index]:
+        for name, before, whole, _ in self.reads[index]:
             if name in last:
-                start = max(start, ready[name] - before_ready, last[name] - before_last)
+                start = max(start, last[name] if whole else ready[name] - before)
         for name, credit, _ in self.writes[index]:
             if name in read:
                 start = max(start, read[name] - credit)

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
-from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.price import price
+from lanewise.mapping.kernels.schedule import schedule
 from lanewise.sim.program import Instruction, Node, Program, flatten_once, repeat
 
 MAXIMUM_CODE = 512

@@ -6,8 +6,8 @@ from math import ceil
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import Step, emit_steps, format_bits, store_outputs
-from lanewise.mapping.kernels.strips import best_kernel, load, store, table_bytes
 from lanewise.mapping.kernels.price import price
+from lanewise.mapping.kernels.strips import best_kernel, load, store, table_bytes
 from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
 FUNCTIONS = ("max", "average", "depthwise")

@@ -242,8 +242,21 @@ def simulate(
         bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
     ] = False,
     trace: Annotated[
-        Path | None, typer.Option("--trace", metavar="FILE", help="Write a trace that Perfetto opens.")
+        Path | None,
+        typer.Option("--trace", metavar="FILE", help="Write every instruction's start and end for Perfetto."),
     ] = None,
+    trace_operator: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trace-operator", metavar="NAME", help="Only this operator's instructions; again for more."
+        ),
+    ] = None,
+    trace_limit: Annotated[
+        int,
+        typer.Option(
+            "--trace-limit", min=0, help="Instructions of each machine in the trace, from the first on."
+        ),
+    ] = 1_000_000,
     training: Annotated[
         bool,
         typer.Option(
@@ -263,14 +276,17 @@ def simulate(
         return
     from lanewise.config import load_config
     from lanewise.mapping.simulate import simulate as run
-    from lanewise.mapping.simulate import write_trace
     from lanewise.mapping.trace import trace_model
 
+    if trace_operator and trace is None:
+        raise UserError("--trace-operator: says what --trace FILE holds; expected that as well")
     machine = load_config(config)
     graph = trace_model(model, batch=batch, sequence=sequence, resolution=resolution, progress=_progress)
     result = run(graph, machine, allow_unmapped=allow_unmapped)
     if trace is not None:
-        write_trace(result, trace)
+        from lanewise.mapping.timeline import write_timeline
+
+        write_timeline(result, trace, operators=trace_operator or (), limit=trace_limit, progress=_progress)
     values = result.as_dict()
     if json_:
         _print_json(values)

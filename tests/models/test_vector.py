@@ -19,7 +19,6 @@ def half(count=4096):
         ("vfadd", np.add),
         ("vfsub", np.subtract),
         ("vfmul", np.multiply),
-        ("vfdiv", np.divide),
         ("vfmax", np.fmax),
         ("vfmin", np.fmin),
     ],

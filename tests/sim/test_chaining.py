@@ -39,7 +39,13 @@ def per_clk(opcode: str, bits: int) -> int:
     operation = OPERATIONS[opcode]
     if operation.unit is Unit.FLEX_SFU:
         return 32 // bits  # one lane
-    return {Rate.WIDEST: 32 * LANES // bits, Rate.LANES: LANES, Rate.ONE: 1, Rate.MASK: 32 * LANES, Rate.SINGLE: 1 << 20}[operation.rate]
+    return {
+        Rate.WIDEST: 32 * LANES // bits,
+        Rate.LANES: LANES,
+        Rate.ONE: 1,
+        Rate.MASK: 32 * LANES,
+        Rate.SINGLE: 1 << 20,
+    }[operation.rate]
 
 
 def element_bits(opcode: str, bits: int, width: Width) -> int:
@@ -66,7 +72,9 @@ def landing(opcode: str, bits: int, vl: int, first: int, start: int) -> dict[int
     return times
 
 
-def reading(opcode: str, bits: int, vl: int, first: int, start: int, source: str) -> dict[int, tuple[int, int]]:
+def reading(
+    opcode: str, bits: int, vl: int, first: int, start: int, source: str
+) -> dict[int, tuple[int, int]]:
     """By byte, the first and the last clock in which its word is read, as starts of a reader of that word alone."""
     operation = OPERATIONS[opcode]
     width = element_bits(opcode, bits, getattr(operation, source))
@@ -80,7 +88,7 @@ def reading(opcode: str, bits: int, vl: int, first: int, start: int, source: str
             early, late = times.get(byte, (clk, clk))
             times[byte] = (early, max(late, clk))
     if operation.whole and source == "vs2":
-        return {byte: (start, start + clocks.beats - 1) for byte in times}
+        return dict.fromkeys(times, (start, start + clocks.beats - 1))
     return times
 
 
@@ -119,24 +127,24 @@ def instruction(opcode: str, bits: int, vl: int, target: int, source: str = "", 
 def starts(*code: Instruction) -> list[int]:
     seen: list[int] = []
     program = Program(body=code, buffers_bytes={"@a": 1, "@b": 1})
-    run(program, CONFIG, summarise=False, watcher=lambda _, start, end: seen.append(start))
+    run(program, CONFIG, summarise=False, watcher=lambda _, start, __: seen.append(start))
     return seen
 
 
 LENGTHS = (1, 2, 5, 8, 16, 31, 32)
 
 
-def fits(opcode: str, bits: int, vl: int) -> bool:
+def fits(bits: int, vl: int) -> bool:
     return vl * bits <= 4 * 8 * REGISTER
 
 
 @pytest.mark.parametrize(("opcode", "bits"), PRODUCERS)
 def test_nothing_is_read_before_it_has_landed(opcode, bits):
     checked = waited = 0
-    for vl in filter(lambda vl: fits(opcode, bits, vl), LENGTHS):
+    for vl in filter(lambda vl: fits(bits, vl), LENGTHS):
         first = instruction(opcode, bits, vl, 8)
         for (reader, reader_bits), reader_vl in itertools.product(CONSUMERS, LENGTHS):
-            if not fits(reader, reader_bits, reader_vl):
+            if not fits(reader_bits, reader_vl):
                 continue
             for source, place in itertools.product(sources(reader), range(len(first.writes))):
                 second = instruction(reader, reader_bits, reader_vl, 16, source, 8 + place)
@@ -154,9 +162,9 @@ def test_nothing_is_read_before_it_has_landed(opcode, bits):
 @pytest.mark.parametrize(("opcode", "bits"), PRODUCERS)
 def test_nothing_is_overwritten_before_it_is_read_or_after_it_is_written(opcode, bits):
     checked = 0
-    for vl in filter(lambda vl: fits(opcode, bits, vl), LENGTHS):
+    for vl in filter(lambda vl: fits(bits, vl), LENGTHS):
         for (other, other_bits), other_vl in itertools.product(CONSUMERS, LENGTHS):
-            if not fits(other, other_bits, other_vl):
+            if not fits(other_bits, other_vl):
                 continue
             for source in sources(other):
                 reader = instruction(other, other_bits, other_vl, 16, source, 8)
@@ -168,7 +176,12 @@ def test_nothing_is_overwritten_before_it_is_read_or_after_it_is_written(opcode,
                         assert landed[byte] > read[byte][1], (reader, opcode, vl, byte)
                         checked += 1
             if not OPERATIONS[other].stores:
-                at, then = starts(instruction(other, other_bits, other_vl, 8), instruction(opcode, bits, vl, 8))
-                before, after = landing(other, other_bits, other_vl, 8, at), landing(opcode, bits, vl, 8, then)
+                at, then = starts(
+                    instruction(other, other_bits, other_vl, 8), instruction(opcode, bits, vl, 8)
+                )
+                before, after = (
+                    landing(other, other_bits, other_vl, 8, at),
+                    landing(opcode, bits, vl, 8, then),
+                )
                 assert all(after[byte] > before[byte] for byte in before.keys() & after.keys())
     assert checked

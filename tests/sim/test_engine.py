@@ -44,10 +44,10 @@ ARITHMETIC = [
 def instructions() -> st.SearchStrategy[Instruction]:
     size = st.sampled_from(SIZES)
     arithmetic = st.builds(
-        lambda op, d, x, y, n: Instruction(
-            opcode=op[0], reads=(*x, *y), writes=d, vl=n, sew_bits=op[1], operands=(x[0], y[0])
+        lambda op, d, x, y, n, told: Instruction(
+            opcode=op[0], reads=(*x, *y), writes=d, vl=n, sew_bits=op[1], operands=(x[0], y[0]), lengths=(len(x), len(y)) * told
         ),
-        st.sampled_from(ARITHMETIC), groups(), groups(), groups(), size,
+        st.sampled_from(ARITHMETIC), groups(), groups(), groups(), size, st.booleans(),
     )  # fmt: skip
     memory = st.builds(
         lambda op, b, v, n: Instruction(opcode=f"vl{op}.v", reads=(b,), writes=v, vl=n)
@@ -112,8 +112,8 @@ def plain_state(reference: Reference, names: list[str]) -> dict[str, object]:
     return {"streams": reference.streams, "units": reference.units, "drain": reference.drain, "names": times}
 
 
-@settings(max_examples=300)
-@given(programs())
+@settings(max_examples=150)
+@given(programs(4))
 def test_every_start_is_the_plain_recurrence_s(program):
     seen = []
     engine = Engine(program, CONFIG, summarise=False, watcher=lambda *event: seen.append(event))
@@ -125,7 +125,7 @@ def test_every_start_is_the_plain_recurrence_s(program):
     assert result.instructions == len(reference.events)
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(programs())
 def test_summary_of_loops_is_exact(program):
     fast, slow = Engine(program, CONFIG), Engine(program, CONFIG, summarise=False)
@@ -146,7 +146,7 @@ def test_the_random_programs_use_everything():
     assert used == set(UNITS)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(programs(3), st.randoms(use_true_random=False))
 def test_dma_takes_as_long_as_told(program, random):
     count = sum(event[0].opcode.startswith("dma.") for event in Reference(program, CONFIG).events)
@@ -203,7 +203,11 @@ def test_what_a_watcher_raises_comes_back():
 
 @pytest.mark.parametrize(
     ("argument", "value", "name"),
-    [("watcher", lambda *_: None, "a watcher"), ("recorder", lambda _: True, "a recorder"), ("dma_clk", [], "dma_clk")],
+    [
+        ("watcher", lambda *_: None, "a watcher"),
+        ("recorder", lambda _: True, "a recorder"),
+        ("dma_clk", [], "dma_clk"),
+    ],
 )
 def test_what_sees_each_instruction_needs_unrolled_execution(argument, value, name):
     with pytest.raises(ValueError, match=f"summarise must be False with {name}, not True"):

@@ -11,8 +11,10 @@ from lanewise.config import (
     MatrixConfig,
     OperandPathConfig,
     multiply_add_latency_clk,
+    reduction_stages_clk,
 )
 from lanewise.formats import FORMATS
+from lanewise.isa.operations import OPERATIONS, Width
 from lanewise.sim.engine import run
 from lanewise.sim.flex_sfu import flex_sfu_clk, flex_sfu_load_clk
 from lanewise.sim.mac_array import mac_array_clk
@@ -20,14 +22,14 @@ from lanewise.sim.matrix_unit import matrix_unit_clk
 from lanewise.sim.operand_path import operand_path_tensors_clk
 from lanewise.sim.program import Instruction, Program
 from lanewise.sim.row_sampler import row_sampler_clk
-from lanewise.sim.timing import opcode_base, timing
+from lanewise.sim.timing import timing
 
 SEED = 20230613
 
 
 def starts(config, *body):
     seen = []
-    program = Program(body=body, buffers_bytes={"@a": 1, "@b": 1, "@c": 1, "@d": 1})
+    program = Program(body=body, buffers_bytes=dict.fromkeys((f"@{name}" for name in "abcdefghi"), 1))
     result = run(program, config, summarise=False, watcher=lambda _, start, end: seen.append((start, end)))
     return result.cycles, seen
 
@@ -40,21 +42,26 @@ def test_flex_sfu_takes_the_rtl_s_clocks(segments, elements, formats, bits, degr
     unit = FlexSfuConfig(segments=segments, formats=formats, degree=degree)
     config = dataclasses.replace(MachineConfig(), flex_sfu=unit)
     execute = Instruction(
-        opcode="sfu.execute", writes=("v1",), reads=("v0", "sfu.table"), vl=elements, sew_bits=bits
+        opcode="sfu.execute", writes=("v1",), reads=("v0", "sfu.table.0"), vl=elements, sew_bits=bits
     )
-    assert starts(config, execute)[0] == flex_sfu_clk(elements, config.flex_sfu, bits)
+    # operand registers before the unit, the register file behind it
+    assert starts(config, execute)[0] == flex_sfu_clk(elements, config.flex_sfu, bits) + 2
 
 
 @pytest.mark.parametrize("entries", [1, 31, 32])
 def test_a_table_load_between_two_runs_takes_the_rtl_s_clocks(entries):
     config = MachineConfig()
     execute = [
-        Instruction(opcode="sfu.execute", writes=(f"v{i}",), reads=("v0", "sfu.table"), vl=64) for i in (1, 2)
+        Instruction(opcode="sfu.execute", writes=(f"v{i}",), reads=("v0", "sfu.table.0"), vl=64)
+        for i in (1, 2)
     ]
-    load = Instruction(opcode="sfu.load", writes=("sfu.table",), vl=entries)
+    load = Instruction(
+        opcode="sfu.breakpoints", reads=("@a",), writes=("sfu.table.0",), vl=entries, sew_bits=32
+    )
     seen = starts(config, execute[0], load, execute[1])[1]
     last_beat_before = seen[0][0] + 64 // config.flex_sfu.elements_per_clk() - 1
-    assert seen[2][0] - last_beat_before == flex_sfu_load_clk(entries, config.flex_sfu)
+    # a table's word comes from the scratchpad: two clocks more
+    assert seen[2][0] - last_beat_before == flex_sfu_load_clk(entries, config.flex_sfu) + 2
 
 
 def test_the_matrix_unit_takes_the_rtl_s_clocks():
@@ -72,7 +79,7 @@ def test_the_matrix_unit_takes_the_rtl_s_clocks():
                 Instruction(
                     opcode="mm.tile",
                     reads=("@a",),
-                    writes=(f"@{'bcd'[i % 3]}",),
+                    writes=(f"@{'bcdefghi'[i]}",),
                     steps=k,
                     reload=i in reloads,
                 )
@@ -92,7 +99,7 @@ def test_the_fp16_array_takes_the_rtl_s_clocks():
         for _ in range(50):
             steps = [rng.choice([1, 2, rows, rng.randint(1, 2 * rows)]) for _ in range(rng.randint(1, 8))]
             tiles = [
-                Instruction(opcode="mm.tile", reads=("@a",), writes=(f"@{'bcd'[i % 3]}",), steps=k)
+                Instruction(opcode="mm.tile", reads=("@a",), writes=(f"@{'bcdefghi'[i]}",), steps=k)
                 for i, k in enumerate(steps)
             ]
             assert starts(config, *tiles)[0] == mac_array_clk(steps, config.matrix) + 1
@@ -133,25 +140,132 @@ def test_a_block_that_the_operand_path_does_not_have_is_refused():
 
 def test_the_vector_multiply_add_is_the_rtl_s():
     add = Instruction(opcode="vfmadd.vv", writes=("v1",), reads=("v0",), vl=64)
-    assert timing(add, MachineConfig()).latency_clk == multiply_add_latency_clk([FORMATS["fp16"]])
+    assert timing(add, MachineConfig()).lands_clk == 2 + multiply_add_latency_clk(FORMATS.values())
 
 
-@pytest.mark.parametrize(
-    ("opcode", "base"),
-    [
-        ("vfmadd.vf", "vfmadd"),
-        ("vfncvt.f.f.w", "vfncvt.f.f"),
-        ("vle16.v", "vle"),
-        ("vmv.v.v", "vmv"),
-        ("dma.load", "dma.load"),
-    ],
-)
-def test_mnemonics(opcode, base):
-    assert opcode_base(opcode) == base
+# opcode, widest bits: beats of 200 elements (8 lanes), first beat, last beat, words, where a reader may start
+CLOCKS = {
+    ("vadd.vv", 8): (7, 3, 9, 7, 3),
+    ("vfadd.vv", 16): (13, 8, 20, 13, 8),
+    ("vfadd.vv", 32): (25, 8, 32, 25, 8),
+    ("vfwmul.vv", 32): (25, 8, 32, 25, 8),
+    ("vfncvt.f.f.w", 32): (25, 8, 32, 13, 20),
+    ("vfncvt.x.f.w", 16): (13, 8, 20, 7, 14),
+    ("vzext.vf2", 16): (13, 3, 15, 13, 3),
+    ("vmflt.vv", 16): (13, 3, 15, 1, 15),
+    ("vmand.mm", 8): (1, 3, 3, 1, 3),
+    ("vle16.v", 16): (13, 4, 16, 13, 4),
+    ("vse32.v", 32): (25, 4, 28, 25, 4),
+    ("vlse16.v", 16): (200, 4, 203, 13, 191),
+    ("vfredusum.vs", 32): (25, 24 + 2 + reduction_stages_clk(8, 1024), 24 + 2 + reduction_stages_clk(8, 1024), 1, 24 + 2 + reduction_stages_clk(8, 1024)),
+    ("vrgather.vv", 16): (201, 4, 203, 13, 203),
+    ("vcompress.vm", 16): (200, 3, 202, 13, 202),
+    ("vslidedown.vx", 16): (13, 3, 15, 13, 3),
+    ("sfu.execute", 16): (13, 12, 24, 13, 12),
+    ("sfu.breakpoints", 32): (200, 3, 202, 1, 202),
+    ("vmv.s.x", 16): (1, 3, 3, 1, 3),
+    ("vsetvli", 16): (1, 1, 1, 1, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("opcode", "bits"), CLOCKS)
+def test_the_contract_s_clocks(opcode, bits):
+    clocks = timing(Instruction(opcode=opcode, vl=200, sew_bits=bits), MachineConfig())
+    got = clocks.beats, clocks.lands_clk, clocks.last_clk, clocks.words, clocks.ready_clk
+    assert got == CLOCKS[opcode, bits]
+
+
+@pytest.mark.parametrize("opcode", OPERATIONS)
+def test_every_instruction_has_its_clocks(opcode):
+    operation = OPERATIONS[opcode]
+    double = Width.DOUBLE in (operation.vd, operation.vs2)
+    for sew in operation.sews if not operation.eew_bits else (16,):
+        clocks = timing(Instruction(opcode=opcode, vl=24, sew_bits=sew << double), MachineConfig())
+        assert clocks.unit == operation.unit
+        assert clocks.stream == "vector"
+        assert 1 <= clocks.beats <= 25
+        assert 1 <= clocks.lands_clk <= clocks.ready_clk <= clocks.last_clk
+
+
+def clocks(*body: Instruction) -> list[tuple[int, int]]:
+    return starts(MachineConfig(), *body)[1]
+
+
+def test_a_dependent_instruction_starts_at_the_first_beat_of_its_source():
+    add = Instruction(opcode="vfadd.vv", reads=("v0", "v0"), writes=("v1",), vl=64)
+    maximum = Instruction(opcode="vfmax.vv", reads=("v1", "v1"), writes=("v2",), vl=64)
+    # 64 FP16 elements are 4 beats of 256 bits; the first sum can be read after the FMA's 8 clocks
+    assert clocks(add, maximum) == [(0, 12), (8, 15)]
+
+
+def test_a_unit_takes_one_instruction_at_a_time():
+    add, other = (Instruction(opcode="vfadd.vv", reads=("v0",), writes=(f"v{i}",), vl=64) for i in (1, 2))
+    assert [start for start, _ in clocks(add, other)] == [0, 4]
+
+
+def test_a_slower_producer_holds_its_consumer_back():
+    strided = Instruction(opcode="vlse16.v", reads=("@a",), writes=("v1",), vl=64)
+    add = Instruction(opcode="vfadd.vv", reads=("v1",), writes=("v2",), vl=64)
+    assert clocks(strided, add)[1][0] == 4 + 63 - 3  # the last of 4 beats when the last element has landed
+
+
+def test_a_slide_waits_for_all_of_its_source():
+    add = Instruction(opcode="vfadd.vv", reads=("v0",), writes=("v1",), vl=64)
+    slide = Instruction(opcode="vslidedown.vx", reads=("v1",), writes=("v2",), vl=64)
+    assert clocks(add, slide)[1][0] == 8 + 3
+
+
+def test_a_later_register_of_a_group_is_not_read_early():
+    group = tuple(f"v{i}" for i in range(8, 12))
+    add = Instruction(opcode="vfadd.vv", reads=("v0",), writes=group, vl=256)
+    slower = Instruction(opcode="vfwmul.vv", reads=("v11",), writes=("v2", "v3"), vl=64, sew_bits=32)
+    assert (
+        clocks(add, slower)[1][0] == 8 + 3 * 4
+    )  # v11's first word is the thirteenth; its reads take twice as long
+    assert (
+        clocks(add, dataclasses.replace(slower, opcode="vfmax.vv", reads=group, vl=256, sew_bits=16))[1][0]
+        == 8
+    )
+
+
+def test_buffers_are_neither_chained_nor_written_early():
+    load = Instruction(opcode="vle16.v", reads=("@a",), writes=("v1",), vl=64)
+    store = Instruction(opcode="vse16.v", reads=("v1",), writes=("@b",), vl=64)
+    send = Instruction(opcode="dma.store", reads=("@b",), writes=("external",), runs=1, run_bytes=128)
+    fill = Instruction(opcode="dma.load", writes=("@a",), runs=1, run_bytes=128)
+    (_, _), (stored, _), (sent, _), (filled, _) = clocks(load, store, send, fill)
+    assert stored == 4
+    assert sent == stored + 4 + 3  # the count of writes goes up 4 clocks after the last of 4 beats
+    assert filled == 0 + 4 + 1  # and that of reads a clock after them
+    assert clocks(store, store)[1][0] == 0 + 4 + 3
+
+
+def test_flex_sfu_s_tables_wait_for_each_other():
+    tables = [
+        Instruction(opcode=opcode, reads=("@a",), writes=("sfu.table.0",), vl=vl, sew_bits=32)
+        for opcode, vl in (("sfu.breakpoints", 31), ("sfu.coefficients", 64))
+    ]
+    execute = Instruction(opcode="sfu.execute", reads=("v1", "sfu.table.0"), writes=("v2",), vl=64)
+    seen = [start for start, _ in clocks(*tables, execute, tables[0])]
+    assert seen == [0, 33, 33 + 66, 33 + 66 + 4 + 5]  # landed; landed; 4 beats out of the tree's 5 levels
+
+
+def test_a_load_and_a_store_overlap_but_two_loads_share_the_channel():
+    load = Instruction(opcode="dma.load", writes=("@a",), runs=1, run_bytes=320)
+    other = Instruction(opcode="dma.load", writes=("@b",), runs=1, run_bytes=320)
+    store = Instruction(opcode="dma.store", reads=("@c",), writes=("external",), runs=1, run_bytes=320)
+    assert [start for start, _ in clocks(load, other, store)] == [0, 14, 0]
+
+
+def test_short_tiles_wait_for_the_drain():
+    tiles = [Instruction(opcode="mm.tile", reads=("@a",), writes=(f"@{o}",), steps=10) for o in "bcd"]
+    assert [start for start, _ in clocks(*tiles)] == [0, 128, 256]  # 32 rows of 4 beats
 
 
 def test_what_the_machine_does_not_have_is_refused():
     with pytest.raises(ValueError, match=r"opcode must be one that the timing table has, not 'vfoo\.vv'"):
         timing(Instruction(opcode="vfoo.vv"), MachineConfig())
+    with pytest.raises(ValueError, match=r"SEW of vfredusum\.vs must be one of \(32,\), not 16"):
+        timing(Instruction(opcode="vfredusum.vs", vl=1), MachineConfig())
     with pytest.raises(ValueError, match=r"sfu\.execute needs a machine with flex_sfu\.enabled = true"):
         timing(Instruction(opcode="sfu.execute", vl=1), MachineConfig().baseline())

@@ -103,7 +103,7 @@ def test_flex_sfu_is_one_instruction(name):
     kernel = VectorKernel(config=MachineConfig(), vl=128)
     activation(kernel, name, kernel.allocate())
     assert [i.opcode for i in kernel.code] == ["sfu.execute"]
-    assert [i.opcode for i in kernel.setup] == ["sfu.load", "sfu.load"]
+    assert [i.opcode for i in kernel.setup] == ["dma.load", "sfu.breakpoints", "sfu.coefficients"]
 
 
 @pytest.mark.parametrize("name", ["log", "sin", "cos"])

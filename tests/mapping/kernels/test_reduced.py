@@ -97,8 +97,16 @@ def test_two_functions_need_two_tables():
     x = kernel.allocate()
     REDUCED_KERNELS["exp"](kernel, x)
     REDUCED_KERNELS["log"](kernel, x)
-    loads = [i.writes for i in kernel.setup if i.opcode == "sfu.load"]
-    assert loads == [("sfu.table.0",)] * 2 + [("sfu.table.1",)] * 2
+    loads = [(i.opcode, *i.reads, *i.writes) for i in kernel.setup if "table" in i.writes[0]]
+    assert loads == [
+        part
+        for i in "01"
+        for part in (
+            ("dma.load", f"@table.{i}"),
+            ("sfu.breakpoints", f"@table.{i}", f"sfu.table.{i}"),
+            ("sfu.coefficients", f"@table.{i}", f"sfu.table.{i}"),
+        )
+    ]
     used = [i.reads[-1] for i in kernel.code if i.opcode == "sfu.execute"]
     assert used == ["sfu.table.0", "sfu.table.0", "sfu.table.1"]
     message = "function must be 'reduced exp' or 'reduced log', what the unit's tables hold, not 'gelu'"

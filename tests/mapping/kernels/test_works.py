@@ -12,9 +12,9 @@ from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import MovementWork
+from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.windows import WindowsWork
-from lanewise.sim.engine import run
 from lanewise.sim.program import Program
 
 MACHINE = MachineConfig()
@@ -52,7 +52,7 @@ def result_bytes(elements: int, outputs: tuple[str, ...], config: MachineConfig)
 def test_matmul_never_beats_the_roofline(m, k, n, batch, steps, outputs, weights, config):
     work = MatmulWork(m=m, k=k, n=n, batch=batch, steps=steps, outputs=outputs, weights=weights)
     program = work.program(config)
-    result = run(program, config)
+    result = price(program, config)
     tiles = ceil(m / config.matrix.rows) * ceil(n / config.matrix.columns)
     assert result.macs == batch * tiles * k * config.matrix.macs_per_clk
     assert result.cycles >= work.macs / config.matrix.macs_per_clk
@@ -70,7 +70,7 @@ def test_matmul_never_beats_the_roofline(m, k, n, batch, steps, outputs, weights
 
 
 def test_a_large_product_keeps_the_array_busy():
-    result = run(MatmulWork(m=4096, k=4096, n=4096).program(MACHINE), MACHINE)
+    result = price(MatmulWork(m=4096, k=4096, n=4096).program(MACHINE), MACHINE)
     assert 4096**3 / MACHINE.matrix.macs_per_clk / result.cycles > 0.99
 
 
@@ -84,20 +84,20 @@ BERT_BASE = {
 @pytest.mark.parametrize("name", BERT_BASE)
 def test_bert_base_s_layers_keep_nine_tenths_of_the_array_busy(name):
     work = BERT_BASE[name]
-    assert work.macs / MACHINE.matrix.macs_per_clk / run(work.program(MACHINE), MACHINE).cycles >= 0.9
+    assert work.macs / MACHINE.matrix.macs_per_clk / price(work.program(MACHINE), MACHINE).cycles >= 0.9
 
 
 def test_what_leaves_the_output_path_as_it_is_stored_is_not_touched_by_the_vector_unit():
     for outputs in (("fp16",), ("quantised",)):
-        result = run(MatmulWork(m=64, k=256, n=64, outputs=outputs).program(MACHINE), MACHINE)
+        result = price(MatmulWork(m=64, k=256, n=64, outputs=outputs).program(MACHINE), MACHINE)
         assert not any(busy for unit, busy in result.busy_clk.items() if unit.startswith("vector"))
-    both = run(MatmulWork(m=64, k=256, n=64, outputs=("fp16", "quantised")).program(MACHINE), MACHINE)
+    both = price(MatmulWork(m=64, k=256, n=64, outputs=("fp16", "quantised")).program(MACHINE), MACHINE)
     assert both.busy_clk["vector_fma"] > 0
 
 
 def test_wider_operands_take_passes_and_bytes():
     four, eight = (
-        run(
+        price(
             MatmulWork(m=64, k=256, n=64, left_bits=bits, right_bits=bits, weights=False).program(MACHINE),
             MACHINE,
         )
@@ -109,13 +109,15 @@ def test_wider_operands_take_passes_and_bytes():
 
 def test_rows_with_scales_of_their_own_load_them():
     own, one = (MatmulWork(m=64, k=256, n=64, row_scales=scales) for scales in (True, False))
-    extra = run(own.program(MACHINE), MACHINE).loaded_bytes - run(one.program(MACHINE), MACHINE).loaded_bytes
+    extra = (
+        price(own.program(MACHINE), MACHINE).loaded_bytes - price(one.program(MACHINE), MACHINE).loaded_bytes
+    )
     assert extra == 4 * 64 * 2  # once for each of two tiles of columns
 
 
 def test_an_inner_dimension_that_does_not_fit_is_streamed_in_chunks():
     work = MatmulWork(m=32, k=100_000, n=64)
-    result = run(work.program(MACHINE), MACHINE)
+    result = price(work.program(MACHINE), MACHINE)
     assert result.busy_clk["matrix"] == 2 * 100_000
     assert result.cycles < 1.1 * max(result.busy_clk["matrix"], result.busy_clk["dma_load"])
 
@@ -133,7 +135,7 @@ def test_a_scratchpad_without_room_is_refused():
 def test_elementwise_reads_and_writes_everything(elements, steps, outputs, config):
     work = ElementwiseWork(elements=elements, steps=steps, outputs=outputs)
     program = work.program(config)
-    result = run(program, config)
+    result = price(program, config)
     tensors = 1 + sum(step.operand == "tensor" for step in steps)
     assert result.loaded_bytes >= 2 * elements * tensors
     assert result.stored_bytes >= result_bytes(elements, outputs, config)
@@ -152,7 +154,7 @@ def test_rows_touch_every_element(function, rows, length, outputs, config):
         function=function, rows=rows, length=length, affine=function.endswith("norm"), outputs=outputs
     )
     program = work.program(config)
-    result = run(program, config)
+    result = price(program, config)
     assert result.loaded_bytes >= 2 * rows * length
     assert result.stored_bytes >= result_bytes(rows * work.result_length, outputs, config)
     assert result.busy_clk["vector_memory"] >= 16 * rows * length / config.vector.bits_per_clk
@@ -163,10 +165,10 @@ def test_rows_touch_every_element(function, rows, length, outputs, config):
 @pytest.mark.parametrize("length", [128, 197, 512, 4096])
 def test_softmax_looks_exp_up_for_each_element_and_each_factor(length, exponential, factors):
     work = RowsWork(function="softmax", rows=64, length=length, exponential=exponential)
-    result = run(work.program(MACHINE), MACHINE)
+    result = price(work.program(MACHINE), MACHINE)
     evaluations = factors * 64 * length / MACHINE.flex_sfu.elements_per_clk()
     assert evaluations <= result.busy_clk["flex_sfu"] <= 1.1 * evaluations + 256
-    baseline = run(work.program(MACHINE.baseline()), MACHINE.baseline())
+    baseline = price(work.program(MACHINE.baseline()), MACHINE.baseline())
     assert baseline.busy_clk["flex_sfu"] == 0
     assert baseline.cycles > result.cycles
 
@@ -184,7 +186,7 @@ def test_windows_read_every_tap(function, taps):
         halo_rows=2,
     )
     program = work.program(MACHINE)
-    result = run(program, MACHINE)
+    result = price(program, MACHINE)
     assert result.busy_clk["vector_memory"] >= 196 * 96 * taps * 16 / MACHINE.vector.bits_per_clk
     assert result.loaded_bytes >= 2 * 196 * 96
     assert result.stored_bytes >= 2 * 196 * 96
@@ -192,13 +194,13 @@ def test_windows_read_every_tap(function, taps):
 
 
 def test_movement_pays_for_short_runs():
-    long = run(MovementWork(runs=1, run_elements=32_000).program(MACHINE), MACHINE)
-    short = run(MovementWork(runs=8000, run_elements=4).program(MACHINE), MACHINE)
+    long = price(MovementWork(runs=1, run_elements=32_000).program(MACHINE), MACHINE)
+    short = price(MovementWork(runs=8000, run_elements=4).program(MACHINE), MACHINE)
     assert long.loaded_bytes >= 64_000
     assert short.cycles > 3 * long.cycles
 
 
 def test_movement_moves_the_operands_width():
     work = MovementWork(runs=1, run_elements=64_000, form="quantised")
-    assert run(work.program(MACHINE), MACHINE).loaded_bytes == 32_000
-    assert run(work.program(INT8), INT8).loaded_bytes == 64_000
+    assert price(work.program(MACHINE), MACHINE).loaded_bytes == 32_000
+    assert price(work.program(INT8), INT8).loaded_bytes == 64_000

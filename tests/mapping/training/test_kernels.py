@@ -13,9 +13,10 @@ from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork
 from lanewise.mapping.kernels.operand import CLIPPINGS, PeakWork, QuantiseWork, SampleWork
+from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.turn_back import TURN_BACK
-from lanewise.sim.engine import Run, run
+from lanewise.sim.engine import Run
 
 MACHINE = MachineConfig()
 SMALL = dataclasses.replace(
@@ -29,7 +30,7 @@ def clocks(work, config=MACHINE) -> Run:
     program = work.program(config)
     bank = config.scratchpad.bank_bytes
     assert sum(ceil(size / bank) for size in program.buffers_bytes.values()) <= config.scratchpad.banks
-    result = run(program, config)
+    result = price(program, config)
     assert result.cycles >= result.loaded_bytes / config.dma.bytes_per_clk
     assert result.cycles >= result.stored_bytes / config.dma.bytes_per_clk
     return result

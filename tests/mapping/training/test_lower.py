@@ -199,7 +199,7 @@ def test_the_fp16_array_that_int4_is_compared_with_is_kept_busy(side, rows, inpu
     for part, work in [*fp16_forward(layer), *fp16_backward(layer, inputs=True)]:
         if part == "product":
             busy = work.macs / machine.matrix.macs_per_clk / work_cost(work, machine).cycles
-            assert busy > 0.89, work
+            assert busy > 0.88, work
 
 
 @pytest.mark.parametrize(
