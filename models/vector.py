@@ -94,6 +94,8 @@ _INTEGER: dict[str, Semantics] = {
     "vsll": lambda a, b: a << b,
     "vsrl": lambda a, b: a >> b,
     "vsra": lambda a, b: (_signed(a) >> b.astype(_signed(a).dtype)).view(a.dtype),
+    "vminu": np.minimum,
+    "vmax": lambda a, b: np.maximum(_signed(a), _signed(b)).view(a.dtype),
     "vmseq": lambda a, b: a == b,
     "vmsne": lambda a, b: a != b,
     "vmslt": lambda a, b: _signed(a) < _signed(b),

@@ -24,7 +24,9 @@ ROUND = 1536.0
 """1.5 * 2**10: adding it to an FP16 number of magnitude below 512 rounds that to an integer."""
 
 EXP_MINIMUM, EXP_MAXIMUM = -9.7, 11.0
-"""Between these exp is a normal FP16 number; below, the kernel returns 0, above, exp(11)."""
+"""Between these exp is a normal FP16 number; above, the kernels return exp(11)."""
+EXP_ZERO = -11.0
+"""Here and below exp is 0: with 16 less in its exponent field the polynomial is a negative integer."""
 
 Emitter = Callable[[VectorKernel, Register], Register]
 
@@ -77,45 +79,55 @@ def _slope(name: str, x: float) -> float:
     return float(FUNCTIONS[f"{name}_derivative"](np.array([x]))[0])
 
 
-def horner(kernel: VectorKernel, coefficients: tuple[float, ...], variable: Register) -> Register:
+def horner(
+    kernel: VectorKernel, coefficients: tuple[float, ...], variable: Register, into: Register | None = None
+) -> Register:
     """``c0 + v (c1 + v (c2 + ...))``: one multiply-add a coefficient but the highest."""
-    result = kernel.emit("vmv.v.v", variable)
-    constant: float | None = coefficients[-1]
-    for coefficient in reversed(coefficients[:-1]):
-        addend = kernel.splat(coefficient)
-        if constant is not None:  # v * c_n + c_(n-1)
-            kernel.emit("vfmadd.vf", addend, into=result, constant=constant)
-            constant = None
-        else:
-            kernel.emit("vfmadd.vv", variable, addend, into=result)
+    *lower, following, highest = coefficients
+    result = kernel.emit("vfmv.v.f", into=into, constant=following)
+    kernel.emit("vfmacc.vf", variable, into=result, constant=highest)
+    for coefficient in reversed(lower):
+        kernel.emit("vfmadd.vv", variable, kernel.splat(coefficient), into=result)
     return result
 
 
-def exponential(kernel: VectorKernel, x: Register, scale: float = 1.0) -> Register:
-    """``exp(scale * x)`` for |scale| 1 or 2; destroys nothing."""
-    low, high = sorted((EXP_MINIMUM / scale, EXP_MAXIMUM / scale))
-    clamped = kernel.emit("vfmax.vf", x, constant=low)
-    kernel.emit("vfmin.vf", clamped, into=clamped, constant=high)
-    quotient = kernel.emit("vmv.v.v", clamped)
-    kernel.emit("vfmadd.vf", kernel.splat(ROUND), into=quotient, constant=LOG2_E * scale)
+def exponential(
+    kernel: VectorKernel,
+    x: Register,
+    scale: float = 1.0,
+    *,
+    lowest: float = EXP_MINIMUM,
+    bounded: bool = False,
+) -> Register:
+    """``exp(scale * x)`` for |scale| 1 or 2; destroys nothing.
+
+    13 instructions, 7 of them multiply-adds. ``r / scale`` is what is reduced, and the coefficients have the powers of ``scale``.
+
+    Args:
+        lowest: Least ``scale * x``: below, the result is that of it.
+        bounded: Whether ``scale * x`` is at most :data:`EXP_MAXIMUM` anyhow, which saves an instruction.
+    """
+    least, most = ("vfmax.vf", "vfmin.vf") if scale > 0 else ("vfmin.vf", "vfmax.vf")
+    rest = kernel.emit(least, x, constant=lowest / scale)
+    if not bounded:
+        kernel.emit(most, rest, into=rest, constant=EXP_MAXIMUM / scale)
+    quotient = kernel.emit("vfmv.v.f", constant=ROUND)
+    kernel.emit("vfmacc.vf", rest, into=quotient, constant=LOG2_E * scale)
     whole = kernel.emit("vfsub.vf", quotient, constant=ROUND)
-    if scale != 1.0:
-        kernel.emit("vfmul.vf", clamped, into=clamped, constant=scale)
-    kernel.emit("vfnmsac.vf", whole, into=clamped, constant=LN2_HIGH)
-    kernel.emit("vfnmsac.vf", whole, into=clamped, constant=LN2_LOW)
-    result = horner(kernel, polynomial("exp"), clamped)
+    kernel.emit("vfnmsac.vf", whole, into=rest, constant=LN2_HIGH / scale)
+    kernel.emit("vfnmsac.vf", whole, into=rest, constant=LN2_LOW / scale)
+    coefficients = tuple(c * scale**power for power, c in enumerate(polynomial("exp")))
+    result = horner(kernel, coefficients, rest, into=whole)
     kernel.emit("vsll.vi", quotient, into=quotient, constant=10)
     kernel.emit("vadd.vv", result, quotient, into=result)
-    kernel.release(clamped, quotient, whole)
+    kernel.release(rest, quotient)
     return result
 
 
-def exp_kernel(kernel: VectorKernel, x: Register) -> Register:
-    """exp, with 0 below the smallest normal result."""
-    result = exponential(kernel, x)
-    mask = Register(first=0, length=1)
-    kernel.emit("vmflt.vf", x, into=mask, constant=EXP_MINIMUM)
-    return kernel.emit("vfmerge.vfm", result, into=result, constant=0.0)
+def exp_kernel(kernel: VectorKernel, x: Register, *, bounded: bool = False) -> Register:
+    """exp; below the smallest normal number the fraction falls to 0 along straight lines, where the sum's sign says so."""
+    result = exponential(kernel, x, lowest=EXP_ZERO, bounded=bounded)
+    return kernel.emit("vmax.vx", result, into=result, constant=0)
 
 
 def reciprocal(kernel: VectorKernel, x: Register, sew_bits: int = 16) -> Register:
@@ -184,7 +196,7 @@ def tanh(kernel: VectorKernel, x: Register) -> Register:
 def mish(kernel: VectorKernel, x: Register) -> Register:
     """x n / (n + 2) with n = e (e + 2), e = exp(x); from x = 5.5 on it is x to an FP16 rounding."""
     clamped = kernel.emit("vfmin.vf", x, constant=5.5)
-    power = exponential(kernel, clamped)
+    power = exponential(kernel, clamped, bounded=True)
     numerator = kernel.emit("vfadd.vf", power, into=clamped, constant=2.0)
     kernel.emit("vfmul.vv", numerator, power, into=numerator)
     denominator = kernel.emit("vfadd.vf", numerator, into=power, constant=2.0)
@@ -199,7 +211,7 @@ def mish(kernel: VectorKernel, x: Register) -> Register:
 def softplus(kernel: VectorKernel, x: Register) -> Register:
     """max(x, 0) + u P(u) with u = exp(-|x|)."""
     negative = kernel.emit("vfsgnjx.vv", x, x)
-    power = exponential(kernel, negative, -1.0)
+    power = exponential(kernel, negative, -1.0, bounded=True)
     kernel.release(negative)
     series = horner(kernel, polynomial("log1p"), power)
     positive = kernel.emit("vfmax.vf", x, constant=0.0)
@@ -280,7 +292,7 @@ def hardsigmoid(kernel: VectorKernel, x: Register) -> Register:
 def elu(kernel: VectorKernel, x: Register) -> Register:
     """x where x > 0, exp(x) - 1 elsewhere."""
     negative = kernel.emit("vfmin.vf", x, constant=0.0)
-    power = exponential(kernel, negative)
+    power = exponential(kernel, negative, bounded=True)
     kernel.emit("vfsub.vf", power, into=power, constant=1.0)
     mask = Register(first=0, length=1)
     kernel.emit("vmfgt.vf", x, into=mask, constant=0.0)

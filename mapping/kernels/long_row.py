@@ -32,6 +32,8 @@ class LongRow:
     def emit(self) -> tuple[Node, ...]:
         """The row's instructions; constants and tables are the kernel's ``setup``."""
         kernel, row, function = self.kernel, self.row, self.work.function
+        if function == "softmax":
+            kernel.splat(1.0, 32, 1)  # the reciprocal's, before the strips take every register
         if function in ("softmax", "max"):
             peak = kernel.emit("vmv.v.v", kernel.splat(LOWEST))
             self.sweep(lambda _: self.take_peak(peak))

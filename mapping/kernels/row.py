@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, TypeAlias
 
-from lanewise.mapping.kernels.activations import SOFTWARE, reciprocal, reciprocal_square_root
+from lanewise.mapping.kernels.activations import exp_kernel, reciprocal, reciprocal_square_root
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import emit_steps, store_outputs
 from lanewise.mapping.kernels.reduced import MASK, exponential_nonpositive, has_reduced_exp
@@ -29,7 +29,7 @@ def nonpositive_exponential(kernel: VectorKernel, x: Register, work: "RowsWork")
         # a mask's infinity is kept finite: the tail's slope may be more than zero
         kernel.emit("vfmax.vf", x, into=x, constant=LOWEST)
         return kernel.flex_sfu(x, into=x, table=kernel.load_table("exp"))
-    result = SOFTWARE["exp"](kernel, x)
+    result = exp_kernel(kernel, x, bounded=True)
     kernel.release(x)
     return result
 

@@ -1,5 +1,8 @@
 """Static scheduling of straight-line vector code for in-order issue: what an optimising assembler would do."""
 
+from collections.abc import Sequence
+from operator import itemgetter
+
 from lanewise.config import MachineConfig
 from lanewise.sim.encode import is_register, places, whole_sources
 from lanewise.sim.program import Instruction
@@ -9,10 +12,11 @@ from lanewise.sim.timing import Timing, timing_table
 def schedule(code: list[Instruction], config: MachineConfig) -> list[Instruction]:
     """The same instructions in an order that starts each as early as its sources and unit allow.
 
-    Greedy list scheduling: of the instructions whose predecessors are placed, the one that can start first, and of
-    those the one with the longest way to the end. Dependences through registers are kept (read after write,
-    write after read, write after write); strips use different addresses of a buffer, so buffers order nothing, though in the
-    order chosen a write of a buffer holds back what comes after it.
+    Greedy list scheduling: of the instructions whose predecessors are placed, the one that can start first. Of those that can start
+    in the same clock either the multiply-adds come first and then the earlier strips, which staggers the strips so that one's
+    beginning fills another's end, or the instruction with the longest way to the end; the better of both orders is taken.
+    Dependences through registers are kept (read after write, write after read, write after write); strips use different
+    addresses of a buffer, so buffers order nothing, though in the order chosen a write of a buffer holds back what comes after it.
     """
     table = timing_table(config)
     clocks = [table[instruction] for instruction in code]
@@ -21,18 +25,32 @@ def schedule(code: list[Instruction], config: MachineConfig) -> list[Instruction
     for index in reversed(range(len(code))):
         height[index] = clocks[index].lands_clk + max((height[f] for f in followers[index]), default=0)
     machine = _Machine(config, code, clocks)
-    ready = [index for index, count in enumerate(waits) if count == 0]
-    order: list[Instruction] = []
+    staggered = [(timing.unit != "vector_fma", index) for index, timing in enumerate(clocks)]
+    urgent = [(-way, index) for index, way in enumerate(height)]
+    _, order = min(
+        (_listed(machine, followers, waits, urgency) for urgency in (staggered, urgent)), key=itemgetter(0)
+    )
+    return [code[index] for index in order]
+
+
+def _listed(
+    machine: "_Machine", followers: list[set[int]], waits: list[int], urgency: Sequence[tuple[int, int]]
+) -> tuple[int, list[int]]:
+    """The clock in which the last unit is free, and the order."""
+    machine.clear()
+    left = list(waits)
+    ready = [index for index, count in enumerate(left) if count == 0]
+    order: list[int] = []
     while ready:
-        best = min(ready, key=lambda i: (machine.start(i), -height[i], i))
+        best = min(ready, key=lambda index: (machine.start(index), urgency[index]))
         ready.remove(best)
         machine.place(best)
-        order.append(code[best])
+        order.append(best)
         for follower in followers[best]:
-            waits[follower] -= 1
-            if waits[follower] == 0:
+            left[follower] -= 1
+            if left[follower] == 0:
                 ready.append(follower)
-    return order
+    return max(machine.unit.values(), default=0), order
 
 
 def _dependences(code: list[Instruction]) -> tuple[list[set[int]], list[int]]:
@@ -65,11 +83,7 @@ class _Machine:
     """The recurrence of :mod:`lanewise.sim.engine` for the vector stream."""
 
     def __init__(self, config: MachineConfig, code: list[Instruction], clocks: list[Timing]) -> None:
-        self.issue = -1
-        self.unit: dict[str, int] = {}
-        self.ready: dict[str, int] = {}
-        self.last: dict[str, int] = {}
-        self.read: dict[str, int] = {}
+        self.clear()
         self.clocks = clocks
         words = config.vector.register_beats
         self.reads: list[list[tuple[str, int, bool, int]]] = []
@@ -86,6 +100,14 @@ class _Machine:
                 (name, timing.lands_clk, timing.ready_clk + place * words) if is_register(name) else (name, 0, timing.last_clk)
                 for name, place in places(instruction.writes)
             ])  # fmt: skip
+
+    def clear(self) -> None:
+        """Nothing is placed."""
+        self.issue = -1
+        self.unit: dict[str, int] = {}
+        self.ready: dict[str, int] = {}
+        self.last: dict[str, int] = {}
+        self.read: dict[str, int] = {}
 
     def start(self, index: int) -> int:
         """When the instruction can start, next after those that are placed."""
