@@ -7,12 +7,12 @@ import numpy as np
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.functional import execute_program, table_tensor
-from lanewise.mapping.kernels.elementwise import ElementwiseWork
+from lanewise.mapping.kernels.elementwise import CHUNK_ELEMENTS, ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.price import priced
 from lanewise.models.fit import fit
 from lanewise.sim.engine import run
 from lanewise.sim.program import Program, flatten_once, priced_only
-from lanewise.sim.vector_type import with_vector_types
 from lanewise.verify.core_programs import Clocks, Command, Entry, Watched
 from lanewise.verify.host import Host
 
@@ -49,6 +49,7 @@ def works(config: MachineConfig) -> Iterator[tuple[str, ElementwiseWork]]:
         Step(function="multiply", operand="tensor"),
     )  # fmt: skip
     yield "chain of 500", ElementwiseWork(elements=500, steps=chain)
+    yield "unaligned chunks", ElementwiseWork(elements=2 * CHUNK_ELEMENTS + 77, outputs=("quantised",))
     yield "quantised 600", ElementwiseWork(elements=600, outputs=("fp16", "quantised"))
 
 
@@ -109,5 +110,5 @@ def _initial(tensor: str, size: int, config: MachineConfig, rng: np.random.Gener
 def simulated(config: MachineConfig, program: Program) -> Clocks:
     """Every start and end of the Program as the engine prices it, by the timing table alone."""
     watched = Watched()
-    run(with_vector_types(program, config), config, summarise=False, watcher=watched.add)
+    run(priced(program, config), config, summarise=False, watcher=watched.add)
     return watched.clocks

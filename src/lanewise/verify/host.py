@@ -9,9 +9,9 @@ from lanewise.isa.encoding import decode
 from lanewise.isa.operations import OPERATIONS, Latency, Unit
 from lanewise.isa.vtype import Vtype
 from lanewise.mapping.assemble import scalar_bits, word
+from lanewise.mapping.kernels.price import priced
 from lanewise.sim.dma import Transfer
 from lanewise.sim.program import Address, Instruction, Loop, Node, Program, Rotate
-from lanewise.sim.vector_type import with_vector_types
 from lanewise.verify.core_programs import Command, Entry, Issue
 
 
@@ -34,7 +34,7 @@ class Host:
     entries: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.program = with_vector_types(self.program, self.config)
+        self.program = priced(self.program, self.config)
         bank, first = self.config.scratchpad.bank_bytes, 0
         self._places: dict[str, tuple[int, int]] = {}
         """Of each buffer its first byte and its tag, which go round with its name."""
