@@ -40,6 +40,8 @@ class LongRow:
         """Where the strip at hand lies: in a row's buffer, or in one that all rows share."""
         if elements == 1 and self.work.result_length == 1 and buffer != "@in.0":
             return Address(buffer).along(ROW, bits // 8)
+        if buffer == "@quantised.0":
+            bits = self.config.matrix.operand_bits  # which are stored as bytes
         size = self.strip_elements * bits // 8
         address = Address(buffer, self.strip * size).along(STRIP, self.together * size)
         if buffer in ("@scratch", *self.work.weights):
