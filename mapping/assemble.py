@@ -41,7 +41,9 @@ def word(instruction: Instruction, config: MachineConfig) -> int:
         vtype = vtype_for(instruction.sew_bits, instruction.vl, config.vector.vlen_bits)
         return encode(operation, vs1=SCALAR, vtype=vtype)
     if instruction.vd is None:
-        raise ValueError(f"{instruction.opcode} must have registers, not names alone: it is priced and no more")
+        raise ValueError(
+            f"{instruction.opcode} must have registers, not names alone: it is priced and no more"
+        )
     vm = 0 if instruction.masked else None
     return encode(operation, vd=instruction.vd, vs2=instruction.vs2, vs1=instruction.vs1, vm=vm)
 
@@ -122,7 +124,9 @@ def _comment(instruction: Instruction) -> str:
             parts.append(f"a1 = {instruction.stride_bytes}")
     elif operation.scalar in ("x", "f"):
         bits = scalar_bits(instruction, operation)
-        parts.append(f"a0 = {bits}" if operation.scalar == "x" else f"fa0 = {instruction.constant:g} ({bits:#x})")
+        parts.append(
+            f"a0 = {bits}" if operation.scalar == "x" else f"fa0 = {instruction.constant:g} ({bits:#x})"
+        )
     return ", ".join(parts)
 
 

@@ -78,7 +78,10 @@ class _Execution:
         self.buffers = _allocated(program, config)
         self.counters: dict[str, int] = {}
         self.encoded: dict[int, _Vector] = {}
-        self.others: dict[str, Callable[[Instruction], None]] = {"dma.load": self._load, "dma.store": self._store}
+        self.others: dict[str, Callable[[Instruction], None]] = {
+            "dma.load": self._load,
+            "dma.store": self._store,
+        }
 
     def run(self) -> None:
         self._nodes(self.program.body)
@@ -149,7 +152,9 @@ class _Execution:
         numbers: Sequence[int] = range(instruction.runs)
         if instruction.indices is not None:
             at = instruction.indices.at(self.counters)
-            numbers = self.memory[instruction.indices.base][at : at + 4 * instruction.runs].view("<u4").tolist()
+            numbers = (
+                self.memory[instruction.indices.base][at : at + 4 * instruction.runs].view("<u4").tolist()
+            )
         distance = instruction.distance_bytes or instruction.run_bytes
         places = [first + distance * number for number in numbers]
         if places and not 0 <= min(places) <= max(places) <= tensor.size - instruction.run_bytes:

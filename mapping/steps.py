@@ -86,7 +86,11 @@ def _selection(operator: Operator, own: int, layouts: Layouts) -> tuple[Step, ..
         value, number = branches[name], numbers[name]
         if value is not None:
             return Step(function=function, operand=_operand(value, own, layouts))
-        return Step(function=function, operand="scalar", constant=float(number) if isinstance(number, int | float) else 0.0)
+        return Step(
+            function=function,
+            operand="scalar",
+            constant=float(number) if isinstance(number, int | float) else 0.0,
+        )
 
     def is_own(value: int | None) -> bool:
         return value is not None and layouts.of(value) == layouts.of(own)

@@ -176,7 +176,9 @@ def is_complete(instruction: Instruction) -> bool:
         return dma and instruction.address is not None and instruction.external is not None and indices
     if operation.unit is Unit.SET:
         return True
-    return instruction.vd is not None and (instruction.address is not None or operation.unit is not Unit.MEMORY)
+    return instruction.vd is not None and (
+        instruction.address is not None or operation.unit is not Unit.MEMORY
+    )
 
 
 def priced_only(program: Program) -> tuple[str, ...]:

@@ -181,7 +181,9 @@ class VectorKernel:
         sew = narrow_sew_bits(Instruction(opcode=opcode, sew_bits=sew_bits), operation)
         vs2, vs1 = _source_fields(operation, sources, constant)
         decoded = Decoded(operation=operation, vd=target.first, vs2=vs2, vs1=vs1, vm=int(not masked))
-        made = instruction_of(decoded, vtype_for(sew, vl, self.config.vector.vlen_bits), vl, constant=constant)
+        made = instruction_of(
+            decoded, vtype_for(sew, vl, self.config.vector.vlen_bits), vl, constant=constant
+        )
         code.append(replace(made, operands=tuple(register.names[0] for register in operands)))
 
     def stream(self, buffer: str, bits: int = 16, vl: int | None = None) -> Address:
@@ -228,9 +230,7 @@ class VectorKernel:
             operation=operation, vd=register.first, vs1=SCALAR, vs2=DISTANCE if stride_bytes else 0
         )
         vtype = vtype_for(sew_bits, elements, self.config.vector.vlen_bits)
-        self.code.append(
-            instruction_of(decoded, vtype, elements, address=address, stride_bytes=stride_bytes)
-        )
+        self.code.append(instruction_of(decoded, vtype, elements, address=address, stride_bytes=stride_bytes))
 
     def accumulator(self, name: str, sew_bits: int = 16) -> Register:
         """A register that all strips add to, zero before the first."""
@@ -305,7 +305,9 @@ def _source_fields(
     if len(wanted) != len(sources):
         raise ValueError(f"{operation.mnemonic} takes {len(wanted)} vectors, not {len(sources)}")
     if (constant is None) != (not operation.scalar):
-        raise ValueError(f"{operation.mnemonic}: constant must be {'given' if operation.scalar else 'left out'}")
+        raise ValueError(
+            f"{operation.mnemonic}: constant must be {'given' if operation.scalar else 'left out'}"
+        )
     fields = {name: register.first for name, register in zip(wanted, sources)}
     if operation.scalar and constant is not None:
         fields["vs1"] = SCALAR if operation.scalar in ("x", "f") else int(constant)

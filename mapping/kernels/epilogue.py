@@ -8,7 +8,17 @@ from typing import TypeAlias
 from lanewise.mapping.kernels.activations import ON_FLEX_SFU, SOFTWARE, activation
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.division import divide, divide_by_constant, reverse_divide, square_root
-from lanewise.mapping.kernels.logic import LOGIC, MASKS, RELATIONS, ROUNDINGS, compare, logic, merge, rounded, set_mask
+from lanewise.mapping.kernels.logic import (
+    LOGIC,
+    MASKS,
+    RELATIONS,
+    ROUNDINGS,
+    compare,
+    logic,
+    merge,
+    rounded,
+    set_mask,
+)
 from lanewise.mapping.kernels.turn_back import TURN_BACK, turn_back
 from lanewise.sim.program import Address
 

@@ -68,7 +68,6 @@ class MovementWork:
             body=repeat(chunks, *body), buffers_bytes={f"@{n}.{c}": size for n in ("in", "out") for c in "01"}
         )
 
-
     def _copy(self, config: MachineConfig, lines: int) -> Program:
         """``lines`` pieces that are contiguous on both sides, as many in a chunk as it holds, or of each as much as it holds."""
         bits = format_bits(self.form, config.matrix.operand_bits)
@@ -89,7 +88,10 @@ class MovementWork:
                 for name, step in zip(("in", "out"), apart)
             )
             indices = Address("indices", 4 * first).along("chunk", 4 * together) if self.indexed else None
-            runs = [(1, count * size) if step == size and not (self.indexed and not side) else (count, size) for side, step in enumerate(apart)]
+            runs = [
+                (1, count * size) if step == size and not (self.indexed and not side) else (count, size)
+                for side, step in enumerate(apart)
+            ]
             priced = [
                 (count, size) if given == lines and lines > 1 else run
                 for run, given in zip(runs, (self.runs, self.store_runs))

@@ -116,7 +116,11 @@ def _select(call: Call) -> Canonical | None:
     if not fill and "self" not in call.arguments:
         return None  # the indices of what is true: the shape depends on data
     condition = call["mask" if fill else "condition"]
-    branches = {"true": call["value"], "false": call["self"]} if fill else {"true": call["self"], "false": call["other"]}
+    branches = (
+        {"true": call["value"], "false": call["self"]}
+        if fill
+        else {"true": call["self"], "false": call["other"]}
+    )
     tensors = tuple(t for t in (condition, *branches.values()) if isinstance(t, Tensor))
     numbers: dict[str, Attribute] = {
         name: float(value) for name, value in branches.items() if isinstance(value, int | float)

@@ -23,7 +23,19 @@ from lanewise.sim.program import flatten_once, priced_only
 SEED = 22
 MACHINE = MachineConfig()
 BASELINE = MACHINE.baseline()
-SHAPES = [(1, 1), (3, 2), (50, 63), (33, 64), (21, 197), (9, 512), (5, 513), (7, 640), (3, 1000), (2, 1029), (2, 4096)]
+SHAPES = [
+    (1, 1),
+    (3, 2),
+    (50, 63),
+    (33, 64),
+    (21, 197),
+    (9, 512),
+    (5, 513),
+    (7, 640),
+    (3, 1000),
+    (2, 1029),
+    (2, 4096),
+]
 
 
 @cache
@@ -53,7 +65,9 @@ def execute(work: RowsWork, x: np.ndarray, config: MachineConfig = MACHINE, **te
     return memory
 
 
-def result(work: RowsWork, x: np.ndarray, config: MachineConfig = MACHINE, **tensors: np.ndarray) -> np.ndarray:
+def result(
+    work: RowsWork, x: np.ndarray, config: MachineConfig = MACHINE, **tensors: np.ndarray
+) -> np.ndarray:
     return execute(work, x, config, **tensors)["fp16"].view(np.uint16)
 
 
@@ -79,7 +93,9 @@ def test_softmax(rows, length, exponential):
     if length > 1:
         x[:, 0] = -np.inf  # masked
     software = exponential == "software"
-    work = RowsWork(function="softmax", rows=rows, length=length, exponential="direct" if software else exponential)
+    work = RowsWork(
+        function="softmax", rows=rows, length=length, exponential="direct" if software else exponential
+    )
     got = result(work, x, BASELINE if software else MACHINE)
     assert np.array_equal(got, softmax_bits(x.view(np.uint16), EXPONENTIALS[exponential]))
 
@@ -105,12 +121,18 @@ def whole_sum(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("rows", "length"), SHAPES)
 def test_reductions(rows, length):
     x = values(rows, length)
-    got = {f: result(RowsWork(function=f, rows=rows, length=length), x)[:, 0].view(np.float16) for f in ("sum", "mean", "max")}
+    got = {
+        f: result(RowsWork(function=f, rows=rows, length=length), x)[:, 0].view(np.float16)
+        for f in ("sum", "mean", "max")
+    }
     assert np.array_equal(got["max"], x.max(axis=1))
     exact = x.astype(float).sum(axis=1)
     scale = np.abs(x.astype(float)).sum(axis=1)
     assert np.all(np.abs(got["sum"] - exact) <= 2.0**-11 * np.abs(exact) + 2.0**-20 * scale)
-    assert np.all(np.abs(got["mean"] - exact / length) <= 2.0**-10 * np.abs(exact / length) + 2.0**-20 * scale / length + 2**-25)
+    assert np.all(
+        np.abs(got["mean"] - exact / length)
+        <= 2.0**-10 * np.abs(exact / length) + 2.0**-20 * scale / length + 2**-25
+    )
     if length <= 512:
         assert np.array_equal(got["sum"], whole_sum(x).astype(np.float16))
 
@@ -119,8 +141,18 @@ def test_reductions(rows, length):
 def test_steps_and_quantised_rows_begin_at_a_byte(length):
     rows = 6
     x, other = values(rows, length), values(rows, length, seed=3)
-    steps = (Step(function="add", operand="tensor"), Step(function="multiply", operand="scalar", constant=0.5))
-    work = RowsWork(function="rms_norm", rows=rows, length=length, steps=steps, outputs=("fp16", "quantised"), inverse_step=4.0)
+    steps = (
+        Step(function="add", operand="tensor"),
+        Step(function="multiply", operand="scalar", constant=0.5),
+    )
+    work = RowsWork(
+        function="rms_norm",
+        rows=rows,
+        length=length,
+        steps=steps,
+        outputs=("fp16", "quantised"),
+        inverse_step=4.0,
+    )
     made = execute(work, x, operand0=other)
     wanted = (rms_norm_bits(x.view(np.uint16)).view(np.float16) + other) * np.float16(0.5)
     assert np.array_equal(made["fp16"].view(np.uint16), wanted.view(np.uint16))
