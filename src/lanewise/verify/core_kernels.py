@@ -10,7 +10,9 @@ from lanewise.mapping.functional import execute_program, table_tensor
 from lanewise.mapping.kernels.elementwise import CHUNK_ELEMENTS, ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.price import priced
+from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.models.fit import fit
+from lanewise.models.scan import OPERATORS
 from lanewise.sim.engine import run
 from lanewise.sim.program import Program, flatten_once, priced_only
 from lanewise.verify.core_programs import Clocks, Command, Entry, Watched
@@ -31,7 +33,7 @@ class KernelRun:
     after: bytes
 
 
-def works(config: MachineConfig) -> Iterator[tuple[str, ElementwiseWork]]:
+def works(config: MachineConfig) -> Iterator[tuple[str, ElementwiseWork | ScanWork]]:
     """Works of every kind of kernel that the core's streams can run, at several sizes."""
     functions = (
         ("gelu", "silu", "tanh", "sigmoid", "exp", "relu")
@@ -51,6 +53,18 @@ def works(config: MachineConfig) -> Iterator[tuple[str, ElementwiseWork]]:
     yield "chain of 500", ElementwiseWork(elements=500, steps=chain)
     yield "unaligned chunks", ElementwiseWork(elements=2 * CHUNK_ELEMENTS + 77, outputs=("quantised",))
     yield "quantised 600", ElementwiseWork(elements=600, outputs=("fp16", "quantised"))
+    for operator in OPERATORS:
+        for bits, rows, length in ((16, 1, 75), (32, 5, 23)):
+            for outermost in (False, True):
+                work = ScanWork(
+                    operator=operator,
+                    rows=rows,
+                    length=length,
+                    bits=bits,
+                    decay=0.75,
+                    time_outermost=outermost,
+                )
+                yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
 
 
 def kernel_runs(config: MachineConfig, rng: np.random.Generator) -> Iterator[KernelRun]:
