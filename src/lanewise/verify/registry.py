@@ -21,6 +21,7 @@ BENCHES = (
     "row_sampler",
     "requantiser",
     "matrix_unit",
+    "transposer",
     "scratchpad",
     "vector_memory",
     "vector_alu",
