@@ -1,6 +1,6 @@
 """From operands in the scratchpad, k contiguous, to the array's steps."""
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -42,7 +42,9 @@ def operands_layout(config: MachineConfig) -> data.StructLayout:
     command see to it themselves. ``last``: the steps end a tile.
     """
     side = side_layout(config)
-    return data.StructLayout({"a": side, "w": side, "k": K_BITS, "first": 2, "final": 2, "shift": 1, "last": 1})
+    return data.StructLayout(
+        {"a": side, "w": side, "k": K_BITS, "first": 2, "final": 2, "shift": 1, "last": 1}
+    )
 
 
 class OperandFeed(wiring.Component):
@@ -126,7 +128,9 @@ class OperandFeed(wiring.Component):
 
         # the line that has been read: its data stays at the port until the next read
         valid = Signal()
-        flags = {name: Signal(name=name, reset_less=True) for name in ("a_signed", "w_signed", "shift", "last")}
+        flags = {
+            name: Signal(name=name, reset_less=True) for name in ("a_signed", "w_signed", "shift", "last")
+        }
         steps = Signal(range(size + 1), reset_less=True)
         m.d.comb += [step.eq(busy & (~valid | transposer.i.ready)), transposer.i.valid.eq(valid)]
         lower = {
@@ -172,7 +176,9 @@ class OperandFeed(wiring.Component):
         self, m: Module, side: str, operand: data.View, step: Value, line: Value, lower: Value
     ) -> list[Value]:
         """Of the line that has been read: an element's four bits, or the half of its eight that the pass takes."""
-        there, wide, low = (Signal(name=f"{side}_{name}", reset_less=True) for name in ("there", "wide", "low"))
+        there, wide, low = (
+            Signal(name=f"{side}_{name}", reset_less=True) for name in ("there", "wide", "low")
+        )
         with m.If(step):
             m.d.sync += [there.eq(line < operand.lines), wide.eq(operand.wide), low.eq(lower)]
         found = getattr(self, f"{side}_read").data
@@ -190,7 +196,9 @@ class OperandFeed(wiring.Component):
         with m.If(transposer.i.valid & transposer.i.ready & transposer.ends):
             m.d.sync += [kept[name].eq(flag) for name, flag in flags.items()]
         column, p = transposer.o.p.column, self.o.p
-        for place, (side, lines) in enumerate(zip(SIDES, (self.config.matrix.rows, self.config.matrix.columns))):
+        for place, (side, lines) in enumerate(
+            zip(SIDES, (self.config.matrix.rows, self.config.matrix.columns))
+        ):
             m.d.comb += [p[side][k].eq(column[k][place * SPLIT_BITS :][:SPLIT_BITS]) for k in range(lines)]
         m.d.comb += [
             p.a_signed.eq(kept["a_signed"]),

@@ -22,6 +22,7 @@ BENCHES = (
     "requantiser",
     "matrix_unit",
     "transposer",
+    "operand_feed",
     "scratchpad",
     "vector_memory",
     "vector_alu",

@@ -1,0 +1,111 @@
+"""Operands of tiles in a scratchpad's image, for the benches of operand feed and matrix stream."""
+
+import dataclasses
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from lanewise.config import MachineConfig, MatrixConfig, ScratchpadConfig
+from lanewise.verify.bench import Case
+from lanewise.verify.words import to_words
+
+_SHAPES = ((4, 4, 2), (3, 5, 4))
+_SHAPES_FULL = (*_SHAPES, (2, 2, 2), (1, 2, 1), (8, 8, 8), (16, 12, 4), (32, 32, 8))
+_SIZE_KIB, _ODD_SIZE_KIB = 16, 17
+
+
+def matrix_cases(full: bool) -> list[Case]:
+    """Machines with arrays of these shapes, and a scratchpad whose size is a power of two, or not."""
+    cases = []
+    for number, (rows, columns, lanes) in enumerate(_SHAPES_FULL if full else _SHAPES):
+        config = dataclasses.replace(
+            MachineConfig(), matrix=MatrixConfig(rows=rows, columns=columns, output_lanes=lanes),
+            scratchpad=ScratchpadConfig(size_kib=_ODD_SIZE_KIB if number % 2 else _SIZE_KIB, banks=16),
+        )  # fmt: skip
+        cases.append(Case(label=f"{rows}x{columns}by{lanes}", config=config))
+    return cases
+
+
+@dataclass(kw_only=True)
+class Image:
+    """A scratchpad's bytes, and up to where they are given away; what nobody asked for is noise."""
+
+    bytes: npt.NDArray[np.uint8]
+    end: int = 0
+    """Addresses go around the scratchpad's end."""
+    used: int = 0
+
+    def take(self, count: int) -> int:
+        """The address of so many bytes that nobody else has."""
+        address, self.end = self.end, (self.end + count) % len(self.bytes)
+        self.used += count
+        if self.used > len(self.bytes):
+            raise ValueError(f"the image must hold {self.used} bytes, not {len(self.bytes)}")
+        return address
+
+    def put(self, address: int, values: npt.NDArray[np.uint8]) -> None:
+        self.bytes[(address + np.arange(len(values))) % len(self.bytes)] = values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """An operand in the scratchpad: a line a row."""
+
+    values: npt.NDArray[np.int64]
+    bits: int
+    address: int
+    stride: int
+
+    def fields(self, address_bits: int, lines_bits: int, start: int = 0) -> list[tuple[int, int]]:
+        """A side's part of a command from element ``start`` of the lines on: values and widths."""
+        return [
+            (self.address + start * self.bits // 8, address_bits), (self.stride, address_bits),
+            (len(self.values), lines_bits), (int(self.bits == 8), 1),
+        ]  # fmt: skip
+
+
+def place(rng: np.random.Generator, image: Image, values: npt.NDArray[np.int64], bits: int) -> Placed:
+    """Put an operand into the image, its lines side by side or some bytes apart."""
+    lines, k = values.shape
+    width = ceil(k * bits / 8)
+    stride = width + int(rng.choice([0, 0, 1, 5]))
+    address = image.take(lines * stride)
+    padded = np.zeros((lines, k + k % 2), np.int64)
+    padded[:, :k] = values & ((1 << bits) - 1)
+    if k % 2:
+        padded[:, k] = rng.integers(0, 1 << bits, lines)
+    packed = padded if bits == 8 else padded[:, ::2] | padded[:, 1::2] << 4
+    for line, row in enumerate(packed.astype(np.uint8)):
+        image.put(address + line * stride, row[:width])
+    return Placed(values=values, bits=bits, address=address, stride=stride)
+
+
+def packed(fields: list[tuple[int, int]]) -> int:
+    """Values and their widths as one payload, the first in the low bits.
+
+    >>> hex(packed([(1, 4), (0xAB, 8)]))
+    '0xab1'
+    """
+    word, at = 0, 0
+    for value, bits in fields:
+        if not 0 <= value < 1 << bits:
+            raise ValueError(f"a field of {bits} bits must hold {value}")
+        word |= value << at
+        at += bits
+    return word
+
+
+def step_payloads(
+    a: npt.NDArray[np.int64], w: npt.NDArray[np.int64], flags: npt.NDArray[np.int64], config: MatrixConfig
+) -> list[int]:
+    """Steps as the array takes them, shapes ``(lines, steps)``; lines that are not there are zeros; ``flags``: four bits a step."""
+    words = [0] * a.shape[1]
+    at = 0
+    for lines, count in ((a, config.rows), (w, config.columns)):
+        full = np.zeros((lines.shape[1], count), np.uint32)
+        full[:, : len(lines)] = lines.T & 15
+        words = [low | high << at for low, high in zip(words, to_words(full, 4), strict=True)]
+        at += 4 * count
+    return [low | int(high) << at for low, high in zip(words, flags, strict=True)]
