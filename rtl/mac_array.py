@@ -134,7 +134,9 @@ class MacArray(wiring.Component):
         self.config = config
         accumulator = signed(config.accumulator_bits)
         row = data.StructLayout({"row": data.ArrayLayout(accumulator, config.columns), "last": 1})
-        super().__init__({"i": In(stream.Signature(self.step_layout(config))), "o": Out(stream.Signature(row))})
+        super().__init__(
+            {"i": In(stream.Signature(self.step_layout(config))), "o": Out(stream.Signature(row))}
+        )
 
     @staticmethod
     def step_layout(config: MatrixConfig) -> data.StructLayout:

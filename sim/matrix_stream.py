@@ -77,7 +77,7 @@ class MatrixStream:
 
     >>> stream = MatrixStream(MatrixConfig(rows=4, columns=4, output_lanes=2))
     >>> [stream.start(Command(k=k), 0).start for k in (8, 2, 2, 2, 2)]
-    [0, 8, 12, 16, 21]
+    [0, 8, 12, 16, 24]
     >>> stream = MatrixStream(MatrixConfig())
     >>> stream.start(Command(k=768), 0).results_written
     939

@@ -12,17 +12,18 @@ from lanewise.verify.bench import Case
 from lanewise.verify.words import to_words
 
 _SHAPES = ((4, 4, 2), (3, 5, 4))
-_SHAPES_FULL = (*_SHAPES, (2, 2, 2), (1, 2, 1), (8, 8, 8), (16, 12, 4), (32, 32, 8))
-_SIZE_KIB, _ODD_SIZE_KIB = 16, 17
+_SHAPES_FULL = (*_SHAPES, (2, 2, 2), (1, 2, 2), (2, 7, 2), (8, 8, 8), (16, 12, 4), (32, 32, 8))
+_SIZE_KIB, _ODD_SIZE_KIB, _LARGE_SIZE_KIB = 16, 17, 64
 
 
 def matrix_cases(full: bool) -> list[Case]:
     """Machines with arrays of these shapes, and a scratchpad whose size is a power of two, or not."""
     cases = []
     for number, (rows, columns, lanes) in enumerate(_SHAPES_FULL if full else _SHAPES):
+        size = _LARGE_SIZE_KIB if rows >= 16 else _ODD_SIZE_KIB if number % 2 else _SIZE_KIB
         config = dataclasses.replace(
             MachineConfig(), matrix=MatrixConfig(rows=rows, columns=columns, output_lanes=lanes),
-            scratchpad=ScratchpadConfig(size_kib=_ODD_SIZE_KIB if number % 2 else _SIZE_KIB, banks=16),
+            scratchpad=ScratchpadConfig(size_kib=size, banks=16),
         )  # fmt: skip
         cases.append(Case(label=f"{rows}x{columns}by{lanes}", config=config))
     return cases
@@ -58,13 +59,6 @@ class Placed:
     address: int
     stride: int
 
-    def fields(self, address_bits: int, lines_bits: int, start: int = 0) -> list[tuple[int, int]]:
-        """A side's part of a command from element ``start`` of the lines on: values and widths."""
-        return [
-            (self.address + start * self.bits // 8, address_bits), (self.stride, address_bits),
-            (len(self.values), lines_bits), (int(self.bits == 8), 1),
-        ]  # fmt: skip
-
 
 def place(rng: np.random.Generator, image: Image, values: npt.NDArray[np.int64], bits: int) -> Placed:
     """Put an operand into the image, its lines side by side or some bytes apart."""
@@ -80,6 +74,43 @@ def place(rng: np.random.Generator, image: Image, values: npt.NDArray[np.int64],
     for line, row in enumerate(packed.astype(np.uint8)):
         image.put(address + line * stride, row[:width])
     return Placed(values=values, bits=bits, address=address, stride=stride)
+
+
+def operand_fields(a: Placed, w: Placed, start: int, config: MachineConfig) -> list[tuple[int, int]]:
+    """Both sides' part of a command, from element ``start`` of the lines on."""
+    size, matrix = config.scratchpad.bytes, config.matrix
+    address_bits, lines_bits = (size - 1).bit_length(), max(matrix.rows, matrix.columns).bit_length()
+    return [
+        field
+        for side in (a, w)
+        for field in (
+            ((side.address + start * side.bits // 8) % size, address_bits), (side.stride, address_bits),
+            (len(side.values), lines_bits), (int(side.bits == 8), 1),
+        )
+    ]  # fmt: skip
+
+
+def chunks_of(
+    rng: np.random.Generator, k: int, passes: int, *, whole: bool
+) -> list[tuple[int, int, int, int, bool]]:
+    """The commands of a tile: one, or one for each pass of each chunk of k, the passes one after the other; of each the first element,
+    how many, the first and the final pass, and whether it ends the tile."""
+    if whole or k < 3 or rng.random() < 0.6:
+        return [(0, k, 0, passes - 1, True)]
+    cut = 2 * int(rng.integers(1, (k + 1) // 2))
+    parts = [(number, *part) for number in range(passes) for part in ((0, cut), (cut, k - cut))]
+    return [
+        (start, count, number, number, place == len(parts) - 1)
+        for place, (number, start, count) in enumerate(parts)
+    ]
+
+
+def random_operand(rng: np.random.Generator, image: Image, most: int, k: int) -> Placed:
+    """Up to ``most`` lines of INT4 or INT8, mostly all of them."""
+    bits = int(rng.choice([4, 8]))
+    lines = most if rng.random() < 0.5 else int(rng.integers(1, most + 1))
+    half = 1 << (bits - 1)
+    return place(rng, image, rng.integers(-half, half, (lines, k)), bits)
 
 
 def packed(fields: list[tuple[int, int]]) -> int:

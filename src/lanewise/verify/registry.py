@@ -23,6 +23,7 @@ BENCHES = (
     "matrix_unit",
     "transposer",
     "operand_feed",
+    "matrix_stream",
     "scratchpad",
     "vector_memory",
     "vector_alu",

@@ -12,7 +12,15 @@ from lanewise.models.mac_array import steps
 from lanewise.rtl.operand_feed import K_BITS, OperandFeed, operand_clients
 from lanewise.sim.matrix_stream import matrix_stream_beats_clk, matrix_stream_first_step_clk
 from lanewise.verify.bench import Bench, Case
-from lanewise.verify.matrix_operands import Image, Placed, matrix_cases, packed, place, step_payloads
+from lanewise.verify.matrix_operands import (
+    Image,
+    chunks_of,
+    matrix_cases,
+    operand_fields,
+    packed,
+    random_operand,
+    step_payloads,
+)
 from lanewise.verify.scratchpad_bench import BesideScratchpad, fill
 from lanewise.verify.testbench import Testbench
 
@@ -99,43 +107,25 @@ async def _batch(tb: Testbench, k: list[int] | None = None) -> list[Chunk]:
 def _tile(tb: Testbench, image: Image, k: int, *, whole: bool) -> list[Chunk]:
     """One command (``whole``), or perhaps a command for each pass of each chunk of k."""
     rng, matrix = tb.rng, tb.config.matrix
-    sides: list[Placed] = []
-    for lines in (matrix.rows, matrix.columns):
-        width = int(rng.choice([4, 8]))
-        half = 1 << (width - 1)
-        count = lines if rng.random() < 0.5 else int(rng.integers(1, lines + 1))
-        sides.append(place(rng, image, rng.integers(-half, half, (count, k)), width))
-    a, w = sides
+    a, w = (random_operand(rng, image, lines, k) for lines in (matrix.rows, matrix.columns))
     passes = matrix.passes(a.bits, w.bits)
     made = steps(a.values, w.values.T, a.bits, w.bits)
     signs = made.a_signed | made.w_signed.astype(np.int64) << 1
-    address_bits = (tb.config.scratchpad.bytes - 1).bit_length()
-    lines_bits = max(matrix.rows, matrix.columns).bit_length()
-
-    def chunk(start: int, count: int, first: int, final: int, last: bool) -> Chunk:
+    chunks = []
+    for start, count, first, final, last in chunks_of(rng, k, passes, whole=whole):
         places: npt.NDArray[np.int64] = np.concatenate(
             [number * k + start + np.arange(count) for number in range(first, final + 1)]
         )
-        flags = signs[places] | made.shift[places].astype(np.int64) << 2
+        shift = made.shift.astype(np.int64)[places]
+        flags = signs[places] | shift << 2
         flags[-1] |= last << 3
         fields = [
-            *a.fields(address_bits, lines_bits, start), *w.fields(address_bits, lines_bits, start), (count, K_BITS),
-            (first, 2), (final, 2), (int(made.shift[places[0]]), 1), (int(last), 1),
+            *operand_fields(a, w, start, tb.config), (count, K_BITS),
+            (first, 2), (final, 2), (int(shift[0]), 1), (int(last), 1),
         ]  # fmt: skip
-        fields[0], fields[4] = ((field[0] % len(image.bytes), field[1]) for field in (fields[0], fields[4]))
-        return Chunk(
-            word=packed(fields), k=count, passes=final - first + 1,
-            steps=step_payloads(made.a[:, places], made.w.T[:, places], flags, matrix),
-        )  # fmt: skip
-
-    if whole or rng.random() < 0.6 or k < 3:
-        return [chunk(0, k, 0, passes - 1, True)]
-    cut = 2 * int(rng.integers(1, (k + 1) // 2))
-    parts = [(number, *part) for number in range(passes) for part in ((0, cut), (cut, k - cut))]
-    return [
-        chunk(start, count, number, number, place == len(parts) - 1)
-        for place, (number, start, count) in enumerate(parts)
-    ]
+        words = step_payloads(made.a[:, places], made.w.T[:, places], flags, matrix)
+        chunks.append(Chunk(word=packed(fields), k=count, passes=final - first + 1, steps=words))
+    return chunks
 
 
 async def _compare(tb: Testbench, chunks: list[Chunk], p_stall: Any) -> tuple[list[int], list[int]]:
