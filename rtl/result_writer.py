@@ -95,11 +95,11 @@ class ResultWriter(wiring.Component):
                         offset.eq(number * (lanes * nibbles // 2)),
                     ]
         writes = take & (row < tile.rows)
-        nibbles: list[Value] = list(kept)
+        each: list[Value] = list(kept)
         m.d.comb += [
             self.write.enable.eq(
-                Cat((low | high) & writes for low, high in zip(nibbles[::2], nibbles[1::2], strict=True))
+                Cat((low | high) & writes for low, high in zip(each[::2], each[1::2], strict=True))
             ),
-            self.write.data.eq(self.beat.p.y & Cat(one.replicate(4) for one in nibbles)),
+            self.write.data.eq(self.beat.p.y & Cat(one.replicate(4) for one in each)),
         ]
         return m

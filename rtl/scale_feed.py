@@ -12,7 +12,7 @@ SCALE_BYTES = 4
 """Of a row that has a scale of its own: the multiplier in 16 bits, the shift in the next 6."""
 
 
-class Item(enum.Enum, shape=2):
+class Item(enum.Enum, shape=2):  # type: ignore[call-arg]
     """What is asked for next."""
 
     SCALE = 0

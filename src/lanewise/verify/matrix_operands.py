@@ -1,8 +1,8 @@
 """Operands of tiles in a scratchpad's image, for the benches of operand feed and matrix stream."""
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +14,22 @@ from lanewise.verify.words import to_words
 _SHAPES = ((4, 4, 2), (3, 5, 4))
 _SHAPES_FULL = (*_SHAPES, (2, 2, 2), (1, 2, 2), (2, 7, 2), (8, 8, 8), (16, 12, 4), (32, 32, 8))
 _SIZE_KIB, _ODD_SIZE_KIB, _LARGE_SIZE_KIB = 16, 17, 64
+_LARGE = 16
+"""Edges of arrays that have the large scratchpad."""
 
 
-def matrix_cases(full: bool) -> list[Case]:
-    """Machines with arrays of these shapes, and a scratchpad whose size is a power of two, or not."""
+def matrix_cases(machine: MachineConfig, full: bool) -> list[Case]:
+    """Machines with arrays of these shapes, in the wider set the machine's own, and a scratchpad whose size is a power of two, or not."""
+    shapes = [
+        MatrixConfig(rows=r, columns=c, output_lanes=n) for r, c, n in (_SHAPES_FULL if full else _SHAPES)
+    ]
+    own = [machine.matrix] if full and machine.matrix.splits else []
     cases = []
-    for number, (rows, columns, lanes) in enumerate(_SHAPES_FULL if full else _SHAPES):
-        size = _LARGE_SIZE_KIB if rows >= 16 else _ODD_SIZE_KIB if number % 2 else _SIZE_KIB
-        config = dataclasses.replace(
-            MachineConfig(), matrix=MatrixConfig(rows=rows, columns=columns, output_lanes=lanes),
-            scratchpad=ScratchpadConfig(size_kib=size, banks=16),
-        )  # fmt: skip
-        cases.append(Case(label=f"{rows}x{columns}by{lanes}", config=config))
+    for number, matrix in enumerate(dict.fromkeys([*shapes, *own])):
+        size = _LARGE_SIZE_KIB if matrix.block_steps >= _LARGE else _ODD_SIZE_KIB if number % 2 else _SIZE_KIB
+        config = replace(MachineConfig(), matrix=matrix, scratchpad=ScratchpadConfig(size_kib=size, banks=16))
+        label = f"{matrix.rows}x{matrix.columns}by{matrix.requantiser_lanes}"
+        cases.append(Case(label=label, config=config))
     return cases
 
 
@@ -129,7 +133,7 @@ def packed(fields: list[tuple[int, int]]) -> int:
 
 
 def step_payloads(
-    a: npt.NDArray[np.int64], w: npt.NDArray[np.int64], flags: npt.NDArray[np.int64], config: MatrixConfig
+    a: npt.NDArray[Any], w: npt.NDArray[Any], flags: npt.NDArray[np.int64], config: MatrixConfig
 ) -> list[int]:
     """Steps as the array takes them, shapes ``(lines, steps)``; lines that are not there are zeros; ``flags``: four bits a step."""
     words = [0] * a.shape[1]

@@ -27,8 +27,8 @@ from lanewise.verify.testbench import Testbench
 _BATCHES = 6
 
 
-def _cases(_: MachineConfig, full: bool) -> list[Case]:
-    return matrix_cases(full)
+def _cases(machine: MachineConfig, full: bool) -> list[Case]:
+    return matrix_cases(machine, full)
 
 
 def _component(config: MachineConfig) -> BesideScratchpad:
