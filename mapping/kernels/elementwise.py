@@ -53,7 +53,7 @@ class ElementwiseWork:
             if not count or not elements:
                 continue
 
-            def outside(name: str, width: int) -> Address:
+            def outside(name: str, width: int, before: int = before) -> Address:
                 return Address(name.removeprefix("@"), before * width // 8).along("chunk", chunk * width // 8)
 
             inner: list[Node] = [

@@ -98,7 +98,7 @@ class RowsWork:
             elements = max(elements, room * self.length, best.elements)
             body += best.setup
 
-            def outside(name: str) -> Address:
+            def outside(name: str, before: int = before) -> Address:
                 step = row_bytes[name]
                 return Address(name.removeprefix("@"), before * step).along("chunk", rows * step)
 

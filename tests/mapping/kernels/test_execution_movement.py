@@ -29,7 +29,8 @@ def test_copy_and_fill(elements):
     assert np.array_equal(got, x)
     padded = np.full(elements + 4, 7, np.uint16)
     execute(FillWork(elements=elements), padded)
-    assert not padded[:-4].any() and (padded[-4:] == 7).all()
+    assert not padded[:-4].any()
+    assert (padded[-4:] == 7).all()
 
 
 @pytest.mark.parametrize(("rows", "width"), [(7, 5), (197, 768), (3, 20_000)])
@@ -41,7 +42,8 @@ def test_slices_concatenations_and_gathers(rows, width):
     joined = MovementWork(runs=1, run_elements=rows * width, store_runs=rows, store_distance=2 * (width + 3))
     wide = np.full((rows, width + 3), 9, np.uint16)
     execute(joined, wide, **{"in": got})
-    assert np.array_equal(wide[:, :width], got) and (wide[:, width:] == 9).all()
+    assert np.array_equal(wide[:, :width], got)
+    assert (wide[:, width:] == 9).all()
     if 2 * width <= 16384:
         order = np.random.default_rng(3).integers(0, rows, 2 * rows + 1).astype(np.uint32)
         look_up = MovementWork(runs=order.size, run_elements=width, indexed=True)
