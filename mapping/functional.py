@@ -141,7 +141,8 @@ class _Execution:
 
     def _runs(self, instruction: Instruction) -> tuple[list[int], int, _Bytes]:
         """Where each run begins in the scratchpad, where the first one does in external memory, and the tensor."""
-        assert instruction.address is not None and instruction.external is not None
+        assert instruction.address is not None
+        assert instruction.external is not None
         size, stride = instruction.run_bytes, instruction.stride_bytes or instruction.run_bytes
         inside = self._place(instruction, instruction.address, stride * max(0, instruction.runs - 1) + size)
         places = [inside + stride * run for run in range(instruction.runs)]
