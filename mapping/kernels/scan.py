@@ -170,7 +170,7 @@ class _Writer:
         start, kernel.code = kernel.code, []
         self._strip()
         code = schedule(kernel.code, kernel.config)
-        body = before
+        body: list[Node] = [*before]
         whole = work.rows // self.lines
         for count, lines, first in ((whole, self.lines, 0), (1, work.rows % self.lines, whole * self.lines)):
             if count and lines:
