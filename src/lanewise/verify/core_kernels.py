@@ -9,6 +9,7 @@ from lanewise.config import MachineConfig
 from lanewise.mapping.functional import execute_program, table_tensor
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.fft import FftWork
 from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.models.fit import fit
 from lanewise.models.scan import OPERATORS
@@ -33,7 +34,7 @@ class KernelRun:
     after: bytes
 
 
-def works(config: MachineConfig) -> Iterator[tuple[str, ElementwiseWork | ScanWork]]:
+def works(config: MachineConfig) -> Iterator[tuple[str, ElementwiseWork | ScanWork | FftWork]]:
     """Works of every kind of kernel that the core's streams can run, at several sizes."""
     functions = (
         ("gelu", "silu", "tanh", "sigmoid", "exp", "relu")
@@ -64,6 +65,8 @@ def works(config: MachineConfig) -> Iterator[tuple[str, ElementwiseWork | ScanWo
                     time_outermost=outermost,
                 )
                 yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
+    for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
+        yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
 
 
 def kernel_runs(config: MachineConfig, rng: np.random.Generator) -> Iterator[KernelRun]:
