@@ -69,7 +69,7 @@ def _fastest(work: FftWork, config: MachineConfig) -> int:
     banks = config.scratchpad.banks
     for side in (1, 8, 16, 32, 64):
         writer = _Writer(work, config, side)
-        if side > 1 and side >= 2 * work.batch or writer.banks > banks:
+        if (side > 1 and side >= 2 * work.batch) or writer.banks > banks:
             continue
         clocks = price(writer.program(), config).cycles
         if best is None or clocks < best[0]:
