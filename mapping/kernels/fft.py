@@ -87,15 +87,24 @@ class _Writer:
     def __init__(self, work: FftWork, config: MachineConfig, side: int) -> None:
         self.work, self.config, self.side = work, config, side
         self.stages = stages(work.length)
+        self.pieces = 1 if side == 1 else 4
+        """Buffers of an input: one for each input of the first stage's butterflies."""
         self.bytes = BYTES * work.length * side
         self.table_bytes = BYTES * TWIDDLES * sum(s.count for s in self.stages if s.twiddled)
 
     @property
     def sizes(self) -> dict[str, int]:
         """Of the buffers."""
-        names = [f"@{end} {part}.{copy}" for end in ("in", "out") for part in PARTS for copy in "01"]
+        names = [f"@out {part}.{copy}" for part in PARTS for copy in "01"]
         names += [f"@{name} {part}" for name in "ab" for part in PARTS]
-        return dict.fromkeys(names, self.bytes) | {"@twiddles": self.table_bytes}
+        inputs = [f"{name}.{copy}" for name in self.inputs for copy in "01"]
+        sizes = dict.fromkeys(names, self.bytes) | dict.fromkeys(inputs, self.bytes // self.pieces)
+        return sizes | {"@twiddles": self.table_bytes}
+
+    @property
+    def inputs(self) -> list[str]:
+        """Buffers that sequences come through: a transfer to a buffer waits for the one before, so they take turns."""
+        return [f"@in {part}{piece}" for piece in range(self.pieces) for part in PARTS]
 
     @property
     def banks(self) -> int:
@@ -114,27 +123,50 @@ class _Writer:
             if not count or not rows:
                 continue
             inner: list[Node] = []
-            for part in PARTS:
-                inner += self._transfers("in", part, rows, first)
+            inner += self._loads(rows, first)
             inner += code
             for part in PARTS:
-                inner += self._transfers("out", part, rows, first)
-            names = [f"@{end} {part}" for end in ("in", "out") for part in PARTS]
+                inner += self._stores(part, rows, first)
+            names = [*self.inputs, *(f"@out {part}" for part in PARTS)]
             inner += [Rotate(names=(f"{name}.0", f"{name}.1")) for name in names]
             body += repeat(count, *inner, index="group")
         return Program(body=tuple(body), buffers_bytes=self.sizes)
 
-    def _transfers(self, end: str, part: str, rows: int, first: int) -> Sequence[Node]:
-        """Sequences between memory and a buffer, where they lie side by side; the inverse exchanges the parts."""
-        length, side = self.work.length, self.side
+    def _outside(self, name: str, part: str, first: int) -> Address:
+        """The first sequence of a group in memory; the inverse exchanges the parts."""
         named = PARTS[1 - PARTS.index(part)] if self.work.inverse else part
-        place = Address(named if end == "in" else f"out {named}", first * length * BYTES)
-        place = place.along("group", side * length * BYTES)
-        move, buffer = (load if end == "in" else store), Address(f"@{end} {part}.0")
+        size = self.work.length * BYTES
+        return Address(f"{name}{named}", first * size).along("group", self.side * size)
+
+    def _loads(self, rows: int, first: int) -> Sequence[Node]:
+        """Sequences into buffers, element by element where they lie side by side."""
+        length, side = self.work.length, self.side
+        outside = {part: self._outside("", part, first) for part in PARTS}
         if side == 1:
-            return [move(buffer, 1, length * BYTES, external=place)]
-        one = move(
-            buffer.along("row", BYTES), length, BYTES, external=place.along("row", length * BYTES), distance_bytes=BYTES,
+            return [load(f"@in {part}0.0", 1, length * BYTES, external=outside[part]) for part in PARTS]
+        piece = length // self.pieces
+        return repeat(
+            piece,
+            *(
+                load(
+                    Address(f"@in {part}{q}.0").along("element", side * BYTES), rows, BYTES,
+                    external=outside[part].moved(q * piece * BYTES).along("element", BYTES),
+                    distance_bytes=length * BYTES, stride_bytes=BYTES,
+                )
+                for q in range(self.pieces)
+                for part in PARTS
+            ),
+            index="element",
+        )  # fmt: skip
+
+    def _stores(self, part: str, rows: int, first: int) -> Sequence[Node]:
+        """Sequences from a buffer."""
+        length, side = self.work.length, self.side
+        outside, buffer = self._outside("out ", part, first), Address(f"@out {part}.0")
+        if side == 1:
+            return [store(buffer, 1, length * BYTES, external=outside)]
+        one = store(
+            buffer.along("row", BYTES), length, BYTES, external=outside.along("row", length * BYTES), distance_bytes=BYTES,
             stride_bytes=side * BYTES,
         )  # fmt: skip
         return repeat(rows, one, index="row")
@@ -142,7 +174,7 @@ class _Writer:
     def _ends(self, place: int) -> tuple[str, str]:
         """Buffers that a stage reads and writes, without the part."""
         last = len(self.stages) - 1
-        source = "@in {}.0" if place == 0 else f"@{'ab'[(place - 1) % 2]} {{}}"
+        source = "@in {}{}.0" if place == 0 else f"@{'ab'[(place - 1) % 2]} {{}}"
         return source, "@out {}.0" if place == last else f"@{'ab'[place % 2]} {{}}"
 
     def _stage(self, place: int, stage: Stage) -> tuple[Node, ...]:
@@ -201,6 +233,7 @@ class _Butterfly:
         self.width = stage.width * writer.side
         self.span = stage.count * self.width
         """Elements from an input of a butterfly to the next."""
+        self.pieces = writer.pieces
         self.last = place == len(writer.stages) - 1
         self.scale = 1 / writer.work.length if writer.work.inverse else 1.0
         self.planar = stage.width == 1
@@ -246,10 +279,12 @@ class _Butterfly:
         return address
 
     def _load(self, q: int) -> Pair:
+        pieces = self.pieces if self.ends[0].startswith("@in") else 1
+        piece, place = (q, 0) if pieces > 1 else (0, q)
         real, imaginary = (
             self.kernel.load(
                 self._along(
-                    Address(self.ends[0].format(part), q * self.span * BYTES),
+                    Address(self.ends[0].format(part, piece), place * self.span * BYTES),
                     self.width * BYTES,
                     self.kernel.vl * BYTES,
                 ),
