@@ -264,11 +264,8 @@ class _Butterfly:
         self._one("vfadd.vv", low[0], c[1], into=low[0])
         self._one("vfsub.vv", low[1], c[0], into=low[1])
         self.kernel.release(*c)
-        self._twiddles()
         for power, value in ((1, low), (2, a), (3, third)):
             self._finish(power, self._turned(power, value) if self.stage.twiddled else value)
-        if self.stage.twiddled and not self.scattered:
-            self.kernel.release_first(self.numbers, 32)
 
     def _along(self, address: Address, butterfly: int, run: int) -> Address:
         """Moved by so many bytes a butterfly and a run."""
@@ -311,28 +308,43 @@ class _Butterfly:
             )
         kernel.release(*value)
 
-    def _twiddles(self) -> None:
-        """Load the numbers of one butterfly; of many, each is loaded where it is wanted."""
-        if not self.stage.twiddled or self.scattered:
-            return
+    def _twiddle(self, power: int) -> Register:
+        """Load the two numbers of one butterfly; they fit a register of any machine."""
         kernel, size = self.kernel, BYTES
-        self.numbers = kernel.allocate_first(32)
+        numbers = kernel.allocate_first(32)
+        between = self.stage.count * size if self.planar else size
         step = size if self.planar else TWIDDLES * size
-        place = self._along(Address("@twiddles", self.stage.table * size), step, 0)
-        distance = self.stage.count * size if self.planar else 0
-        kernel.load(place, sew_bits=32, vl=TWIDDLES, into=self.numbers, stride_bytes=distance)
+        place = Address("@twiddles", self.stage.table * size + (2 * power - 2) * between)
+        kernel.load(
+            self._along(place, step, 0),
+            sew_bits=32,
+            vl=2,
+            into=numbers,
+            stride_bytes=between if self.planar else 0,
+        )
+        return numbers
 
-    def _number(self, which: int) -> Register:
-        """A number of the table for every element."""
+    def _numbers(self, power: int) -> Pair:
+        """Both parts of a power of the twiddle, for every element."""
+        kernel = self.kernel
         if not self.scattered:
-            return self.kernel.spread(self.numbers, which, sew_bits=32)
-        place = Address("@twiddles", (self.stage.table + which * self.stage.count) * BYTES)
-        return self.kernel.load(self._along(place, 0, self.kernel.vl * BYTES), sew_bits=32)
+            numbers = self._twiddle(power)
+            real, imaginary = (kernel.spread(numbers, k, sew_bits=32) for k in (0, 1))
+            kernel.release_first(numbers, 32)
+            return real, imaginary
+        places = [
+            Address("@twiddles", (self.stage.table + k * self.stage.count) * BYTES)
+            for k in (2 * power - 2, 2 * power - 1)
+        ]
+        real, imaginary = (
+            kernel.load(self._along(place, 0, kernel.vl * BYTES), sew_bits=32) for place in places
+        )
+        return real, imaginary
 
     def _turned(self, power: int, value: Pair) -> Pair:
         """Times a twiddle."""
         kernel, (x, y) = self.kernel, value
-        wr, wi = self._number(2 * power - 2), self._number(2 * power - 1)
+        wr, wi = self._numbers(power)
         real = self._one("vfmul.vv", y, wi)
         self._one("vfmul.vv", x, wi, into=wi)
         kernel.emit("vfmsac.vv", x, wr, into=real, sew_bits=32)

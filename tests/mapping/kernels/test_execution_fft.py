@@ -103,7 +103,7 @@ def bound_clk(work: FftWork) -> float:
     return words * max(adds, 4 * len(stages(work.length)))
 
 
-ROOFLINE = [(1, 1024, 3.2), (4, 4096, 3.0), (64, 64, 4.0), (256, 64, 3.5), (64, 256, 3.2), (256, 16, 5.0)]
+ROOFLINE = [(1, 1024, 3.0), (4, 4096, 2.6), (64, 64, 2.3), (256, 64, 1.8), (64, 256, 2.0), (256, 16, 2.6)]
 
 
 @pytest.mark.parametrize(("batch", "length", "multiple"), ROOFLINE)
