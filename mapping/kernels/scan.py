@@ -8,7 +8,7 @@ is combined with the scanned segment, so that what follows another is one copy a
 Which of all these a work takes is what costs the fewest clocks. The golden model is :mod:`lanewise.models.scan`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -194,7 +194,7 @@ class _Writer:
             self.masks[0] = kernel.emit("vmseq.vx", place, sew_bits=bits, result_bits=1, constant=0)
         kernel.release(place)
 
-    def _chunks(self, lines: int, first: int, code: list[Node]) -> list[Node]:
+    def _chunks(self, lines: int, first: int, code: Sequence[Node]) -> list[Node]:
         """All of time for so many lines."""
         steps = self.strips * self.layout.period
         whole = self.work.length // steps

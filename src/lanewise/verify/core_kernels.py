@@ -13,6 +13,7 @@ from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.movement import FillWork, MovementWork
 from lanewise.mapping.kernels.price import priced
 from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork
+from lanewise.mapping.kernels.fft import FftWork
 from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.models.fit import fit
 from lanewise.models.scan import OPERATORS
@@ -21,7 +22,7 @@ from lanewise.sim.program import Program, flatten_once, priced_only
 from lanewise.verify.core_programs import Clocks, Command, Entry, Watched
 from lanewise.verify.host import Host
 
-Work: TypeAlias = ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork
+Work: TypeAlias = ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork | FftWork
 
 PAGE_BYTES = 4096
 """Tensors of external memory begin at multiples of it."""
@@ -81,6 +82,8 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
                     time_outermost=outermost,
                 )
                 yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
+    for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
+        yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
 
 
 def kernel_runs(config: MachineConfig, rng: np.random.Generator) -> Iterator[KernelRun]:
