@@ -68,6 +68,24 @@ def matrix_stream_first_step_clk(config: MatrixConfig) -> int:
     return READ_CLK + config.block_steps
 
 
+def matrix_stream_leave_clk(config: MatrixConfig, *, reload: bool = False) -> int:
+    """Clocks in which a tile leaves: a word of new constants comes every other clock, the first of them two clocks behind the tile before.
+
+    >>> matrix_stream_leave_clk(MatrixConfig()), matrix_stream_leave_clk(MatrixConfig(), reload=True)
+    (128, 136)
+    """
+    return config.leave_clk() + 2 * config.row_beats * reload
+
+
+def matrix_stream_tile_clk(k: int, passes: int, config: MatrixConfig, *, reload: bool = False) -> int:
+    """Clocks between the starts of two successive tiles of such a kind, all with new constants or none, in the long run.
+
+    >>> [matrix_stream_tile_clk(k, 1, MatrixConfig()) for k in (768, 147, 64)]
+    [768, 160, 128]
+    """
+    return max(matrix_stream_beats_clk(k, passes, config), matrix_stream_leave_clk(config, reload=reload))
+
+
 class MatrixStream:
     """The recurrence, command by command and in them block by block.
 
