@@ -104,10 +104,9 @@ class MatrixStream:
     def __init__(self, config: MatrixConfig) -> None:
         self.config = config
         self._free = 0  # the next command's first clock
-        self._line = 0  # the last line moved into the transposer
         # of the block that leaves: its first step, that of the second, the last one, and how many there are
         self._steps = (0, 0, 0, 0)
-        self._filled = 0
+        self._filled = 0  # its last line moved into the transposer
         self._array = 0  # the array takes the next step from this clock on
         self._fresh = True  # the next step begins a tile
         self._loaded = self._drained = 0  # the drain registers take a tile; its last row leaves
@@ -118,7 +117,7 @@ class MatrixStream:
         size = self.config.block_steps
         start = max(earliest, self._free)
         first_steps, read = [], 0
-        arrives = max(start + 1, self._line) + 1
+        arrives = start + READ_CLK
         for _ in range(command.passes):
             for block in range(0, command.k, size):
                 before, filled = self._fill(arrives)
@@ -152,7 +151,7 @@ class MatrixStream:
         second = max(first + 1, self._loaded) if self._fresh else first + 1
         last = first if count == 1 else second + count - 2
         self._array = second if count == 1 else last + 1
-        self._steps, self._filled, self._line = (first, second, last, count), filled, filled
+        self._steps, self._filled = (first, second, last, count), filled
         self._fresh = False
         return first
 

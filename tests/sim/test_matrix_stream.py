@@ -35,7 +35,7 @@ def test_alone_a_tile_takes_its_closed_form(config, command, start):
     assert (times.start, times.free) == (start, start + beats)
     assert times.first_step == start + matrix_stream_first_step_clk(config)
     steps = command.k % config.block_steps or config.block_steps
-    assert times.last_step == start + beats + 2 + steps - 1 + 0 * beats
+    assert times.last_step == start + beats + 1 + steps
     constants = (2 * config.row_beats - 1) * command.reload
     drain = config.rows * config.row_beats
     assert times.results_written == times.last_step + 2 + constants + drain + 8
@@ -63,15 +63,8 @@ def test_order(config, sequence):
     stream = MatrixStream(config)
     times = [stream.start(command, offer) for command, offer in sequence]
     for each, (_, offer) in zip(times, sequence, strict=True):
-        assert (
-            offer
-            <= each.start
-            < each.operands_read
-            < each.first_step
-            <= each.last_step
-            < each.results_written
-            or (offer <= each.start < each.first_step <= each.last_step)
-        )
+        assert offer <= each.start < each.first_step <= each.last_step < each.results_written
+        assert each.operands_read < each.last_step
         assert each.operands_read == each.free > each.start
     for early, late in pairwise(times):
         assert early.free <= late.start
