@@ -15,7 +15,7 @@ from lanewise.rtl.scratchpad import Client
 
 _STOPPED = 5
 """Tiles on their way when nothing moves: one leaves the array, one waits for that in it, and of each of the next three there is a step in the
-array's register, a line in the transposer, a read at the port."""
+array's register, a line in the transposer, a line at the port."""
 _OUTPUT_CLK = 16
 """At least what a tile's command waits beyond its own blocks and rows: reads, array, output path, write."""
 
@@ -55,7 +55,7 @@ class MatrixStream(wiring.Component):
     A command that is accepted in clock s has started in it; it holds the stream for the clocks of its blocks, and so has read its operands.
     When its results are written is :class:`lanewise.sim.matrix_stream.MatrixStream`'s recurrence; with nothing before it, of ``blocks``
     clocks of blocks of which the last has ``steps`` steps, in clock
-    ``s + blocks + steps + rows * row_beats + 13``, with new constants ``2 * row_beats - 1`` clocks later. Throughput a step a clock.
+    ``s + blocks + steps + rows * row_beats + 11``, with new constants ``2 * row_beats - 1`` clocks later. Throughput a step a clock.
     Back-pressure: ``i`` alone. Golden model: :func:`lanewise.models.matrix_unit.matrix_tile`.
 
     Members

@@ -68,6 +68,24 @@ def matrix_stream_first_step_clk(config: MatrixConfig) -> int:
     return READ_CLK + config.block_steps
 
 
+def matrix_stream_leave_clk(config: MatrixConfig, *, reload: bool = False) -> int:
+    """Clocks in which a tile leaves: a word of new constants comes every other clock, the first of them two clocks behind the tile before.
+
+    >>> matrix_stream_leave_clk(MatrixConfig()), matrix_stream_leave_clk(MatrixConfig(), reload=True)
+    (128, 136)
+    """
+    return config.leave_clk() + 2 * config.row_beats * reload
+
+
+def matrix_stream_tile_clk(k: int, passes: int, config: MatrixConfig, *, reload: bool = False) -> int:
+    """Clocks between the starts of two successive tiles of such a kind, all with new constants or none, in the long run.
+
+    >>> [matrix_stream_tile_clk(k, 1, MatrixConfig()) for k in (768, 147, 64)]
+    [768, 160, 128]
+    """
+    return max(matrix_stream_beats_clk(k, passes, config), matrix_stream_leave_clk(config, reload=reload))
+
+
 class MatrixStream:
     """The recurrence, command by command and in them block by block.
 
@@ -86,10 +104,9 @@ class MatrixStream:
     def __init__(self, config: MatrixConfig) -> None:
         self.config = config
         self._free = 0  # the next command's first clock
-        self._line = 0  # the last line moved into the transposer
         # of the block that leaves: its first step, that of the second, the last one, and how many there are
         self._steps = (0, 0, 0, 0)
-        self._filled = 0
+        self._filled = 0  # its last line moved into the transposer
         self._array = 0  # the array takes the next step from this clock on
         self._fresh = True  # the next step begins a tile
         self._loaded = self._drained = 0  # the drain registers take a tile; its last row leaves
@@ -100,7 +117,7 @@ class MatrixStream:
         size = self.config.block_steps
         start = max(earliest, self._free)
         first_steps, read = [], 0
-        arrives = max(start + 1, self._line) + 1
+        arrives = start + READ_CLK
         for _ in range(command.passes):
             for block in range(0, command.k, size):
                 before, filled = self._fill(arrives)
@@ -134,7 +151,7 @@ class MatrixStream:
         second = max(first + 1, self._loaded) if self._fresh else first + 1
         last = first if count == 1 else second + count - 2
         self._array = second if count == 1 else last + 1
-        self._steps, self._filled, self._line = (first, second, last, count), filled, filled
+        self._steps, self._filled = (first, second, last, count), filled
         self._fresh = False
         return first
 

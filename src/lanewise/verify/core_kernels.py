@@ -10,10 +10,10 @@ from lanewise.config import MachineConfig
 from lanewise.mapping.functional import execute_program, table_tensor
 from lanewise.mapping.kernels.elementwise import CHUNK_ELEMENTS, ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.fft import FftWork
 from lanewise.mapping.kernels.movement import FillWork, MovementWork
 from lanewise.mapping.kernels.price import priced
 from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork
-from lanewise.mapping.kernels.fft import FftWork
 from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.models.fit import fit
 from lanewise.models.scan import OPERATORS
