@@ -46,7 +46,7 @@ def coefficients() -> tuple[float, ...]:
     return (*found, 1.0)
 
 
-def exponential32(kernel: VectorKernel, x: Register, into: Register | None = None) -> Register:
+def software_exponential32(kernel: VectorKernel, x: Register, into: Register | None = None) -> Register:
     """exp of every FP32 operand; the result goes to ``into``, which may be ``x``, or to a new group.
 
     18 instructions, 13 of them multiply-adds, and six constants in registers. A NaN passes through ``z``, which only integer
