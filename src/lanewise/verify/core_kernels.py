@@ -54,7 +54,8 @@ def works(config: MachineConfig) -> Iterator[tuple[str, ElementwiseWork | ScanWo
     yield "chain of 500", ElementwiseWork(elements=500, steps=chain)
     yield "quantised 600", ElementwiseWork(elements=600, outputs=("fp16", "quantised"))
     for operator in OPERATORS:
-        for bits, rows, length in ((16, 1, 75), (32, 8, 24)):  # rows of whole words of the bus: the timing table counts no others
+        # rows begin at whole words of the bus: the timing table counts no others
+        for bits, rows, length in ((16, 1, 75), (32, 8, 24)):
             for outermost in (False, True):
                 work = ScanWork(
                     operator=operator,
