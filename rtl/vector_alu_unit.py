@@ -122,7 +122,7 @@ class VectorAluUnit(wiring.Component):
     def _gather(self, m: Module, x: data.View, beat: data.View) -> data.View:
         """``vrgather.vv``: the index is an operand now, its element will be one in the next clock."""
         log2 = exact_log2(self.config.vector.bits_per_clk // 8)
-        late = Signal.like(beat, name="late", reset_less=True)
+        late = Signal.like(beat, name="late")
         element = self.b >> (x.position << 3)
         index, place = Signal(32), Signal(34)
         m.d.comb += [

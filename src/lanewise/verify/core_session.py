@@ -29,13 +29,18 @@ class CoreSession:
         }
 
     async def run(
-        self, entries: Sequence[Entry], step: Callable[[], None], p_gap: float = 0.0
+        self,
+        entries: Sequence[Entry],
+        step: Callable[[], None],
+        p_gap: float = 0.0,
+        limit_clk: int | None = None,
     ) -> tuple[Clocks, list[tuple[int, int]]]:
         """Feed a program, each stream as fast as it goes.
 
         Args:
             step: Drives external memory, each clock.
             p_gap: Probability that the host has nothing to offer for some clocks after an instruction has been taken.
+            limit_clk: Stop in the middle after so many clocks; what is returned is nothing then.
 
         Returns:
             When instructions started and landed; and of each DMA command how long it held its engine and when all of it had landed, from
@@ -65,6 +70,10 @@ class CoreSession:
             await self._edge
             clock += 1
             quiet += 1
+            if clock == limit_clk:
+                for name in STREAMS:
+                    self._streams[name][0].set(0)
+                return Clocks(starts={}, ends={}), []
             started, landed = watch["started"].get(), watch["landed"].get()
             if len(free) < len(starts["load"]) and watch["load_free"].get():
                 free.append(clock)

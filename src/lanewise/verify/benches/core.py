@@ -123,6 +123,19 @@ async def hesitant_host(dut: Any) -> None:
 
 
 @cocotb.test()
+async def resets(dut: Any) -> None:
+    """A reset of one clock in the middle of a program leaves nothing behind: the next one is as after any other."""
+    tb = await Testbench.start(dut, MachineConfig)
+    for _ in range(tb.parameters["programs"] // 4):
+        external = initial_external(tb.config, tb.rng)
+        outer = _ideal(tb, external)
+        await tb.reset()
+        limit = int(tb.rng.integers(100, 900))
+        await CoreSession(tb).run(random_program(tb.config, tb.rng, _LENGTH), outer.step, limit_clk=limit)
+        await _check(tb, random_program(tb.config, tb.rng, _LENGTH // 4), _ideal)
+
+
+@cocotb.test()
 async def kernels(dut: Any) -> None:
     """Kernels of the mapping at several sizes: memory as executing the Program leaves it, clocks as the engine prices it."""
     tb = await Testbench.start(dut, MachineConfig)
