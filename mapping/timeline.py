@@ -15,11 +15,11 @@ from typing import IO, Any
 from lanewise.config import MachineConfig
 from lanewise.errors import UserError
 from lanewise.files import atomic_write
+from lanewise.mapping.kernels.price import priced
 from lanewise.mapping.simulate import NetworkCost, OperatorCost, Simulation, as_stored, work_cost
 from lanewise.sim.engine import Engine, Times
 from lanewise.sim.program import Instruction
 from lanewise.sim.timing import UNITS, timing_table
-from lanewise.sim.vector_type import with_vector_types
 
 INSTRUCTIONS = 1_000_000
 """Instructions of a machine that are traced unless more are asked for: some 100 MB."""
@@ -111,7 +111,7 @@ class _Writer:
     def _instructions(self, work: Any, config: MachineConfig, now: int) -> int:
         """Every instruction of an operator that starts in clock ``now``, as far as the limit allows."""
         before = self._left
-        program = with_vector_types(as_stored(work, config).program(config), config)
+        program = priced(as_stored(work, config).program(config), config)
 
         def record(chunk: Times) -> bool:
             rows = chunk[: self._left].tolist()

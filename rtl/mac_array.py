@@ -132,15 +132,22 @@ class MacArray(wiring.Component):
         if not config.integers:
             raise ValueError(f"operand_bits must be 4 or 8, not {config.operand_bits!r}")
         self.config = config
-        operand, accumulator = unsigned(config.operand_bits), signed(config.accumulator_bits)
-        step = data.StructLayout({
+        accumulator = signed(config.accumulator_bits)
+        row = data.StructLayout({"row": data.ArrayLayout(accumulator, config.columns), "last": 1})
+        super().__init__(
+            {"i": In(stream.Signature(self.step_layout(config))), "o": Out(stream.Signature(row))}
+        )
+
+    @staticmethod
+    def step_layout(config: MatrixConfig) -> data.StructLayout:
+        """What the array is given each clock."""
+        operand = unsigned(config.operand_bits)
+        return data.StructLayout({
             "a": data.ArrayLayout(operand, config.rows),
             "w": data.ArrayLayout(operand, config.columns),
             **({"a_signed": 1, "w_signed": 1, "shift": 1} if config.splits else {}),
             "last": 1,
         })  # fmt: skip
-        row = data.StructLayout({"row": data.ArrayLayout(accumulator, config.columns), "last": 1})
-        super().__init__({"i": In(stream.Signature(step)), "o": Out(stream.Signature(row))})
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()

@@ -59,17 +59,20 @@ class Requantiser(wiring.Component):
         row = data.StructLayout({
             "row": data.ArrayLayout(signed(config.accumulator_bits), config.columns), "last": 1, "scale": ROW_SCALE,
         })  # fmt: skip
-        load = data.StructLayout({
-            "bias": data.ArrayLayout(signed(config.accumulator_bits), lanes),
-            "multiplier": data.ArrayLayout(16, lanes),
-        })  # fmt: skip
         super().__init__({
             "i": In(stream.Signature(row)),
-            "load": In(stream.Signature(load)),
+            "load": In(stream.Signature(self.load_layout(lanes))),
             "seed": In(self._random.load.signature.flip()),
             "o": Out(stream.Signature(data.StructLayout({"y": WORD_BITS * lanes, "last": 1}))),
             "busy": Out(1),
         })  # fmt: skip
+
+    @staticmethod
+    def load_layout(lanes: int) -> data.StructLayout:
+        """A word of the columns' constants."""
+        return data.StructLayout(
+            {"bias": data.ArrayLayout(signed(32), lanes), "multiplier": data.ArrayLayout(16, lanes)}
+        )
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()

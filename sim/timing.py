@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from lanewise.config import ROW_SAMPLER_LATENCY_CLK, MachineConfig, OperandPathConfig
 from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit, Width
+from lanewise.sim.dma import Transfer, data_beats
 from lanewise.sim.program import Instruction
 
 STREAMS = ("load", "store", "matrix", "vector", "operand")
@@ -80,7 +81,7 @@ class Timing:
         return self.last_clk - (self.words - 1) if self.chained else self.last_clk
 
 
-_Key: TypeAlias = tuple[str, int, int, int, bool, int, int, bool, int]
+_Key: TypeAlias = tuple[str, int, int, int, bool, int, int, bool, int, int, int]
 
 
 class TimingTable:
@@ -100,6 +101,7 @@ class TimingTable:
         key = (
             instruction.opcode, instruction.vl, instruction.sew_bits, instruction.steps, instruction.reload,
             instruction.block, instruction.runs, instruction.indexed, instruction.run_bytes,
+            *_alignment(instruction, self.config.dma.bytes_per_clk),
         )  # fmt: skip
         known = self._known.get(key)
         if known is None:
@@ -117,9 +119,7 @@ class TimingTable:
         stream, drain = _STREAM_OF_UNIT[unit], 0
         if stream in ("load", "store"):
             descriptors = max(1, instruction.runs) if instruction.indexed else 1
-            beats = descriptors * config.dma.descriptor_clk + instruction.runs * ceil(
-                instruction.run_bytes / config.dma.bytes_per_clk
-            )
+            beats = descriptors * config.dma.descriptor_clk + _words(instruction, config.dma.bytes_per_clk)
             latency = config.dma.latency_clk
         elif unit == "matrix":
             beats, latency = instruction.steps, config.matrix.result_latency_clk
@@ -188,6 +188,28 @@ def sew_bits(instruction: Instruction, operation: Operation) -> int:
     """
     double = Width.DOUBLE in (operation.vd, operation.vs2)
     return instruction.sew_bits >> 1 if double else instruction.sew_bits
+
+
+def _words(instruction: Instruction, bytes_per_clk: int) -> int:
+    """Words of the external bus that a transfer's runs touch; of one without an address they begin with a word.
+
+    A tensor begins with a word; what loops add to the address are whole words (:mod:`lanewise.sim.alignment`).
+    """
+    if instruction.external is None or not instruction.runs or not instruction.run_bytes:
+        return instruction.runs * ceil(instruction.run_bytes / bytes_per_clk)
+    first, distance = _alignment(instruction, bytes_per_clk)
+    transfer = Transfer(
+        external=first, runs=instruction.runs, run_bytes=instruction.run_bytes, external_stride=distance
+    )
+    return data_beats(transfer, bytes_per_clk)
+
+
+def _alignment(instruction: Instruction, bytes_per_clk: int) -> tuple[int, int]:
+    """Places in a word of the external bus: of the first run, and from run to run; (-1, -1) without an address."""
+    if instruction.external is None:
+        return -1, -1
+    distance = instruction.distance_bytes or instruction.run_bytes
+    return instruction.external.offset_bytes % bytes_per_clk, distance % bytes_per_clk
 
 
 def _operand_clk(opcode: str, instruction: Instruction, config: OperandPathConfig) -> tuple[int, int]:

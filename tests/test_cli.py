@@ -80,6 +80,22 @@ def test_an_operator_without_a_kernel_stops_the_run_by_name(capsys):
     assert any("cumsum" in name for name in json.loads(out)["unmapped"])
 
 
+def test_simulate_writes_a_listing(capsys, tmp_path):
+    path = tmp_path / "minilm.s"
+    status, _, _ = run(capsys, "simulate", "hf:minilm", "--sequence", "32", "--json", "--listing", str(path))
+    text = path.read_text()
+    assert status == 0
+    for part in (
+        "vsetvli zero, a0, e16",
+        ".insn r 43",
+        "# dma.load @in.0 <- in",
+        "# loop ",
+        ".insn r 11, 0",
+        "# priced only: ",
+    ):
+        assert part in text
+
+
 def test_simulate_prints_one_json_object(capsys, tmp_path):
     trace = tmp_path / "trace.json"
     status, out, _ = run(capsys, "simulate", "hf:minilm", "--sequence", "32", "--json", "--trace", str(trace))
@@ -106,6 +122,7 @@ def test_simulate_prints_one_json_object(capsys, tmp_path):
             "sofmax: is no operator of hf:minilm; expected one such as",
         ),
         (["--trace", "{folder}/t.json", "--trace-limit", "-1"], "--trace-limit"),
+        (["--listing", "{folder}"], "cannot be written: Is a directory"),
         (
             ["--trace-operator", "softmax"],
             "--trace-operator: says what --trace FILE holds; expected that as well",

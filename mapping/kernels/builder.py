@@ -1,6 +1,6 @@
 """Writes vector kernels: allocates registers, splats constants, emits instructions in program order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 
@@ -55,6 +55,8 @@ class VectorKernel:
     """Strips that ``code`` handles, interleaved."""
     way: int = 0
     """Which of them is being written."""
+    places: Callable[[str, int, int], Address] | None = None
+    """Where a strip of a buffer lies, by buffer, bits of an element and elements; ``None``: strips one after the other."""
     setup: list[Instruction] = field(default_factory=list)
     code: list[Instruction] = field(default_factory=list)
     used: set[int] = field(default_factory=set)
@@ -136,6 +138,9 @@ class VectorKernel:
         """A register that holds ``value`` in every element, loaded once before the strips."""
         elements = self.vl if vl is None else vl
         key = (value, sew_bits, self.lmul(sew_bits, elements))
+        for length in (8, 4, 2):  # one that is longer will do
+            if length > key[2] and (value, sew_bits, length) in self.splats:
+                return self.splats[value, sew_bits, length]
         if key not in self.splats:
             register = self.splats[key] = self._allocate_constant(self.lmul(sew_bits, elements))
             self._emit(self.setup, "vfmv.v.f", register, (), sew_bits, elements, value)
@@ -183,7 +188,10 @@ class VectorKernel:
 
     def stream(self, buffer: str, bits: int = 16, vl: int | None = None) -> Address:
         """The current strip of a buffer that holds the strips' elements, of so many bits each, one after the other; a strip begins at a byte."""
-        size = ceil((self.vl if vl is None else vl) * bits / 8)
+        elements = self.vl if vl is None else vl
+        if self.places is not None:
+            return self.places(buffer, bits, elements)
+        size = ceil(elements * bits / 8)
         return Address(buffer, self.way * size).along(STRIP, self.ways * size)
 
     def load(

@@ -5,15 +5,19 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.builder import STRIP, Register, VectorKernel
 from lanewise.mapping.kernels.row import RowKernel, nonpositive_exponential
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.models.reduction import LOWEST
 from lanewise.models.rows import row_sums, square_sums
-from lanewise.sim.program import Instruction, Node, repeat
+from lanewise.sim.program import Address, Instruction, Node, repeat
 
 if TYPE_CHECKING:
     from lanewise.mapping.kernels.rows import RowsWork
+
+
+ROW = "row"
+"""Index of the loop over rows."""
 
 
 class LongRow:
@@ -28,6 +32,21 @@ class LongRow:
         self.row = RowKernel(work, self.kernel, ())
         self.nodes: list[Node] = []
         self.sums: list[Register] = []
+        self.strip_elements = self.kernel.vl
+        self.strip, self.together = 0, 1
+        self.kernel.places = self.place
+
+    def place(self, buffer: str, bits: int, elements: int) -> Address:
+        """Where the strip at hand lies: in a row's buffer, or in one that all rows share."""
+        if elements == 1 and self.work.result_length == 1 and buffer != "@in.0":
+            return Address(buffer).along(ROW, bits // 8)
+        if buffer == "@quantised.0":
+            bits = self.config.matrix.operand_bits  # which are stored as bytes
+        size = self.strip_elements * bits // 8
+        address = Address(buffer, self.strip * size).along(STRIP, self.together * size)
+        if buffer in ("@scratch", *self.work.weights):
+            return address
+        return address.along(ROW, ceil(self.work.length * bits / 8))
 
     def emit(self) -> tuple[Node, ...]:
         """The row's instructions; constants and tables are the kernel's ``setup``."""
@@ -65,7 +84,7 @@ class LongRow:
             elements = square_sums(self.work.length, vlen_bits)
             zeros = kernel.splat(0.0, 32, elements)
             sums = kernel.emit("vmv.v.v", zeros, sew_bits=32, vl=elements)
-            self.sums = [sums] * row_sums(ceil(self.work.length / kernel.vl))
+            self.sums = [sums] * row_sums(ceil(self.work.length / self.strip_elements))
             self.sweep(lambda index: self.shift(index, offset))
             factor = row.inverse_root(row.reduce_squares(sums))
         if offset is not None:
@@ -88,7 +107,7 @@ class LongRow:
         zero = kernel.splat(0.0, 32, 1)
         self.sums = [
             kernel.emit("vmv.v.v", zero, sew_bits=32, vl=1)
-            for _ in range(row_sums(ceil(self.work.length / kernel.vl)))
+            for _ in range(row_sums(ceil(self.work.length / self.strip_elements)))
         ]
 
     def gather(self) -> Register:
@@ -105,14 +124,17 @@ class LongRow:
     def sweep(self, body: Callable[[int], None]) -> None:
         """Run ``body`` on every strip, the strips of a round in registers of their own as far as there are enough."""
         self.flush()
-        strips = ceil(self.work.length / self.kernel.vl)
-        together = row_sums(strips)
-        for count, times in ((together, strips // together), (strips % together, 1)):
-            if count:
-                self.nodes += repeat(times, *self.round(body, count))
+        strips = ceil(self.work.length / self.strip_elements)
+        self.together = row_sums(strips)
+        rounds = self.work.length // self.strip_elements // self.together
+        rest = strips - rounds * self.together  # the last one of them may be short
+        if rounds:
+            self.nodes += repeat(rounds, *self.round(body, 0, self.together), index=STRIP)
+        if rest:
+            self.nodes += self.round(body, rounds * self.together, rest)
 
-    def round(self, body: Callable[[int], None], strips: int) -> list[Instruction]:
-        """``body`` on so many strips, scheduled."""
+    def round(self, body: Callable[[int], None], first: int, strips: int) -> list[Instruction]:
+        """``body`` on so many strips from the ``first`` on, scheduled."""
         kernel = self.kernel
         before = (set(kernel.used), set(kernel.written), dict(kernel.splats), list(kernel.setup))
         for apart in (4, 2, 1):
@@ -126,6 +148,8 @@ class LongRow:
                         kernel.used -= held
                         held.clear()
                     kernel.touched.clear()
+                    self.strip = first + index
+                    kernel.vl = min(self.strip_elements, self.work.length - self.strip * self.strip_elements)
                     body(index)
                     held |= kernel.touched - kernel.used
                     kernel.used |= held
@@ -133,6 +157,8 @@ class LongRow:
                 if apart == 1:
                     raise
                 continue
+            finally:
+                kernel.vl = self.strip_elements
             kernel.used -= held
             break
         code, kernel.code = schedule(kernel.code, self.config), []

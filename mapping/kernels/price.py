@@ -1,9 +1,15 @@
 """What a kernel takes: its Program with vl and vtype set where they change, on the timing engine."""
 
 from lanewise.config import MachineConfig
+from lanewise.sim.alignment import with_alignment
 from lanewise.sim.engine import Run, run
 from lanewise.sim.program import Program
 from lanewise.sim.vector_type import with_vector_types
+
+
+def priced(program: Program, config: MachineConfig) -> Program:
+    """What the engine runs for a Program: with vl and vtype set, and every DMA run's place in a word known."""
+    return with_vector_types(with_alignment(program, config.dma.bytes_per_clk), config)
 
 
 def price(program: Program, config: MachineConfig) -> Run:
@@ -12,4 +18,4 @@ def price(program: Program, config: MachineConfig) -> Run:
     Raises:
         ValueError: The machine lacks a unit that the Program needs.
     """
-    return run(with_vector_types(program, config), config)
+    return run(priced(program, config), config)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lanewise.mapping.kernels.activations import exp_kernel, reciprocal, reciprocal_square_root
 from lanewise.mapping.kernels.builder import Register, VectorKernel
-from lanewise.mapping.kernels.epilogue import emit_steps, store_outputs
+from lanewise.mapping.kernels.epilogue import Operand, emit_steps, store_outputs
 from lanewise.mapping.kernels.reduced import MASK, exponential_nonpositive, has_reduced_exp
 from lanewise.models.reduction import LOWEST
 from lanewise.models.rows import HIGHEST, square_sums
+from lanewise.sim.program import Address
 
 if TYPE_CHECKING:
     from lanewise.mapping.kernels.rows import RowsWork
@@ -157,12 +158,16 @@ class RowKernel:
         self.kernel.emit("vfmul.vv", value, factor, into=value)
         self.kernel.release(factor)
 
+    def weight(self, name: str) -> str | Address:
+        """Where the numbers of the elements at hand are: the same in every row."""
+        return name if self.kernel.places is not None else Address(name)
+
     def weigh(self, value: Register) -> None:
         """Scale and offset, from registers or the scratchpad."""
         if not self.work.affine:
             return
         kernel = self.kernel
-        weights = list(self.affine) or [kernel.load(name) for name in self.work.weights]
+        weights = list(self.affine) or [kernel.load(self.weight(name)) for name in self.work.weights]
         if self.work.function == "layer_norm":
             kernel.emit("vfmadd.vv", weights[0], weights[1], into=value)
         else:
@@ -176,13 +181,13 @@ class RowKernel:
             for form in self.work.outputs:
                 kernel.store(f"@{form}.0", value, vl=1)
         else:
-            operands: dict[int, Register | str] = {
-                i: "@in.0" for i, s in enumerate(self.work.steps) if s.operand == "tensor"
+            steps, outputs = self.work.steps, self.work.outputs
+            operands: dict[int, Operand] = {
+                i: f"@operand{i}.0" for i, step in enumerate(steps) if step.operand == "tensor"
             }
-            value = emit_steps(kernel, value, self.work.steps, operands)
-            store_outputs(
-                kernel, value, self.work.outputs, {form: f"@{form}.0" for form in self.work.outputs}
-            )
+            value = emit_steps(kernel, value, steps, operands)
+            places = {form: f"@{form}.0" for form in outputs}
+            store_outputs(kernel, value, outputs, places, self.work.inverse_step)
         kernel.release(value)
 
 

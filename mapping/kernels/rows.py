@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from math import ceil
 
 from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.builder import VectorKernel
+from lanewise.mapping.kernels.builder import STRIP, VectorKernel
 from lanewise.mapping.kernels.epilogue import Step, format_bits
-from lanewise.mapping.kernels.long_row import LongRow
+from lanewise.mapping.kernels.long_row import ROW, LongRow
 from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.row import RowKernel, nonpositive_exponential
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import best_kernel, load, store, strip_program, table_bytes
-from lanewise.sim.program import Instruction, Node, Program, Rotate, flatten_once, repeat
+from lanewise.sim.program import Address, Instruction, Node, Program, Rotate, flatten_once, repeat
 
 FUNCTIONS = ("softmax", "layer_norm", "rms_norm", "sum", "mean", "max")
 EXPONENTIALS = ("reduced", "direct")
@@ -26,7 +26,11 @@ CHUNK_BYTES = 16384
 
 @dataclass(frozen=True, kw_only=True)
 class RowsWork:
-    """``function`` of each of ``rows`` rows of ``length`` FP16 elements, then ``steps``, then the results to memory."""
+    """``function`` of each of ``rows`` rows of ``length`` FP16 elements, then ``steps``, then the results to memory.
+
+    Tensors: ``in``, ``weight`` and ``bias``, ``operand0`` for step 0 and so on, and a result for each of ``outputs``, of its name, in which every row
+    begins at a byte.
+    """
 
     function: str
     rows: int
@@ -35,6 +39,8 @@ class RowsWork:
     """Whether a scale (and for layer norm an offset) of ``length`` elements follows."""
     steps: tuple[Step, ...] = ()
     outputs: tuple[str, ...] = ("fp16",)
+    inverse_step: float = 1.0
+    """Of the quantised output: what a value is multiplied by before it is rounded."""
     exponential: str = "direct"
     """Softmax's exp on Flex-SFU: ``reduced``, two look-ups and accurate relative to each weight, or ``direct``, one look-up
     and accurate relative to the largest; a unit of less than 16 segments has the direct one alone."""
@@ -74,47 +80,73 @@ class RowsWork:
             )
         chunks = ceil(self.rows / max(1, CHUNK_BYTES // (2 * self.length)))
         rows = ceil(self.rows / chunks)
-        names = ["@in", *(f"@{form}" for form in self.outputs)]
-        body: list[Node] = [load(name, 1, 2 * self.length) for name in self.weights]
-        for count, lines in ((self.rows // rows, rows), (1, self.rows % rows)):
+        operands = [f"@operand{i}" for i, step in enumerate(self.steps) if step.operand == "tensor"]
+        sources = ["@in", *operands]
+        row_bytes = dict.fromkeys(sources, 2 * self.length)
+        for form in self.outputs:
+            bits = self.result_length * format_bits(form, config.matrix.operand_bits)
+            row_bytes[f"@{form}"] = ceil(bits / 8)
+        body: list[Node] = [
+            load(name, 1, 2 * self.length, external=Address(name.removeprefix("@"))) for name in self.weights
+        ]
+        whole, room, elements = self.rows // rows, rows, rows * self.length
+        for count, lines, before in ((whole, rows, 0), (1, self.rows % rows, whole * rows)):
             if not count or not lines:
                 continue
-            setup, code, ways = _best(self, config, lines)
-            body += setup
+            best = _best(self, config, lines)
+            room = max(room, ceil(lines / best.ways) * best.ways, best.rows)
+            elements = max(elements, room * self.length, best.elements)
+            body += best.setup
+
+            def outside(name: str, before: int = before) -> Address:
+                step = row_bytes[name]
+                return Address(name.removeprefix("@"), before * step).along("chunk", rows * step)
+
             inner: list[Node] = [
-                load("@in.0", 1, 2 * lines * self.length),
-                *repeat(ceil(lines / ways), *code),
+                load(f"{name}.0", 1, lines * row_bytes[name], external=outside(name)) for name in sources
             ]
-            for form in self.outputs:
-                bits = lines * self.result_length * format_bits(form, config.matrix.operand_bits)
-                inner.append(store(f"@{form}.0", 1, ceil(bits / 8)))
-            inner += [Rotate(names=(f"{name}.0", f"{name}.1")) for name in names]
-            body += repeat(count, *inner)
-        sizes = {f"{name}.{copy}": 2 * rows * self.length for name in names for copy in "01"}
-        return Program(
-            body=tuple(body),
-            buffers_bytes=sizes
-            | dict.fromkeys(("@shifted", "@powers"), 2 * rows * self.length)
-            | dict.fromkeys((*self.weights, "@scratch"), 2 * self.length)
-            | table_bytes(body),
-        )
+            inner += repeat(ceil(lines / best.ways), *best.code, index=best.index)
+            for name in row_bytes:
+                if name not in sources:
+                    inner.append(store(f"{name}.0", 1, lines * row_bytes[name], external=outside(name)))
+            inner += [Rotate(names=(f"{name}.0", f"{name}.1")) for name in row_bytes]
+            body += repeat(count, *inner, index="chunk")
+        sizes = {f"{name}.{copy}": room * size for name, size in row_bytes.items() for copy in "01"}
+        used = {n for i in flatten_once(tuple(body)) for n in (*i.reads, *i.writes)}
+        others = dict.fromkeys(("@shifted", "@powers"), 2 * elements)
+        others |= dict.fromkeys((*self.weights, "@scratch"), 2 * self.length)
+        sizes |= {name: size for name, size in others.items() if name in used}
+        return Program(body=tuple(body), buffers_bytes=sizes | table_bytes(body))
 
 
-def _best(
-    work: RowsWork, config: MachineConfig, rows: int
-) -> tuple[list[Instruction], tuple[Node, ...], int]:
-    """Setup, code and rows at a time of the fastest way: rows in registers, one to eight interleaved, or strips."""
-    best: tuple[float, list[Instruction], tuple[Node, ...], int] | None = None
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """One way to compute rows: ``code`` on ``ways`` rows at a time, in a loop of this index."""
+
+    clocks: float
+    setup: list[Instruction]
+    code: tuple[Node, ...]
+    ways: int
+    index: str = STRIP
+    elements: int = 0
+    """Elements that it touches of a buffer between passes."""
+    rows: int = 0
+    """Rows that it touches of all others, if more than a multiple of ``ways``."""
+
+
+def _best(work: RowsWork, config: MachineConfig, rows: int) -> _Way:
+    """The fastest way: rows in registers, one to eight interleaved, or strips."""
+    best: _Way | None = None
     for ways in (1, 2, 4, 8):
         for resident in (True, False):
             if ways > rows or work.length * 16 > 8 * config.vector.vlen_bits:
                 break
             kernel = VectorKernel(config=config, vl=work.length, ways=ways)
             try:
-                affine = [kernel.load(name) for name in work.weights] if resident else []
+                affine = [kernel.load(Address(name)) for name in work.weights] if resident else []
                 kernel.setup += kernel.code
                 code: list[Instruction] = []
-                for _ in range(ways):
+                for kernel.way in range(ways):
                     kernel.code = []
                     RowKernel(work, kernel, affine).emit()
                     code += kernel.code
@@ -123,33 +155,33 @@ def _best(
                 continue
             kernel.code = schedule(code, config)
             clocks = price(strip_program(kernel, ceil(rows / ways)), config).cycles
-            if best is None or clocks < best[0]:
-                best = (clocks, kernel.setup, tuple(kernel.code), ways)
+            if best is None or clocks < best.clocks:
+                best = _Way(clocks=clocks, setup=kernel.setup, code=tuple(kernel.code), ways=ways)
     if (
         work.function == "softmax"
         and (split := _split(work, config, rows)) is not None
-        and (best is None or split[0] < best[0])
+        and (best is None or split.clocks < best.clocks)
     ):
         best = split
     if best is None:
         long_row = LongRow(work, config)
         nodes = long_row.emit()
-        return long_row.kernel.setup, nodes, 1
-    return best[1:]
+        best = _Way(clocks=0, setup=long_row.kernel.setup, code=nodes, ways=1, index=ROW)
+    return best
 
 
-def _split(
-    work: RowsWork, config: MachineConfig, rows: int
-) -> tuple[float, list[Instruction], tuple[Node, ...], int] | None:
+def _split(work: RowsWork, config: MachineConfig, rows: int) -> _Way | None:
     """Softmax in three passes over the chunk, each with the strip length that suits it: a long software exp wants short strips."""
     passes: list[VectorKernel] = []
     for part in ("shift", "scale_by_sum"):
         best: tuple[int, VectorKernel] | None = None
         for ways in (1, 2, 4, 8):
+            if ways > 1 and ways > rows:
+                break
             kernel = VectorKernel(config=config, vl=work.length, ways=ways)
             code: list[Instruction] = []
             try:
-                for _ in range(min(ways, rows)):
+                for kernel.way in range(ways):
                     kernel.code = []
                     getattr(RowKernel(work, kernel, ()), part)()
                     code += kernel.code
@@ -167,17 +199,19 @@ def _split(
     filling = ("dma.load", "sfu.breakpoints", "sfu.coefficients")
     tables = [instruction for instruction in middle.setup if instruction.opcode in filling]
     constants = [instruction for instruction in middle.setup if instruction.opcode not in filling]
+    shift, scale = passes
+    strips = middle.strips(rows * work.length)
     nodes: list[Node] = [
-        *passes[0].setup,
-        *repeat(ceil(rows / passes[0].ways), *passes[0].code),
-        *constants,
-    ]
-    nodes += repeat(middle.strips(rows * work.length), *middle.code)
-    nodes += [*passes[1].setup, *repeat(ceil(rows / passes[1].ways), *passes[1].code)]
+        *shift.setup, *repeat(ceil(rows / shift.ways), *shift.code, index=STRIP),
+        *constants, *repeat(strips, *middle.code, index=STRIP),
+        *scale.setup, *repeat(ceil(rows / scale.ways), *scale.code, index=STRIP),
+    ]  # fmt: skip
     body = (*tables, *nodes)
     names = {n for i in flatten_once(body) for n in (*i.reads, *i.writes) if n.startswith("@")}
     clocks = price(Program(body=body, buffers_bytes=dict.fromkeys(names, 1)), config).cycles
-    return clocks, tables, tuple(nodes), rows
+    lines = max(ceil(rows / part.ways) * part.ways for part in passes)
+    elements = max(lines * work.length, strips * middle.vl * middle.ways)
+    return _Way(clocks=clocks, setup=tables, code=tuple(nodes), ways=rows, elements=elements, rows=lines)
 
 
 def _exp_strip(kernel: VectorKernel, work: RowsWork) -> None:

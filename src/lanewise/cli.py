@@ -254,6 +254,10 @@ def simulate(
         Path | None,
         typer.Option("--trace", metavar="FILE", help="Write every instruction's start and end for Perfetto."),
     ] = None,
+    listing: Annotated[
+        Path | None,
+        typer.Option("--listing", metavar="FILE", help="Write every operator's Program as assembler text."),
+    ] = None,
     trace_operator: Annotated[
         list[str] | None,
         typer.Option(
@@ -278,8 +282,10 @@ def simulate(
 ) -> None:
     """Cycles of a network, by operator and unit, with the baseline beside."""
     if training:
-        if trace is not None or allow_unmapped:
-            option = "--trace" if trace is not None else "--allow-unmapped"
+        if trace is not None or listing is not None or allow_unmapped:
+            option = (
+                "--trace" if trace is not None else "--listing" if listing is not None else "--allow-unmapped"
+            )
             raise UserError(f"{option}: is for a network without --training; expected one or the other")
         _simulate_training(model, batch, sequence, resolution, config, json_)
         return
@@ -296,6 +302,10 @@ def simulate(
         from lanewise.mapping.timeline import write_timeline
 
         write_timeline(result, trace, operators=trace_operator or (), limit=trace_limit, progress=_progress)
+    if listing is not None:
+        from lanewise.mapping.listing import write_listing
+
+        write_listing(result, listing)
     values = result.as_dict()
     if json_:
         _print_json(values)

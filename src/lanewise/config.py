@@ -290,6 +290,17 @@ class MatrixConfig:
             return 1
         return -(-self.columns // self.requantiser_lanes)
 
+    @property
+    def block_steps(self) -> int:
+        """Steps of a block of operands: lines of k elements become steps a block at a time, in a square that has room for
+        the array's longer edge; even, so that each block of an INT4 line begins with a byte.
+
+        >>> MatrixConfig().block_steps, MatrixConfig(rows=3, columns=5).block_steps
+        (32, 6)
+        """
+        edge = max(self.rows, self.columns)
+        return edge + edge % 2
+
     def leave_clk(self, *, reload: bool = False) -> int:
         """Clocks in which a tile leaves through the output path; ``reload``: new constants of the columns come before it.
 

@@ -2,19 +2,27 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.functional import execute_program, table_tensor
-from lanewise.mapping.kernels.elementwise import ElementwiseWork
+from lanewise.mapping.kernels.elementwise import CHUNK_ELEMENTS, ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.fft import FftWork
+from lanewise.mapping.kernels.movement import FillWork, MovementWork
+from lanewise.mapping.kernels.price import priced
+from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork
+from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.models.fit import fit
+from lanewise.models.scan import OPERATORS
 from lanewise.sim.engine import run
 from lanewise.sim.program import Program, flatten_once, priced_only
-from lanewise.sim.vector_type import with_vector_types
 from lanewise.verify.core_programs import Clocks, Command, Entry, Watched
 from lanewise.verify.host import Host
+
+Work: TypeAlias = ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork | FftWork
 
 PAGE_BYTES = 4096
 """Tensors of external memory begin at multiples of it."""
@@ -31,7 +39,7 @@ class KernelRun:
     after: bytes
 
 
-def works(config: MachineConfig) -> Iterator[tuple[str, ElementwiseWork]]:
+def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
     """Works of every kind of kernel that the core's streams can run, at several sizes."""
     functions = (
         ("gelu", "silu", "tanh", "sigmoid", "exp", "relu")
@@ -49,7 +57,33 @@ def works(config: MachineConfig) -> Iterator[tuple[str, ElementwiseWork]]:
         Step(function="multiply", operand="tensor"),
     )  # fmt: skip
     yield "chain of 500", ElementwiseWork(elements=500, steps=chain)
+    yield "unaligned chunks", ElementwiseWork(elements=2 * CHUNK_ELEMENTS + 77, outputs=("quantised",))
     yield "quantised 600", ElementwiseWork(elements=600, outputs=("fp16", "quantised"))
+    for function in FUNCTIONS:
+        for rows, length in ((3, 8), (5, 33), (2, 700)):
+            affine = function.endswith("norm")
+            yield (
+                f"{function} of {rows} x {length}",
+                RowsWork(function=function, rows=rows, length=length, affine=affine),
+            )
+    yield "transposition", MovementWork(runs=1, run_elements=33 * 20, transposed=True, rows=33)
+    yield "slice", MovementWork(runs=7, run_elements=45, load_distance=101)
+    yield "concatenation", MovementWork(runs=1, run_elements=7 * 45, store_runs=7, store_distance=96)
+    yield "zeros", FillWork(elements=300)
+    for operator in OPERATORS:
+        for bits, rows, length in ((16, 1, 75), (32, 5, 23)):
+            for outermost in (False, True):
+                work = ScanWork(
+                    operator=operator,
+                    rows=rows,
+                    length=length,
+                    bits=bits,
+                    decay=0.75,
+                    time_outermost=outermost,
+                )
+                yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
+    for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
+        yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
 
 
 def kernel_runs(config: MachineConfig, rng: np.random.Generator) -> Iterator[KernelRun]:
@@ -109,5 +143,5 @@ def _initial(tensor: str, size: int, config: MachineConfig, rng: np.random.Gener
 def simulated(config: MachineConfig, program: Program) -> Clocks:
     """Every start and end of the Program as the engine prices it, by the timing table alone."""
     watched = Watched()
-    run(with_vector_types(program, config), config, summarise=False, watcher=watched.add)
+    run(priced(program, config), config, summarise=False, watcher=watched.add)
     return watched.clocks

@@ -9,10 +9,13 @@ from lanewise.isa.encoding import decode
 from lanewise.isa.operations import OPERATIONS, Latency, Unit
 from lanewise.isa.vtype import Vtype
 from lanewise.mapping.assemble import scalar_bits, word
+from lanewise.mapping.kernels.price import priced
 from lanewise.sim.dma import Transfer
 from lanewise.sim.program import Address, Instruction, Loop, Node, Program, Rotate
-from lanewise.sim.vector_type import with_vector_types
 from lanewise.verify.core_programs import Command, Entry, Issue
+
+MOST_READS = 1 << 16
+"""Counts of reads are modulo this."""
 
 
 @dataclass(kw_only=True)
@@ -25,7 +28,7 @@ class Host:
         tensors: Where each tensor of external memory begins.
 
     Raises:
-        ValueError: The core has no stream for an instruction.
+        ValueError: The core has no stream for an instruction, or too few tags, or the counts of a buffer would come round.
     """
 
     program: Program
@@ -34,7 +37,7 @@ class Host:
     entries: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.program = with_vector_types(self.program, self.config)
+        self.program = priced(self.program, self.config)
         bank, first = self.config.scratchpad.bank_bytes, 0
         self._places: dict[str, tuple[int, int]] = {}
         """Of each buffer its first byte and its tag, which go round with its name."""
@@ -44,6 +47,8 @@ class Host:
         if len(self._places) > 64:
             raise ValueError(f"program must have at most 64 buffers, not {len(self._places)}")
         self._counts: dict[int, list[int]] = {tag: [0, 0] for _, tag in self._places.values()}
+        self._since: dict[int, int] = {}
+        """Reads of a buffer since its last write."""
         self._counters: dict[str, int] = {}
         self._vtype, self._vl = Vtype.decode(0), 0
         self._walk(self.program.body)
@@ -73,6 +78,11 @@ class Host:
     def _count(self, tag: int, *, writes: bool) -> tuple[int, int]:
         reads_before, writes_before = self._counts[tag]
         self._counts[tag][writes] += 1
+        self._since[tag] = 0 if writes else self._since.get(tag, 0) + 1
+        if self._since[tag] >= MOST_READS:
+            raise ValueError(
+                f"a buffer must be read less than {MOST_READS} times between two writes, not more often"
+            )
         return reads_before, writes_before
 
     def _vector(self, instruction: Instruction) -> None:

@@ -1,0 +1,129 @@
+"""Listings: the GNU assembler makes of them the words that are executed; docs/kernels.md says which kernels are."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lanewise.config import MachineConfig, MatrixConfig
+from lanewise.isa.encoding import decode
+from lanewise.isa.operations import OPERATIONS
+from lanewise.mapping.assemble import CUSTOM_1, listing, words
+from lanewise.mapping.functional import execute_program
+from lanewise.mapping.kernels.activations import SOFTWARE
+from lanewise.mapping.kernels.adamw import AdamWWork
+from lanewise.mapping.kernels.elementwise import ElementwiseWork
+from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.movement import FillWork, MovementWork
+from lanewise.mapping.kernels.operand import QuantiseWork
+from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
+from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.windows import WindowsWork
+from lanewise.sim.program import Instruction, Program, flatten_once, is_complete, priced_only
+from lanewise.sim.vector_type import with_vector_types
+from lanewise.verify.assembler import TOOLS, assemble
+
+MACHINE = MachineConfig()
+BASELINE = MACHINE.baseline()
+PAGE = Path(__file__).parents[2] / "docs" / "kernels.md"
+
+
+def steps(*functions: str) -> tuple[Step, ...]:
+    return tuple(Step(function=function) for function in functions)
+
+
+WINDOW = {"positions": 64, "channels": 64, "input_positions": 256, "row_positions": 16, "halo_rows": 1}
+KERNELS = {
+    "element-wise: arithmetic, comparisons, logic, selections, rounding": ElementwiseWork(
+        elements=9000,
+        steps=(*steps("square", "floor", "abs"), Step(function="less", operand="tensor"), *steps("logical_not")),
+    ),
+    "element-wise: activation functions": ElementwiseWork(elements=9000, steps=steps("gelu")),
+    "element-wise: division, square root": ElementwiseWork(
+        elements=9000, steps=(Step(function="divide", operand="tensor"), *steps("sqrt"))
+    ),
+    "element-wise: quantised output": ElementwiseWork(elements=9000, outputs=("fp16", "quantised")),
+    "softmax": RowsWork(function="softmax", rows=20, length=197),
+    "softmax of long rows": RowsWork(function="softmax", rows=3, length=3000),
+    "layer norm, group norm": RowsWork(function="layer_norm", rows=20, length=384, affine=True),
+    "RMS norm": RowsWork(function="rms_norm", rows=20, length=384, affine=True),
+    "sums, means, maxima of rows": RowsWork(function="mean", rows=20, length=384),
+    "copies, slices, concatenation, embedding look-up": MovementWork(runs=20, run_elements=384),
+    "transposition of a matrix": MovementWork(runs=1, run_elements=64 * 197, transposed=True, rows=197),
+    "transposition without its rows": MovementWork(runs=1, run_elements=64 * 197, transposed=True),
+    "fill": FillWork(elements=9000),
+    "pooling": WindowsWork(function="max", taps=9, **WINDOW),
+    "depthwise convolution": WindowsWork(function="depthwise", taps=9, **WINDOW),
+    "matrix product, convolution": MatmulWork(m=64, k=64, n=64),
+    "operand path: transform and quantise": QuantiseWork(elements=4096),
+    "training: gradients of rows": RowGradientsWork(function="softmax", rows=20, length=197),
+    "training: sums of columns": ColumnSumsWork(rows=20, columns=64),
+    "training: AdamW": AdamWWork(elements=4096),
+}  # fmt: skip
+
+
+def table() -> str:
+    lines = ["| kernel | |", "|---|---|"]
+    for name, work in KERNELS.items():
+        missing = priced_only(work.program(MACHINE))
+        lines.append(f"| {name} | {'executable' if not missing else 'priced'} |")
+    return "\n".join(lines)
+
+
+def test_the_page_says_which_kernels_are_executable():
+    assert table() in PAGE.read_text(encoding="utf-8")
+
+
+def texts() -> dict[str, tuple]:
+    found = {name: (work, MACHINE) for name, work in KERNELS.items()}
+    for function in SOFTWARE:
+        work = ElementwiseWork(elements=5000, steps=steps(function), outputs=("fp16", "quantised"))
+        found[f"{function} in software"] = work, BASELINE
+        found[function] = work, MACHINE
+    found["softmax in software"] = RowsWork(function="softmax", rows=20, length=1029), BASELINE
+    eight = MachineConfig(matrix=MatrixConfig(operand_bits=8))
+    found["INT8"] = ElementwiseWork(elements=100, outputs=("quantised",)), eight
+    return found
+
+
+CASES = texts()
+
+
+@pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {' and '.join(TOOLS)}")
+@pytest.mark.parametrize("name", CASES)
+def test_the_assembler_makes_the_same_words(name):
+    work, config = CASES[name]
+    program = work.program(config)
+    wanted = words(program, config)
+    assert assemble(listing(program, config)) == wanted
+    assert wanted
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_words_are_the_instructions_that_are_priced(name):
+    work, config = CASES[name]
+    program = work.program(config)
+    body = with_vector_types(program, config).body
+    complete = [i for i in flatten_once(body) if is_complete(i) or i.opcode not in OPERATIONS]
+    for word, instruction in zip(words(program, config), complete, strict=True):
+        if word & 127 == CUSTOM_1:
+            assert instruction.opcode not in OPERATIONS
+            continue
+        assert decode(word).operation.mnemonic == instruction.opcode
+
+
+def test_a_priced_program_is_not_executed():
+    program = KERNELS["matrix product, convolution"].program(MACHINE)
+    with pytest.raises(
+        ValueError, match=r"must have operands for .*mm\.tile.*, which are priced and no more"
+    ):
+        execute_program(program, MACHINE, {})
+
+
+def test_a_schematic_instruction_is_a_comment():
+    text = listing(
+        Program(body=(Instruction(opcode="vadd.vv", writes=("v1",), reads=("v2", "v3"), vl=8),)), MACHINE
+    )
+    assert "# priced only: vadd.vv" in text
+    assert text.splitlines()[-1] == "# vadd.vv v1 <- v2, v3 (8 elements): priced only"
