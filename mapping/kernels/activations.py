@@ -105,14 +105,10 @@ def exponential(
 
     Args:
         lowest: Least ``scale * x``: below, the result is that of it.
-        bounded: Whether ``scale * x`` is at most :data:`EXP_MAXIMUM` anyhow, which saves an instruction. For a positive scale the NaN stays
-            one then; otherwise, as vfmax and vfmin do, it becomes a bound.
+        bounded: Whether ``scale * x`` is at most :data:`EXP_MAXIMUM` anyhow, which saves an instruction.
     """
     least, most = ("vfmax.vf", "vfmin.vf") if scale > 0 else ("vfmin.vf", "vfmax.vf")
-    if bounded and scale > 0:  # of negative numbers' bits the largest are the lowest numbers'
-        rest = kernel.emit("vminu.vx", x, constant=int(np.float16(lowest / scale).view(np.uint16)))
-    else:
-        rest = kernel.emit(least, x, constant=lowest / scale)
+    rest = kernel.emit(least, x, constant=lowest / scale)
     if not bounded:
         kernel.emit(most, rest, into=rest, constant=EXP_MAXIMUM / scale)
     quotient = kernel.emit("vfmv.v.f", constant=ROUND)

@@ -10,6 +10,7 @@ from lanewise.mapping.kernels.execute import execute_kernel
 from lanewise.mapping.kernels.exponential import software_exponential32
 from lanewise.mapping.kernels.strips import best_kernel, load, store
 from lanewise.sim.program import Address, Program, repeat
+from lanewise.verify import fp32_sweep
 from lanewise.verify.fp32_sweep import compiled, ulps
 
 LARGEST = 1.6
@@ -81,6 +82,16 @@ def test_golden_machine_has_the_bits(scheduled):
     expected = execute_kernel(single, {source.names[0]: x}, x.size)[result.names[0]].view(np.uint32)
     assert np.array_equal(memory["y"], expected)
     assert error(x, expected) <= LARGEST
+
+
+def test_the_sweep_counts_what_is_wrong(monkeypatch):
+    *_, right = fp32_sweep.sweep("exp", 1 << 12).splitlines()  # results are 1, to less than half a unit
+    assert right.split(" | ")[3:] == ["0 (0.0000%)", "0 (0.000%) |"]
+    wrong = {"exp": (software_exponential32, lambda x: np.exp(x) * (1 + 3 * 2.0**-23))}
+    monkeypatch.setattr(fp32_sweep, "KERNELS", wrong)
+    *_, row = fp32_sweep.sweep("exp", 1 << 12).splitlines()
+    assert row.split(" | ")[1] == "3.0000"
+    assert row.split(" | ")[3:] == ["4,096 (100.0000%)", "4,096 (100.000%) |"]
 
 
 @pytest.mark.full

@@ -111,6 +111,17 @@ def test_softmax(length, exponential):
     assert abs(values.sum() - 1) < 5e-3
 
 
+@pytest.mark.parametrize("config", [MACHINE, MACHINE.baseline()])
+def test_softmax_gives_a_nan_no_weight(config):
+    x = row(64)
+    work = RowsWork(function="softmax", rows=1, length=64, exponential="reduced")
+    masked, invalid = x.copy(), x.copy()
+    masked[[3, 40]], invalid[[3, 40]] = 0xFC00, 0x7E00
+    got = execute_row(work, config, invalid, ())
+    assert not got[[3, 40]].any()
+    assert np.array_equal(got, execute_row(work, config, masked, ()))
+
+
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("function", ["layer_norm", "rms_norm"])
 def test_norms(function, length):
