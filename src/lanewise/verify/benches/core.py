@@ -132,6 +132,8 @@ async def resets(dut: Any) -> None:
         await tb.reset()
         limit = int(tb.rng.integers(100, 900))
         await CoreSession(tb).run(random_program(tb.config, tb.rng, _LENGTH), outer.step, limit_clk=limit)
+        for answer in ("rvalid", "bvalid"):  # memory is reset as well
+            tb.port(f"{AXI_PREFIX}_{answer}").set(0)
         await _check(tb, random_program(tb.config, tb.rng, _LENGTH // 4), _ideal)
 
 
