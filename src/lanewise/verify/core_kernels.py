@@ -16,6 +16,7 @@ from lanewise.mapping.kernels.price import priced
 from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.models.fit import fit
+from lanewise.models.reduction_tables import reduction_table
 from lanewise.models.scan import OPERATORS
 from lanewise.sim.engine import run
 from lanewise.sim.program import Program, flatten_once, priced_only
@@ -24,6 +25,8 @@ from lanewise.verify.host import Host
 
 Work: TypeAlias = ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork | FftWork
 
+TABLE, REDUCED = "table ", "reduced "
+"""Begin the names of tensors with Flex-SFU's tables, and of functions of a reduced range among them."""
 PAGE_BYTES = 4096
 """Tensors of external memory begin at multiples of it."""
 
@@ -128,10 +131,13 @@ def _run_of(name: str, program: Program, config: MachineConfig, rng: np.random.G
 
 
 def _initial(tensor: str, size: int, config: MachineConfig, rng: np.random.Generator) -> np.ndarray:
-    if tensor.startswith("table "):
-        function = tensor.removeprefix("table ")
-        words = table_tensor(config.flex_sfu, fit(function, segments=config.flex_sfu.segments).table())
-        return words.view(np.uint8).copy()
+    if tensor.startswith(TABLE):
+        name, sfu = tensor.removeprefix(TABLE), config.flex_sfu
+        if name.startswith(REDUCED):
+            table = reduction_table(name.removeprefix(REDUCED), segments=sfu.segments, degree=sfu.degree)
+        else:
+            table = fit(name, segments=sfu.segments, degree=sfu.degree).table()
+        return table_tensor(sfu, table).view(np.uint8).copy()
     values = rng.normal(0, 3, -(-size // 2)).astype(np.float16)
     special = rng.random(values.size) < 0.05
     values[special] = rng.choice(
