@@ -10,7 +10,7 @@ COUNT_BITS = 16
 """Counts are modulo 2**16: a buffer is never read so often between two writes."""
 
 REQUEST = data.StructLayout({"tag": range(TAGS), "reads": COUNT_BITS, "writes": COUNT_BITS})
-"""What an instruction waits for: the buffer's finished reads (a writer only) and writes before it in the Program."""
+"""What an instruction waits for: the buffer's finished reads (a writer only) and at least so many of its writes."""
 
 
 class Tags(wiring.Component):
@@ -36,12 +36,13 @@ class Tags(wiring.Component):
         m = Module()
         reads = Array(Signal(COUNT_BITS, name=f"reads_{tag}") for tag in range(TAGS))
         writes = Array(Signal(COUNT_BITS, name=f"writes_{tag}") for tag in range(TAGS))
-        for ask in self.ask:
+        for place, ask in enumerate(self.ask):
             request = ask.request
-            m.d.comb += ask.counted.eq(
-                (writes[request.tag] == request.writes)
-                & (~ask.writes | (reads[request.tag] == request.reads))
-            )
+            ahead = Signal(COUNT_BITS, name=f"ahead_{place}")
+            m.d.comb += [
+                ahead.eq(writes[request.tag] - request.writes),
+                ask.counted.eq(~ahead[-1] & (~ask.writes | (reads[request.tag] == request.reads))),
+            ]
         for tag in range(TAGS):
             own = [done.tag == tag for done in self.done]
             m.d.sync += [

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from lanewise.config import MachineConfig
 from lanewise.sim.compiled import Watcher as _Watcher
 from lanewise.sim.compiled import library
-from lanewise.sim.encode import DRAIN, FIRST_NAME, Encoded, encode
+from lanewise.sim.encode import DRAIN, FIRST_NAME, Encoded, encode, is_register
 from lanewise.sim.program import Instruction, Program
 from lanewise.sim.timing import STREAMS, UNITS
 
@@ -126,8 +126,10 @@ class Engine:
 
     def _end(self) -> int:
         """The end of everything: starts are at most one less than the unit's next free clock; readers may be told to wait for longer."""
-        names = self._state[FIRST_NAME:].reshape(-1, 3)[:, 1:]
-        return int(max(self._state[len(STREAMS) : FIRST_NAME].max(), names.max(initial=0)))
+        times = self._state[FIRST_NAME:].reshape(-1, 3)
+        buffers = [place for name, place in self._encoded.names.items() if not is_register(name)]
+        names = max(times[:, 1:].max(initial=0), times[buffers, 0].max(initial=0))
+        return int(max(self._state[len(STREAMS) : FIRST_NAME].max(), names))
 
     def state(self) -> dict[str, Any]:
         """After a run, all that it left: each stream's last start; when each unit, and the drain, is free; of each name when a reader may

@@ -75,9 +75,9 @@ struct Touched {
         if (head.drain) use(drain, true);
         const int32_t* at = code + sizeof head / 4;
         for (int32_t i = 0; i < head.reads; i++, at += 4)
-            for (int32_t part = 0; part < 3; part++) use(at[0] + part, part == 2);
+            for (int32_t part = 0; part < 3; part++) use(at[0] + part, part == 2 && at[3] >= 0);
         for (int32_t i = 0; i < head.writes; i++, at += 5)
-            for (int32_t part = 0; part < 3; part++) use(at[0] + part, part != 2);
+            for (int32_t part = 0; part < 3; part++) use(at[0] + part, part != 2 && at[3 + part] >= 0);
     }
 
     void update(const Touched& other) {
@@ -235,8 +235,8 @@ struct Machine {
                 read = until > read ? until : read;
             }
             for (int32_t i = 0; i < now.writes; i++) {
-                state[writes[i].slot] = start + writes[i].ready_clk + told;
-                state[writes[i].slot + 1] = start + writes[i].last_clk + told;
+                if (writes[i].ready_clk >= 0) state[writes[i].slot] = start + writes[i].ready_clk + told;
+                if (writes[i].last_clk >= 0) state[writes[i].slot + 1] = start + writes[i].last_clk + told;
             }
             if (watcher) {
                 Time* event = events + 3 * filled;

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from lanewise.config import MachineConfig
-from lanewise.sim.encode import EXTERNAL, is_register, places, whole_sources
+from lanewise.sim.encode import EXTERNAL, LOADS, is_register, places, whole_sources
 from lanewise.sim.program import Instruction, Node, Program, Rotate
 from lanewise.sim.timing import STREAMS, UNITS, Timing, timing
 
@@ -35,7 +35,8 @@ class Reference:
     @property
     def cycles(self) -> int:
         """To the end of everything."""
-        ends = (*self.units.values(), self.drain, *self.last.values(), *self.read.values(), 0)
+        loads = (clock for name, clock in self.ready.items() if not is_register(name))
+        ends = (*self.units.values(), self.drain, *self.last.values(), *self.read.values(), *loads, 0)
         return max(ends)
 
     def _run(self, body: Sequence[Node]) -> None:
@@ -70,7 +71,12 @@ class Reference:
             if is_register(name):
                 # a word a clock, this register's after those of the registers before it
                 ready = last - (clocks.words - 1) * clocks.chained + place * vector.register_beats
-            self.ready[name], self.last[name] = start + ready, start + last
+            if is_register(name):
+                self.ready[name], self.last[name] = start + ready, start + last
+            elif clocks.unit == LOADS:
+                self.ready[name] = start + last
+            else:
+                self.last[name] = start + last
         self.events.append((instruction, start, start + last + 1))
 
     def _earliest(self, instruction: Instruction, clocks: Timing) -> Iterator[int]:
@@ -82,10 +88,13 @@ class Reference:
             yield self.drain - clocks.beats
         whole = whole_sources(instruction) if clocks.whole else frozenset()
         for name, place in places(instruction.reads, instruction.operands, instruction.lengths):
-            if not is_register(name) or name in whole:
+            if not is_register(name):
+                yield self.ready.get(name, 0)
                 yield self.last.get(name, 0)
             else:
                 yield self.ready.get(name, 0) - place * vector.register_beats
+                if name in whole:
+                    yield self.last.get(name, 0)
         for name in instruction.writes:
             if is_register(name):
                 yield self.read.get(name, 0) - clocks.lands_clk
@@ -93,3 +102,5 @@ class Reference:
             elif name != EXTERNAL:
                 yield self.read.get(name, 0)
                 yield self.last.get(name, 0)
+                if clocks.unit != LOADS:
+                    yield self.ready.get(name, 0)

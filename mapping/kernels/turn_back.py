@@ -1,7 +1,7 @@
 """The end of a gradient's way back: from products of sampled INT4 rows to the gradient of the real operand.
 
 What the array gave is the gradient of the turned operand. It passes where the value was within the quantiser's range, and is turned
-back: log2(block) levels of butterflies, each a permutation and a multiply-add. With q the INT4 operand, x the real one and s the step, the
+back: log2(block) levels of butterflies, each two slides, the second masked, and a multiply-add. With q the INT4 operand, x the real one and s the step, the
 step's gradient is ``sum(g q) - sum(dx x) / s``: turning is orthogonal, so the sum over turned values is one over real ones. All of
 this is linear in g, so the kept rows of both words are turned back one by one and added in memory.
 
@@ -31,9 +31,13 @@ def turn_back(kernel: VectorKernel, value: Register, block: int) -> Register:
     )
     kernel.emit("vmerge.vvm", value, value, into=value)
     distance = 1
-    while distance < block:  # x[i ^ distance] +- x[i], by a register of places and one of +-1
-        signs, places = kernel.splat(float(distance)), kernel.splat(-float(distance))
-        turned = kernel.emit("vrgather.vv", value, places)
+    while (
+        distance < block
+    ):  # x[i ^ distance] +- x[i]: slides down and, where i has the bit, up; and a register of +-1
+        signs, upper = kernel.splat(float(distance)), kernel.splat(-float(distance), vl=1)
+        kernel.emit("vmor.mm", upper, upper, into=Register(first=0, length=1))
+        turned = kernel.emit("vslidedown.vx", value, constant=distance)
+        kernel.emit("vslideup.vx", value, into=turned, constant=distance, masked=True)
         kernel.emit("vfmacc.vv", value, signs, into=turned)
         kernel.release(value)
         value, distance = turned, 2 * distance

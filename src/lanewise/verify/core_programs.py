@@ -131,6 +131,8 @@ class ProgramWriter:
     def __post_init__(self) -> None:
         self.vtype, self.vl = Vtype(8, Fraction(1)), 0
         self.reads, self.writes = [0] * (DUMP + 1), [0] * (DUMP + 1)
+        self.others = [0] * (DUMP + 1)
+        """Writes up to the last that was no load."""
         self.banks: set[tuple[int, int]] = set()
         """Tables of Flex-SFU that are loaded, and in which format."""
         groups: dict[tuple[Unit, Rate, Latency], list[Operation]] = {}
@@ -145,10 +147,12 @@ class ProgramWriter:
         size = -(-max(REGION_BYTES, 4 * self.config.vector.vlen_bits) // bank) * bank
         return region * size
 
-    def count(self, region: int, *, writes: bool) -> tuple[int, int]:
-        """The counts that an access of the buffer waits for; it is counted itself."""
-        before = self.reads[region], self.writes[region]
+    def count(self, region: int, *, writes: bool, loads: bool = False) -> tuple[int, int]:
+        """The counts that an access of the buffer waits for; it is counted itself. Loads do not wait for loads."""
+        before = self.reads[region], self.others[region] if loads else self.writes[region]
         (self.writes if writes else self.reads)[region] += 1
+        if writes and not loads:
+            self.others[region] = self.writes[region]
         return before
 
     # Vector instructions
@@ -261,7 +265,7 @@ class ProgramWriter:
 
     def transfer(self, stream: str, region: int, external: int, size: int) -> None:
         """One run between external memory and a buffer's beginning."""
-        reads, writes = self.count(region, writes=stream == "load")
+        reads, writes = self.count(region, writes=stream == "load", loads=stream == "load")
         transfer = Transfer(external=external, runs=1, run_bytes=size, external_stride=0)
         self.entries.append(
             Command(
@@ -279,7 +283,7 @@ class ProgramWriter:
         external_stride = int(rng.integers(0, SOURCE_BYTES // 8 - REGION_BYTES // 8))
         low, size = (0, SOURCE_BYTES) if stream == "load" else (TARGET, TARGET_BYTES)
         room = size - (runs - 1) * external_stride - run_bytes
-        reads, writes = self.count(region, writes=stream == "load")
+        reads, writes = self.count(region, writes=stream == "load", loads=stream == "load")
         transfer = Transfer(
             external=low + int(rng.integers(room + 1)),
             runs=runs,

@@ -47,6 +47,8 @@ class Host:
         if len(self._places) > 64:
             raise ValueError(f"program must have at most 64 buffers, not {len(self._places)}")
         self._counts: dict[int, list[int]] = {tag: [0, 0] for _, tag in self._places.values()}
+        self._others: dict[int, int] = {}
+        """Writes of a buffer up to the last that was no load."""
         self._since: dict[int, int] = {}
         """Reads of a buffer since its last write."""
         self._counters: dict[str, int] = {}
@@ -75,9 +77,14 @@ class Host:
         first, tag = self._places[address.base]
         return first + address.at(self._counters), tag
 
-    def _count(self, tag: int, *, writes: bool) -> tuple[int, int]:
+    def _count(self, tag: int, *, writes: bool, loads: bool = False) -> tuple[int, int]:
+        """Counts that an access waits for: loads land in their order, and so do not wait for loads."""
         reads_before, writes_before = self._counts[tag]
+        if loads:
+            writes_before = self._others.get(tag, 0)
         self._counts[tag][writes] += 1
+        if writes and not loads:
+            self._others[tag] = self._counts[tag][1]
         self._since[tag] = 0 if writes else self._since.get(tag, 0) + 1
         if self._since[tag] >= MOST_READS:
             raise ValueError(
@@ -112,7 +119,7 @@ class Host:
             raise ValueError(f"{instruction.opcode} must have addresses, and runs at a distance")
         scratch, region = self._place(instruction.address)
         stream = instruction.opcode.removeprefix("dma.")
-        reads, writes = self._count(region, writes=stream == "load")
+        reads, writes = self._count(region, writes=stream == "load", loads=stream == "load")
         external = self.tensors[instruction.external.base] + instruction.external.at(self._counters)
         transfer = Transfer(
             external=external, runs=instruction.runs, run_bytes=instruction.run_bytes,
