@@ -159,6 +159,11 @@ def test_kernels_run_under_what_they_need(work, config):
     assert 0 < sets < 0.6 * sum(need(i) is not None for i in executed(program.body))
 
 
+def _count(operation) -> int:
+    """Vector operands without the mask."""
+    return (operation.vs2 is not None) + (operation.vs1 is not None) + operation.reads_vd
+
+
 def fields(instruction: Instruction) -> dict[str, int]:
     """Register numbers of an instruction word."""
     operation = OPERATIONS[instruction.opcode]
@@ -166,7 +171,7 @@ def fields(instruction: Instruction) -> dict[str, int]:
         data = instruction.reads if operation.stores else instruction.writes
         return {"vd": int(data[0][1:])} if operation.vd is not None else {}
     sources = [int(name[1:]) for name in instruction.operands]
-    if operation.vm == 0:
+    if operation.vm == 0 or (operation.vm is None and len(sources) > _count(operation)):
         assert sources.pop() == 0
     target = int(instruction.writes[0][1:])
     if operation.reads_vd:
