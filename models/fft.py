@@ -64,9 +64,9 @@ def stages(length: int) -> tuple[Stage, ...]:
 def twiddle_table(length: int) -> Float:
     """The tensor of twiddles, stage by stage: of each butterfly its numbers, but of the first stage each number of all butterflies.
 
-    >>> twiddle_table(8).reshape(6, 2)[:2]
+    >>> twiddle_table(8).reshape(6, 2)[:2] + 0  # no -0
     array([[ 1.        ,  0.70710677],
-           [-0.        , -0.70710677]], dtype=float32)
+           [ 0.        , -0.70710677]], dtype=float32)
     """
     parts = []
     for stage in stages(length):
