@@ -24,6 +24,7 @@ LOADS = "dma_load"
 """The unit whose writes of buffers are told apart from the others': of a buffer the first of three numbers is when the last load into it has
 landed, the second when the last write of another unit has."""
 UNCHANGED = -1
+"""In place of a clock that a write sets: it sets none."""
 NEVER = 1 << 30
 """More clocks than anything takes: what waits so much less does not wait."""
 _STREAM = {name: place for place, name in enumerate(STREAMS)}
@@ -137,8 +138,6 @@ class Encoder:
         elif clocks.unit == "dma_store":
             made.stored_bytes += times * instruction.runs * instruction.run_bytes
         reads, read_count = self._reads(instruction, clocks)
-        waits = self._waits_for_loads(instruction, clocks)
-        reads, read_count = [*reads, *waits], read_count + len(waits) // 4
         writes, write_count = self._writes(instruction, clocks)
         made.code.extend((
             INSTRUCTION, 8 + len(reads) + len(writes), _STREAM[clocks.stream], _UNIT[clocks.unit], clocks.beats, clocks.drain_clk,
@@ -160,15 +159,6 @@ class Encoder:
                 numbers += (self._slot(name), 0, 0, clocks.beats + extra)
         return numbers, count
 
-    def _waits_for_loads(self, instruction: Instruction, clocks: Timing) -> list[int]:
-        """Of a writer that is no load, waits for the loads into its buffers, as if it read them, but for no time."""
-        numbers: list[int] = []
-        if clocks.unit != LOADS:
-            for name, _ in places(instruction.writes):
-                if not is_register(name) and name != EXTERNAL:
-                    numbers += (self._slot(name), 0, NEVER, -NEVER)
-        return numbers
-
     def _writes(self, instruction: Instruction, clocks: Timing) -> tuple[list[int], int]:
         numbers: list[int] = []
         lands, last = clocks.lands_clk, clocks.last_clk
@@ -176,14 +166,13 @@ class Encoder:
         for name, place in places(instruction.writes):
             count += 1
             if is_register(name):
-                numbers += (self._slot(name), lands, lands - 1, clocks.ready_clk + place * self._words, last)
-            elif (
-                clocks.unit == LOADS
-            ):  # loads land in their order: only the others' writes are waited for, and only theirs is set
-                numbers += (self._slot(name), 0, 0, last, UNCHANGED)
+                ready = clocks.ready_clk + place * self._words
+                numbers += (self._slot(name), NEVER, lands - 1, lands, ready, last)
+            elif clocks.unit == LOADS:  # loads land in their order: only the others' writes are waited for
+                numbers += (self._slot(name), NEVER, 0, 0, last, UNCHANGED)
             else:
                 wait = NEVER if name == EXTERNAL else 0
-                numbers += (self._slot(name), wait, wait, UNCHANGED, last)
+                numbers += (self._slot(name), wait, wait, wait, UNCHANGED, last)
         return numbers, count
 
 

@@ -20,7 +20,8 @@ struct Read {
     int32_t slot, ready, last, end;  // start >= ready[name] - ready, last[name] - last; the read ends at start + end
 };
 struct Write {
-    int32_t slot, read, last, ready_clk, last_clk;  // start >= read[name] - read, last[name] - last; then ready and last
+    // start >= ready[name] - ready, last[name] - last, read[name] - read; then ready and last, where they are not negative
+    int32_t slot, ready, last, read, ready_clk, last_clk;
 };
 struct Instruction {
     int32_t stream, unit, hold, drain, number, last, reads, writes;
@@ -75,9 +76,9 @@ struct Touched {
         if (head.drain) use(drain, true);
         const int32_t* at = code + sizeof head / 4;
         for (int32_t i = 0; i < head.reads; i++, at += 4)
-            for (int32_t part = 0; part < 3; part++) use(at[0] + part, part == 2 && at[3] >= 0);
-        for (int32_t i = 0; i < head.writes; i++, at += 5)
-            for (int32_t part = 0; part < 3; part++) use(at[0] + part, part != 2 && at[3 + part] >= 0);
+            for (int32_t part = 0; part < 3; part++) use(at[0] + part, part == 2);
+        for (int32_t i = 0; i < head.writes; i++, at += 6)
+            for (int32_t part = 0; part < 3; part++) use(at[0] + part, part != 2 && at[4 + part] >= 0);
     }
 
     void update(const Touched& other) {
@@ -219,6 +220,7 @@ struct Machine {
                 wait(state[reads[i].slot + 1] - reads[i].last);
             }
             for (int32_t i = 0; i < now.writes; i++) {
+                wait(state[writes[i].slot] - writes[i].ready);
                 wait(state[writes[i].slot + 1] - writes[i].last);
                 wait(state[writes[i].slot + 2] - writes[i].read);
             }
