@@ -18,6 +18,7 @@ from lanewise.sim.dma import Transfer
 from lanewise.sim.engine import run
 from lanewise.sim.program import Instruction, Program
 from lanewise.verify.sfu_tables import random_table
+from lanewise.verify.tag_counts import TagCounts
 
 REGION_BYTES = 1024
 """Of each buffer that programs load from and store to."""
@@ -130,9 +131,7 @@ class ProgramWriter:
 
     def __post_init__(self) -> None:
         self.vtype, self.vl = Vtype(8, Fraction(1)), 0
-        self.reads, self.writes = [0] * (DUMP + 1), [0] * (DUMP + 1)
-        self.others = [0] * (DUMP + 1)
-        """Writes up to the last that was no load."""
+        self.counts = TagCounts()
         self.banks: set[tuple[int, int]] = set()
         """Tables of Flex-SFU that are loaded, and in which format."""
         groups: dict[tuple[Unit, Rate, Latency], list[Operation]] = {}
@@ -146,14 +145,6 @@ class ProgramWriter:
         bank = self.config.scratchpad.bank_bytes
         size = -(-max(REGION_BYTES, 4 * self.config.vector.vlen_bits) // bank) * bank
         return region * size
-
-    def count(self, region: int, *, writes: bool, loads: bool = False) -> tuple[int, int]:
-        """The counts that an access of the buffer waits for; it is counted itself. Loads do not wait for loads."""
-        before = self.reads[region], self.others[region] if loads else self.writes[region]
-        (self.writes if writes else self.reads)[region] += 1
-        if writes and not loads:
-            self.others[region] = self.writes[region]
-        return before
 
     # Vector instructions
 
@@ -205,7 +196,7 @@ class ProgramWriter:
         check_legal(operation, self.vtype, **fields)
         word = encode(operation, vd=fields["vd"], vs2=fields["vs2"], vs1=fields["vs1"], vm=vm)
         decoded = Decoded(operation=operation, vd=vd, vs2=fields["vs2"], vs1=fields["vs1"], vm=vm)
-        reads, writes = (0, 0) if region is None else self.count(region, writes=operation.stores)
+        reads, writes = (0, 0) if region is None else self.counts.add(region, write=operation.stores)
         self.entries.append(
             Issue(
                 decoded=decoded, word=word, vtype=self.vtype, vl=self.vl, rs1=rs1 % 2**32,
@@ -265,7 +256,7 @@ class ProgramWriter:
 
     def transfer(self, stream: str, region: int, external: int, size: int) -> None:
         """One run between external memory and a buffer's beginning."""
-        reads, writes = self.count(region, writes=stream == "load", loads=stream == "load")
+        reads, writes = self.counts.add(region, write=stream == "load", load=stream == "load")
         transfer = Transfer(external=external, runs=1, run_bytes=size, external_stride=0)
         self.entries.append(
             Command(
@@ -283,7 +274,7 @@ class ProgramWriter:
         external_stride = int(rng.integers(0, SOURCE_BYTES // 8 - REGION_BYTES // 8))
         low, size = (0, SOURCE_BYTES) if stream == "load" else (TARGET, TARGET_BYTES)
         room = size - (runs - 1) * external_stride - run_bytes
-        reads, writes = self.count(region, writes=stream == "load", loads=stream == "load")
+        reads, writes = self.counts.add(region, write=stream == "load", load=stream == "load")
         transfer = Transfer(
             external=low + int(rng.integers(room + 1)),
             runs=runs,

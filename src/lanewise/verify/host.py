@@ -10,12 +10,11 @@ from lanewise.isa.operations import OPERATIONS, Latency, Unit
 from lanewise.isa.vtype import Vtype
 from lanewise.mapping.assemble import scalar_bits, word
 from lanewise.mapping.kernels.price import priced
+from lanewise.rtl.tags import TAGS
 from lanewise.sim.dma import Transfer
 from lanewise.sim.program import Address, Instruction, Loop, Node, Program, Rotate
 from lanewise.verify.core_programs import Command, Entry, Issue
-
-MOST_READS = 1 << 16
-"""Counts of reads are modulo this."""
+from lanewise.verify.tag_counts import TagCounts
 
 
 @dataclass(kw_only=True)
@@ -44,13 +43,9 @@ class Host:
         for tag, (name, size) in enumerate(self.program.buffers_bytes.items()):
             self._places[name] = (first, tag)
             first += ceil(size / bank) * bank
-        if len(self._places) > 64:
-            raise ValueError(f"program must have at most 64 buffers, not {len(self._places)}")
-        self._counts: dict[int, list[int]] = {tag: [0, 0] for _, tag in self._places.values()}
-        self._others: dict[int, int] = {}
-        """Writes of a buffer up to the last that was no load."""
-        self._since: dict[int, int] = {}
-        """Reads of a buffer since its last write."""
+        if len(self._places) > TAGS:
+            raise ValueError(f"program must have at most {TAGS} buffers, not {len(self._places)}")
+        self._counts = TagCounts()
         self._counters: dict[str, int] = {}
         self._vtype, self._vl = Vtype.decode(0), 0
         self._walk(self.program.body)
@@ -77,21 +72,6 @@ class Host:
         first, tag = self._places[address.base]
         return first + address.at(self._counters), tag
 
-    def _count(self, tag: int, *, writes: bool, loads: bool = False) -> tuple[int, int]:
-        """Counts that an access waits for: loads land in their order, and so do not wait for loads."""
-        reads_before, writes_before = self._counts[tag]
-        if loads:
-            writes_before = self._others.get(tag, 0)
-        self._counts[tag][writes] += 1
-        if writes and not loads:
-            self._others[tag] = self._counts[tag][1]
-        self._since[tag] = 0 if writes else self._since.get(tag, 0) + 1
-        if self._since[tag] >= MOST_READS:
-            raise ValueError(
-                f"a buffer must be read less than {MOST_READS} times between two writes, not more often"
-            )
-        return reads_before, writes_before
-
     def _vector(self, instruction: Instruction) -> None:
         operation, code = OPERATIONS[instruction.opcode], word(instruction, self.config)
         decoded = decode(code)
@@ -105,7 +85,7 @@ class Host:
         region, reads, writes = None, 0, 0
         if instruction.address is not None:
             rs1, region = self._place(instruction.address)
-            reads, writes = self._count(region, writes=operation.stores)
+            reads, writes = self._counts.add(region, write=operation.stores)
         self.entries.append(
             Issue(
                 decoded=decoded, word=code, vtype=self._vtype, vl=self._vl, rs1=rs1 % 2**32, rs2=instruction.stride_bytes % 2**32,
@@ -119,7 +99,7 @@ class Host:
             raise ValueError(f"{instruction.opcode} must have addresses, and runs at a distance")
         scratch, region = self._place(instruction.address)
         stream = instruction.opcode.removeprefix("dma.")
-        reads, writes = self._count(region, writes=stream == "load", loads=stream == "load")
+        reads, writes = self._counts.add(region, write=stream == "load", load=stream == "load")
         external = self.tensors[instruction.external.base] + instruction.external.at(self._counters)
         transfer = Transfer(
             external=external, runs=instruction.runs, run_bytes=instruction.run_bytes,

@@ -254,7 +254,7 @@ def _prefix(config: MachineConfig, entries: Sequence[Entry], count: int) -> list
     for entry in writer.entries:
         if entry.region is not None:
             stores = entry.stream == "load" or (entry.stream == "vector" and entry.operation.stores)  # type: ignore[union-attr]
-            writer.count(entry.region, writes=stores, loads=entry.stream == "load")
+            writer.counts.add(entry.region, write=stores, load=entry.stream == "load")
     end(writer)
     return writer.entries
 

@@ -1,0 +1,52 @@
+"""The host's side of the tags: what each access of a buffer waits for, from the order of the Program alone."""
+
+from dataclasses import dataclass, field
+
+MODULUS = 1 << 16
+"""Counts are modulo this; reads are compared for equality, writes for at least so many."""
+
+
+@dataclass
+class _Buffer:
+    reads: int = 0
+    writes: int = 0
+    settled: int = 0
+    """Writes that have landed when a load of the next place in the Program may start: all before the last access that was no load."""
+    reads_since: int = 0
+    """Reads since the last write."""
+
+
+@dataclass
+class TagCounts:
+    """Counts the accesses of every buffer, in Program order.
+
+    >>> counts = TagCounts()
+    >>> [counts.add(0, write=True, load=True) for _ in range(2)], counts.add(0), counts.add(0, write=True)
+    ([(0, 0), (0, 0)], (0, 2), (1, 2))
+    """
+
+    _buffers: dict[int, _Buffer] = field(default_factory=dict)
+
+    def add(self, tag: int, *, write: bool = False, load: bool = False) -> tuple[int, int]:
+        """Finished reads and writes of the buffer that the next access waits for: a reader for all writes before it, a writer for
+        all reads, too; but loads land in their order, and so a load does not wait for the loads since the last other access.
+
+        Raises:
+            ValueError: The counts would come round.
+        """
+        buffer = self._buffers.setdefault(tag, _Buffer())
+        before = buffer.reads, buffer.settled if load else buffer.writes
+        buffer.reads += not write
+        buffer.writes += write
+        buffer.reads_since = 0 if write else buffer.reads_since + 1
+        if not load:
+            buffer.settled = buffer.writes
+        if buffer.reads_since >= MODULUS:
+            raise ValueError(
+                f"a buffer must be read less than {MODULUS} times between two writes, not more often"
+            )
+        if buffer.writes - buffer.settled >= MODULUS // 2:
+            raise ValueError(
+                f"a buffer must be loaded less than {MODULUS // 2} times between two other accesses, not more often"
+            )
+        return before
