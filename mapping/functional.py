@@ -8,7 +8,6 @@ a Program that runs here touches only what it has.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,10 +16,11 @@ import numpy.typing as npt
 from lanewise.config import FlexSfuConfig, MachineConfig
 from lanewise.isa.operations import OPERATIONS, Latency, Unit
 from lanewise.mapping.assemble import scalar_bits, word
+from lanewise.mapping.walk import ProgramWalk
 from lanewise.models.flex_sfu import SfuTable
 from lanewise.models.vector_machine import VectorMachine
 from lanewise.models.vector_tables import Words, table_words
-from lanewise.sim.program import Address, Instruction, Loop, Node, Program, Rotate, is_complete, priced_only
+from lanewise.sim.program import Address, Instruction, Program, is_complete, priced_only
 from lanewise.sim.vector_type import with_vector_types
 
 Memory: TypeAlias = Mapping[str, npt.NDArray[Any]]
@@ -48,13 +48,7 @@ def execute_program(program: Program, config: MachineConfig, memory: Memory) -> 
     """
     if missing := priced_only(program):
         raise ValueError(f"program must have operands for {', '.join(missing)}, which are priced and no more")
-    _Execution(with_vector_types(program, config), config, memory).run()
-
-
-@dataclass(frozen=True, slots=True)
-class _Buffer:
-    first: int
-    bytes: int
+    _Execution(with_vector_types(program, config), config, memory).walk()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,44 +62,21 @@ class _Vector:
     strided: bool
 
 
-class _Execution:
+class _Execution(ProgramWalk):
     def __init__(self, program: Program, config: MachineConfig, memory: Memory) -> None:
-        self.program, self.config = program, config
+        super().__init__(program, config)
         self.memory = {name: _bytes_of(name, tensor) for name, tensor in memory.items()}
         self.scratchpad = bytearray(config.scratchpad.bytes)
         self.machine = VectorMachine(config.vector.vlen_bits, self.scratchpad, config.flex_sfu)
         self.data = np.frombuffer(self.scratchpad, np.uint8)
-        self.buffers = _allocated(program, config)
-        self.counters: dict[str, int] = {}
         self.encoded: dict[int, _Vector] = {}
         self.others: dict[str, Callable[[Instruction], None]] = {
             "dma.load": self._load,
             "dma.store": self._store,
         }
 
-    def run(self) -> None:
-        self._nodes(self.program.body)
-
-    def _nodes(self, body: Sequence[Node]) -> None:
-        for node in body:
-            if isinstance(node, Instruction):
-                self._step(node)
-            elif isinstance(node, Rotate):
-                moved = [self.buffers[name] for name in (*node.names[1:], node.names[0])]
-                self.buffers.update(zip(node.names, moved, strict=True))
-            else:
-                self._loop(node)
-
-    def _loop(self, loop: Loop) -> None:
-        if loop.index and loop.index in self.counters:
-            raise ValueError(f"index {loop.index!r} must be one loop's, not two's, one in the other")
-        for count in range(loop.count):
-            if loop.index:
-                self.counters[loop.index] = count
-            self._nodes(loop.body)
-        self.counters.pop(loop.index, None)
-
-    def _step(self, instruction: Instruction) -> None:
+    def step(self, instruction: Instruction) -> None:
+        """Execute it."""
         other = self.others.get(instruction.opcode)
         if other is not None:
             other(instruction)
@@ -137,7 +108,7 @@ class _Execution:
             raise ValueError(
                 f"{instruction.opcode}: {extent_bytes} bytes at {offset} of {address.base} are beyond its {buffer.bytes} bytes"
             )
-        return buffer.first + offset
+        return self.place(address)
 
     def _runs(self, instruction: Instruction) -> tuple[list[int], int, _Bytes]:
         """Where each run begins in the scratchpad, where the first one does in external memory, and the tensor."""
@@ -182,16 +153,3 @@ def _bytes_of(name: str, tensor: npt.NDArray[Any]) -> _Bytes:
     if not tensor.flags.c_contiguous:
         raise ValueError(f"tensor {name!r} must be contiguous")
     return tensor.reshape(-1).view(np.uint8)
-
-
-def _allocated(program: Program, config: MachineConfig) -> dict[str, _Buffer]:
-    """Buffers in whole banks, one after the other."""
-    bank, first, buffers = config.scratchpad.bank_bytes, 0, {}
-    for name, size in program.buffers_bytes.items():
-        buffers[name] = _Buffer(first, size)
-        first += ceil(size / bank) * bank
-    if first > config.scratchpad.bytes:
-        raise ValueError(
-            f"scratchpad.banks must hold the buffers' {first // bank} banks of {bank} bytes, not {config.scratchpad.banks}"
-        )
-    return buffers

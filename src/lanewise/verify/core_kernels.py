@@ -27,6 +27,8 @@ Work: TypeAlias = ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWor
 
 TABLE, REDUCED = "table ", "reduced "
 """Begin the names of tensors with Flex-SFU's tables, and of functions of a reduced range among them."""
+_FAR = 32
+"""Tensors begin so many bits apart where only their sizes are asked for."""
 PAGE_BYTES = 4096
 """Tensors of external memory begin at multiples of it."""
 
@@ -104,14 +106,14 @@ def kernel_runs(config: MachineConfig, rng: np.random.Generator) -> Iterator[Ker
 
 def _run_of(name: str, program: Program, config: MachineConfig, rng: np.random.Generator) -> KernelRun:
     externals = dict.fromkeys(i.external.base for i in flatten_once(program.body) if i.external is not None)
+    far = {tensor: number << _FAR for number, tensor in enumerate(externals)}
     sizes = dict.fromkeys(externals, 0)
-    for tensor in externals:  # how much of each the Program touches: each alone at the beginning of memory
-        far = {other: 0 if other == tensor else 1 << 36 for other in externals}
-        for entry in Host(program=program, config=config, tensors=far).entries:
-            if isinstance(entry, Command) and entry.transfer.external < 1 << 35:
-                transfer = entry.transfer
-                end = transfer.external + (transfer.runs - 1) * transfer.external_stride + transfer.run_bytes
-                sizes[tensor] = max(sizes[tensor], end)
+    for entry in Host(program=program, config=config, tensors=far).entries:  # how much of each it touches
+        if isinstance(entry, Command):
+            transfer = entry.transfer
+            end = transfer.external + (transfer.runs - 1) * transfer.external_stride + transfer.run_bytes
+            tensor = list(externals)[transfer.external >> _FAR]
+            sizes[tensor] = max(sizes[tensor], end - far[tensor])
     memory = {tensor: _initial(tensor, size, config, rng) for tensor, size in sizes.items()}
     places, at = {}, 0
     for tensor, values in memory.items():

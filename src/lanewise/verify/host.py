@@ -1,8 +1,6 @@
 """The host of the core: a Program of the mapping as what its streams are fed, addresses and counts worked out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import ceil
+from collections.abc import Mapping
 
 from lanewise.config import MachineConfig
 from lanewise.isa.encoding import decode
@@ -10,15 +8,15 @@ from lanewise.isa.operations import OPERATIONS, Latency, Unit
 from lanewise.isa.vtype import Vtype
 from lanewise.mapping.assemble import scalar_bits, word
 from lanewise.mapping.kernels.price import priced
+from lanewise.mapping.walk import ProgramWalk
 from lanewise.rtl.tags import TAGS
 from lanewise.sim.dma import Transfer
-from lanewise.sim.program import Address, Instruction, Loop, Node, Program, Rotate
+from lanewise.sim.program import Address, Instruction, Program
 from lanewise.verify.core_programs import Command, Entry, Issue
 from lanewise.verify.tag_counts import TagCounts
 
 
-@dataclass(kw_only=True)
-class Host:
+class Host(ProgramWalk):
     """Walks a Program.
 
     Args:
@@ -27,50 +25,32 @@ class Host:
         tensors: Where each tensor of external memory begins.
 
     Raises:
-        ValueError: The core has no stream for an instruction, or too few tags, or the counts of a buffer would come round.
+        ValueError: The core has no stream for an instruction, or too few tags, or the counts of a buffer would come round; or
+            as :class:`~lanewise.mapping.walk.ProgramWalk`.
     """
 
-    program: Program
-    config: MachineConfig
-    tensors: Mapping[str, int]
-    entries: list[Entry] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.program = priced(self.program, self.config)
-        bank, first = self.config.scratchpad.bank_bytes, 0
-        self._places: dict[str, tuple[int, int]] = {}
-        """Of each buffer its first byte and its tag, which go round with its name."""
-        for tag, (name, size) in enumerate(self.program.buffers_bytes.items()):
-            self._places[name] = (first, tag)
-            first += ceil(size / bank) * bank
-        if len(self._places) > TAGS:
-            raise ValueError(f"program must have at most {TAGS} buffers, not {len(self._places)}")
+    def __init__(self, *, program: Program, config: MachineConfig, tensors: Mapping[str, int]) -> None:
+        super().__init__(priced(program, config), config)
+        if len(self.buffers) > TAGS:
+            raise ValueError(f"program must have at most {TAGS} buffers, not {len(self.buffers)}")
+        self.tensors = tensors
+        self.entries: list[Entry] = []
         self._counts = TagCounts()
-        self._counters: dict[str, int] = {}
         self._vtype, self._vl = Vtype.decode(0), 0
-        self._walk(self.program.body)
+        self.walk()
 
-    def _walk(self, body: Sequence[Node]) -> None:
-        for node in body:
-            if isinstance(node, Loop):
-                for count in range(node.count):
-                    if node.index:
-                        self._counters[node.index] = count
-                    self._walk(node.body)
-                self._counters.pop(node.index, None)
-            elif isinstance(node, Rotate):
-                moved = [self._places[name] for name in (*node.names[1:], node.names[0])]
-                self._places.update(zip(node.names, moved, strict=True))
-            elif node.opcode in OPERATIONS:
-                self._vector(node)
-            elif node.opcode in ("dma.load", "dma.store"):
-                self._transfer(node)
-            else:
-                raise ValueError(f"{node.opcode} must be of a stream of the core")
+    def step(self, instruction: Instruction) -> None:
+        """Append what its stream is fed."""
+        if instruction.opcode in OPERATIONS:
+            self._vector(instruction)
+        elif instruction.opcode in ("dma.load", "dma.store"):
+            self._transfer(instruction)
+        else:
+            raise ValueError(f"{instruction.opcode} must be of a stream of the core")
 
-    def _place(self, address: Address) -> tuple[int, int]:
-        first, tag = self._places[address.base]
-        return first + address.at(self._counters), tag
+    def _located(self, address: Address) -> tuple[int, int]:
+        """Place and tag."""
+        return self.place(address), self.buffers[address.base].number
 
     def _vector(self, instruction: Instruction) -> None:
         operation, code = OPERATIONS[instruction.opcode], word(instruction, self.config)
@@ -84,7 +64,7 @@ class Host:
             rs1 = scalar_bits(instruction, operation)
         region, reads, writes = None, 0, 0
         if instruction.address is not None:
-            rs1, region = self._place(instruction.address)
+            rs1, region = self._located(instruction.address)
             reads, writes = self._counts.add(region, write=operation.stores)
         self.entries.append(
             Issue(
@@ -97,10 +77,10 @@ class Host:
     def _transfer(self, instruction: Instruction) -> None:
         if instruction.indexed or instruction.address is None or instruction.external is None:
             raise ValueError(f"{instruction.opcode} must have addresses, and runs at a distance")
-        scratch, region = self._place(instruction.address)
+        scratch, region = self._located(instruction.address)
         stream = instruction.opcode.removeprefix("dma.")
         reads, writes = self._counts.add(region, write=stream == "load", load=stream == "load")
-        external = self.tensors[instruction.external.base] + instruction.external.at(self._counters)
+        external = self.tensors[instruction.external.base] + instruction.external.at(self.counters)
         transfer = Transfer(
             external=external, runs=instruction.runs, run_bytes=instruction.run_bytes,
             external_stride=instruction.distance_bytes or instruction.run_bytes,
