@@ -14,11 +14,13 @@ from lanewise.mapping.kernels.activations import SOFTWARE
 from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.fft import FftWork
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork, MovementWork
 from lanewise.mapping.kernels.operand import QuantiseWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.sim.program import Instruction, Program, flatten_once, is_complete, priced_only
 from lanewise.sim.vector_type import with_vector_types
@@ -53,6 +55,8 @@ KERNELS = {
     "transposition of a matrix": MovementWork(runs=1, run_elements=64 * 197, transposed=True, rows=197),
     "transposition without its rows": MovementWork(runs=1, run_elements=64 * 197, transposed=True),
     "fill": FillWork(elements=9000),
+    "prefix scans": ScanWork(operator="linear", rows=40, length=100),
+    "FFT": FftWork(batch=4, length=64),
     "pooling": WindowsWork(function="max", taps=9, **WINDOW),
     "depthwise convolution": WindowsWork(function="depthwise", taps=9, **WINDOW),
     "matrix product, convolution": MatmulWork(m=64, k=64, n=64),

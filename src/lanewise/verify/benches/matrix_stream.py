@@ -17,7 +17,7 @@ from lanewise.rtl.matrix_stream import MatrixStream, matrix_clients
 from lanewise.rtl.operand_feed import K_BITS
 from lanewise.rtl.scale_feed import SCALE_BYTES
 from lanewise.sim import matrix_stream as sim
-from lanewise.verify.bench import Bench, Case
+from lanewise.verify.bench import Bench
 from lanewise.verify.benches.requantiser import (
     Columns,
     Scales,
@@ -44,15 +44,11 @@ _FORM_BITS = {"int4": 4, "int8": 8}
 _IDLE_CLK = 5000
 
 
-def _cases(machine: MachineConfig, full: bool) -> list[Case]:
-    return matrix_cases(machine, full)
-
-
 def _component(config: MachineConfig) -> BesideScratchpad:
     return BesideScratchpad(MatrixStream(config), config, matrix_clients(config))
 
 
-BENCH = Bench(component=_component, cases=_cases)
+BENCH = Bench(component=_component, cases=matrix_cases)
 
 
 @dataclass(frozen=True, kw_only=True)

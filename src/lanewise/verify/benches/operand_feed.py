@@ -11,7 +11,7 @@ from lanewise.config import MachineConfig
 from lanewise.models.mac_array import steps
 from lanewise.rtl.operand_feed import K_BITS, OperandFeed, operand_clients
 from lanewise.sim.matrix_stream import matrix_stream_beats_clk, matrix_stream_first_step_clk
-from lanewise.verify.bench import Bench, Case
+from lanewise.verify.bench import Bench
 from lanewise.verify.matrix_operands import (
     Image,
     chunks_of,
@@ -27,15 +27,11 @@ from lanewise.verify.testbench import Testbench
 _BATCHES = 6
 
 
-def _cases(machine: MachineConfig, full: bool) -> list[Case]:
-    return matrix_cases(machine, full)
-
-
 def _component(config: MachineConfig) -> BesideScratchpad:
     return BesideScratchpad(OperandFeed(config), config, operand_clients(config))
 
 
-BENCH = Bench(component=_component, cases=_cases)
+BENCH = Bench(component=_component, cases=matrix_cases)
 
 
 @dataclass(frozen=True, kw_only=True)
