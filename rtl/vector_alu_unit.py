@@ -12,7 +12,7 @@ from lanewise.rtl.vector_alu_walker import VectorAluWalker
 from lanewise.rtl.vector_decoder import Controls, Walk
 from lanewise.rtl.vector_reduction import CONTROL as REDUCTION_CONTROL
 from lanewise.rtl.vector_reduction import VectorReduction
-from lanewise.rtl.vector_walker import thermometer
+from lanewise.rtl.vector_walker import follow, thermometer
 
 
 class VectorAluUnit(wiring.Component):
@@ -52,13 +52,10 @@ class VectorAluUnit(wiring.Component):
         m = Module()
         m.submodules.walker = walker = self._walker
         x = walker.x
+        follow(m, walker, self)
         m.d.comb += [
-            walker.go.eq(self.go),
-            walker.start.eq(self.start),
-            walker.mask.eq(self.mask),
             self.a_word.eq(walker.vs2_word),
             self.b_word.eq(walker.vs1_word),
-            self.mask_offset.eq(walker.mask_offset),
         ]
         layout = data.StructLayout({
             "beat": x.shape(), "enable": len(walker.enable), "zero": len(walker.zero), "insert": len(walker.insert),
@@ -107,7 +104,7 @@ class VectorAluUnit(wiring.Component):
         kept = Signal(x.element.shape())
         count = Signal.like(kept)
         m.d.comb += count.eq(Mux(x.first_beat, 0, kept))
-        keeps = self.b.bit_select(x.element[: log2 + 3], 1) & x.valid & walker_active(beat)
+        keeps = self.b.bit_select(x.element[: log2 + 3], 1) & x.valid & beat.active[0]
         place = Signal(len(count) + 2)
         m.d.comb += place.eq(count << x.sew)
         with m.If(x.walk == Walk.COMPRESS):
@@ -220,18 +217,10 @@ class VectorAluUnit(wiring.Component):
         ]
         there = reduces & x.last_beat
         enable = Cat(Const(1, 1), x.vd_bytes != 0, x.vd_bytes[1].replicate(2)) & (x.vl != 0).replicate(4)
-        stages = self.config.vector.reduction_latency_clk - 2
-        note = delayed(m, Cat(enable, x.vd), stages, "reduced")
-        on = Signal(stages)
-        m.d.sync += on.eq(Cat(there, on))
+        note = delayed(m, Cat(enable, there, x.vd), self.config.vector.reduction_latency_clk - 2, "reduced")
         m.d.comb += [
-            self.reduced.eq(on[-1]),
-            self.first_word.eq(note[4:]),
-            self.first_enable.eq(note[:4] & on[-1].replicate(4)),
+            self.reduced.eq(note[4]),
+            self.first_word.eq(note[5:]),
+            self.first_enable.eq(note[:4] & note[4].replicate(4)),
             self.first_data.eq(reduction.y),
         ]
-
-
-def walker_active(beat: data.View) -> Value:
-    """Whether the beat's one element takes part."""
-    return beat.active[0]

@@ -1,14 +1,13 @@
 """The multiply-add unit of the vector unit: walker and datapath."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from lanewise.config import MachineConfig
-from lanewise.rtl.delay_line import delayed
 from lanewise.rtl.vector_decoder import Controls
 from lanewise.rtl.vector_fma import CONTROL, VectorFma
-from lanewise.rtl.vector_walker import VectorWalker
+from lanewise.rtl.vector_walker import VectorWalker, follow, land
 
 
 class VectorFmaUnit(wiring.Component):
@@ -45,15 +44,12 @@ class VectorFmaUnit(wiring.Component):
         m = Module()
         m.submodules.walker = walker = self._walker
         m.submodules.fma = fma = VectorFma(lanes=self.config.vector.lanes)
-        x, stages = walker.x, self.config.vector.fma_latency_clk - 2
+        x = walker.x
+        follow(m, walker, self)
         m.d.comb += [
-            walker.go.eq(self.go),
-            walker.start.eq(self.start),
-            walker.mask.eq(self.mask),
             self.a_word.eq(walker.vs2_word),
             self.b_word.eq(walker.vs1_word),
             self.c_word.eq(walker.vd_word),
-            self.mask_offset.eq(walker.mask_offset),
             fma.control.eq(x.control[: CONTROL.size]),
             fma.sew.eq(x.sew),
             fma.altfmt.eq(x.altfmt),
@@ -62,17 +58,6 @@ class VectorFmaUnit(wiring.Component):
             fma.b.eq(self.b),
             fma.c.eq(self.c),
             fma.scalar.eq(x.scalar),
-            self.data.eq(fma.y),
         ]
-        ends = Signal(stages)
-        m.d.sync += ends.eq(Cat(x.valid & x.last_beat, ends))
-        note = delayed(m, Cat(walker.enable, x.word), stages, "place")
-        size = len(self.enable)
-        enables = Signal(size)
-        m.d.comb += [
-            enables.eq(note[:size]),
-            self.enable.eq(enables),
-            self.word.eq(note[size:]),
-            self.landed.eq(ends[-1]),
-        ]
+        land(m, walker, self, fma.y, fma.latency_clk)
         return m

@@ -9,7 +9,7 @@ from lanewise.isa.operations import Rate
 from lanewise.rtl.delay_line import delayed
 from lanewise.rtl.vector_decoder import COEFFICIENTS, RATES, Controls
 from lanewise.rtl.vector_memory import CONTROL_LAYOUT, VectorMemory
-from lanewise.rtl.vector_walker import VectorWalker
+from lanewise.rtl.vector_walker import VectorWalker, follow
 
 
 class VectorMemoryUnit(wiring.Component):
@@ -57,15 +57,12 @@ class VectorMemoryUnit(wiring.Component):
         m.submodules.walker = walker = self._walker
         m.submodules.memory = memory = self._memory
         read, x, size = walker.read, walker.x, len(self.enable)
+        follow(m, walker, self)
         one = x.rate == RATES.index(Rate.ONE)
         connect(m, memory.read, flipped(self.read))
         connect(m, memory.write, flipped(self.write))
         m.d.comb += [
-            walker.go.eq(self.go),
-            walker.start.eq(self.start),
-            walker.mask.eq(self.mask),
             self.c_word.eq(walker.vd_word),
-            self.mask_offset.eq(walker.mask_offset),
             memory.valid.eq(read.valid),
             memory.first.eq(read.first_beat),
             memory.base.eq(read.scalar),

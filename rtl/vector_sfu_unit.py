@@ -1,14 +1,13 @@
 """Flex-SFU as a unit of the vector unit: walker, tables, lanes."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from lanewise.config import MachineConfig
-from lanewise.rtl.delay_line import delayed
 from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.vector_decoder import Controls
-from lanewise.rtl.vector_walker import VectorWalker
+from lanewise.rtl.vector_walker import VectorWalker, land
 
 
 class VectorSfuUnit(wiring.Component):
@@ -52,7 +51,7 @@ class VectorSfuUnit(wiring.Component):
         sfu = self.config.flex_sfu
         m.submodules.walker = walker = self._walker
         m.submodules.unit = unit = FlexSfu(sfu)
-        x, size = walker.x, len(self.enable)
+        x = walker.x
         m.d.comb += [
             walker.go.eq(self.go),
             walker.start.eq(self.start),
@@ -60,17 +59,12 @@ class VectorSfuUnit(wiring.Component):
             unit.i.valid.eq(x.valid),
             unit.i.p.x.eq(self.a),
             unit.o.ready.eq(1),
-            self.data.eq(unit.o.payload),
         ]
         if len(sfu.formats) > 1:
             m.d.comb += unit.i.p.format.eq(x.index[1:])
         if sfu.double_buffered:
             m.d.comb += unit.i.p.bank.eq(x.index[0])
-        stages = sfu.latency_clk
-        ends = Signal(stages)
-        m.d.sync += ends.eq(Cat(x.valid & x.last_beat, ends))
-        note = delayed(m, Cat(walker.enable, x.word), stages, "place")
-        m.d.comb += [self.enable.eq(note[:size]), self.word.eq(note[size:]), self.landed.eq(ends[-1])]
+        land(m, walker, self, unit.o.payload, sfu.latency_clk)
         self._load(m, unit)
         return m
 

@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 
 from lanewise.config import MachineConfig
 from lanewise.isa.operations import Rate
+from lanewise.rtl.delay_line import delayed
 from lanewise.rtl.vector_decoder import RATES, Controls
 from lanewise.rtl.vector_sequencer import start_layout, vl_bits
 
@@ -136,6 +137,29 @@ class VectorWalker(wiring.Component):
         """The bytes of an element (``size``: log2 of its bytes) at ``position`` of a word."""
         element = Cat(Const(1, 1), size != 0, size[1].replicate(2))
         return (element << position)[: self.beat_bytes]
+
+
+def follow(m: Module, walker: VectorWalker, unit: Any) -> None:
+    """Connect a unit's ``go``, ``start``, ``mask`` and ``mask_offset`` to its walker."""
+    m.d.comb += [
+        walker.go.eq(unit.go),
+        walker.start.eq(unit.start),
+        walker.mask.eq(unit.mask),
+        unit.mask_offset.eq(walker.mask_offset),
+    ]
+
+
+def land(m: Module, walker: VectorWalker, unit: Any, data: Value, clocks: int) -> None:
+    """Write ``data``, which is there ``clocks`` clocks after its operands, where the beat's results go: a unit's ``word``,
+    ``enable``, ``data`` and ``landed``."""
+    x, size = walker.x, walker.beat_bytes
+    place = delayed(m, Cat(walker.enable, x.valid & x.last_beat, x.word), clocks, "place")
+    m.d.comb += [
+        unit.enable.eq(place[:size]),
+        unit.landed.eq(place[size]),
+        unit.word.eq(place[size + 1 :]),
+        unit.data.eq(data),
+    ]
 
 
 def thermometer(count: Value, bits: int) -> Value:
