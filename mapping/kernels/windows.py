@@ -19,6 +19,9 @@ BAND_BYTES = 32768
 BUDGET_SHARE = 6
 """A band of the input may take this part of the scratchpad."""
 
+WHOLE_STRIPS = 4096
+"""Elements that are whole strips of every kernel, however it is unrolled."""
+
 INTERLEAVED_POSITIONS = 8
 """Positions among which strips are interleaved."""
 
@@ -79,10 +82,15 @@ class WindowsWork:
         input_bytes = 2 * self.input_positions * tile
         halo_bytes = 2 * self.halo_rows * self.row_positions * tile
         bands = min(self.positions, max(1, ceil(input_bytes / max(1, budget - halo_bytes))))
+        positions = ceil(self.positions / bands)
+        if (
+            split and positions * tile > WHOLE_STRIPS
+        ):  # a pass of its own has no odd strip, and so can be unrolled
+            positions = ceil(positions / (per := ceil(WHOLE_STRIPS / tile))) * per
+            bands = ceil(self.positions / positions)
         input_positions = ceil(self.input_positions / bands) + (
             self.halo_rows * self.row_positions if bands > 1 else 0
         )
-        positions = ceil(self.positions / bands)
         kernel = best_kernel(
             config,
             tile * min(positions, INTERLEAVED_POSITIONS),

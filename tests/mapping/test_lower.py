@@ -259,7 +259,7 @@ def test_software_on_a_depthwise_convolution_is_no_worse_than_in_a_pass_of_its_o
     alone = WindowsWork(function="depthwise", **window)
     silu = ElementwiseWork(elements=112 * 112 * 32, steps=(Step(function="silu"),))
     apart = work_cost(alone, baseline).cycles + work_cost(silu, baseline).cycles
-    assert work_cost(fused, baseline).cycles <= 1.1 * apart  # the last strips of each band are not full
+    assert work_cost(fused, baseline).cycles <= 1.05 * apart  # the last strips of each band are not full
 
 
 def test_an_operator_that_the_scratchpad_does_not_hold_is_refused():
