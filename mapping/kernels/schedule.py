@@ -7,6 +7,7 @@ from lanewise.config import MachineConfig
 from lanewise.sim.encode import is_register, places, whole_sources
 from lanewise.sim.program import Instruction
 from lanewise.sim.timing import Timing, timing_table
+from lanewise.sim.vector_type import Need, need
 
 
 def schedule(code: list[Instruction], config: MachineConfig) -> list[Instruction]:
@@ -14,7 +15,8 @@ def schedule(code: list[Instruction], config: MachineConfig) -> list[Instruction
 
     Greedy list scheduling: of the instructions whose predecessors are placed, the one that can start first. Of those that can start
     in the same clock either the multiply-adds come first and then the earlier strips, which staggers the strips so that one's
-    beginning fills another's end, or the instruction with the longest way to the end; the better of both orders is taken.
+    beginning fills another's end, or the instruction with the longest way to the end; the better of both orders is taken. Where vl or vtype
+    must be set, that takes a slot.
     Dependences through registers are kept (read after write, write after read, write after write); strips use different
     addresses of a buffer, so buffers order nothing, though in the order chosen a write of a buffer holds back what comes after it.
     """
@@ -85,6 +87,7 @@ class _Machine:
     def __init__(self, config: MachineConfig, code: list[Instruction], clocks: list[Timing]) -> None:
         self.clear()
         self.clocks = clocks
+        self.needs = [need(instruction) for instruction in code]
         words = config.vector.register_beats
         self.reads: list[list[tuple[str, int, bool, int]]] = []
         """By instruction: what it reads, how long before the name is ready it may start, whether all must have landed, when it has read."""
@@ -104,6 +107,7 @@ class _Machine:
     def clear(self) -> None:
         """Nothing is placed."""
         self.issue = -1
+        self.need: Need | None = None
         self.unit: dict[str, int] = {}
         self.ready: dict[str, int] = {}
         self.last: dict[str, int] = {}
@@ -112,7 +116,7 @@ class _Machine:
     def start(self, index: int) -> int:
         """When the instruction can start, next after those that are placed."""
         ready, last, read = self.ready, self.last, self.read
-        start = max(self.issue + 1, self.unit.get(self.clocks[index].unit, 0))
+        start = max(self.issue + 1 + self._sets(index), self.unit.get(self.clocks[index].unit, 0))
         for name, before, whole, _ in self.reads[index]:
             if name in last:
                 start = max(start, last[name] if whole else ready[name] - before)
@@ -123,9 +127,16 @@ class _Machine:
                 start = max(start, last[name] + (credit > 0) - credit)
         return start
 
+    def _sets(self, index: int) -> bool:
+        """Whether vl or vtype must be set before the instruction, which takes a slot."""
+        (sew, vl), state = self.needs[index] or (None, None), self.need
+        return state is not None and (vl != state[1] or sew not in (None, state[0]))
+
     def place(self, index: int) -> None:
         """Start it."""
         start, clocks = self.start(index), self.clocks[index]
+        sew, vl = self.needs[index] or (None, 0)
+        self.need = (sew if sew is not None or self.need is None else self.need[0], vl)
         self.issue, self.unit[clocks.unit] = start, start + clocks.beats
         for name, _, _, until in self.reads[index]:
             self.read[name] = max(self.read.get(name, 0), start + until)
