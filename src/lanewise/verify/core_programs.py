@@ -1,5 +1,6 @@
 """Random programs of the core, legal and full of hazards, and what they must do."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -13,12 +14,15 @@ from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit
 from lanewise.isa.vtype import LMULS, SEWS, Vtype
 from lanewise.models.vector_machine import VectorMachine
 from lanewise.models.vector_tables import table_words
+from lanewise.rtl.core import command_layout
+from lanewise.rtl.vector_sequencer import INSTRUCTION
+from lanewise.rtl.vector_unit import LANDINGS
 from lanewise.sim.decoded import instruction_of
 from lanewise.sim.dma import Transfer
 from lanewise.sim.engine import run
 from lanewise.sim.program import Instruction, Program
 from lanewise.verify.sfu_tables import random_table
-from lanewise.verify.tag_counts import TagCounts
+from lanewise.verify.tag_counts import MODULUS, TagCounts
 
 REGION_BYTES = 1024
 """Of each buffer that programs load from and store to."""
@@ -73,10 +77,11 @@ class Issue:
         """The stream that it belongs to."""
         return "vector"
 
-    @property
-    def payload(self) -> int:
+    def payload(self, _: MachineConfig) -> int:
         """The word of its stream."""
-        return self.word | self.rs1 << 32 | self.rs2 << 64 | request_bits(self) << 96
+        return INSTRUCTION.const(
+            {"word": self.word, "rs1": self.rs1, "rs2": self.rs2, "request": request(self)}
+        ).as_bits()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,26 +104,20 @@ class Command:
             f"scratch {self.scratch:#x} + {self.scratch_stride} k (buffer {self.region})"
         )
 
-    def payload_for(self, config: MachineConfig) -> int:
+    def payload(self, config: MachineConfig) -> int:
         """The word of its stream."""
-        address_bits, t = (config.scratchpad.bytes - 1).bit_length(), self.transfer
-        fields = (
-            (t.external, 40), (self.scratch, address_bits), (t.runs, 20), (t.run_bytes, 24), (t.external_stride % 2**40, 40),
-            (self.scratch_stride % 2**32, 32), (request_bits(self), 38),
-        )  # fmt: skip
-        word = at = 0
-        for value, bits in fields:
-            word |= value << at
-            at += bits
-        return word
+        descriptor = dataclasses.asdict(self.transfer) | {
+            "scratch": self.scratch, "scratch_stride": self.scratch_stride,
+        }  # fmt: skip
+        return command_layout(config).const({"descriptor": descriptor, "request": request(self)}).as_bits()
 
 
 Entry = Issue | Command
 
 
-def request_bits(entry: Entry) -> int:
-    """Buffer and counts that it waits for."""
-    return (entry.region or 0) | entry.reads % 2**16 << 6 | entry.writes % 2**16 << 22
+def request(entry: Entry) -> dict[str, int]:
+    """Buffer and counts that it waits for, as :data:`lanewise.rtl.tags.REQUEST` has them."""
+    return {"tag": entry.region or 0, "reads": entry.reads % MODULUS, "writes": entry.writes % MODULUS}
 
 
 @dataclass
@@ -489,13 +488,5 @@ def simulated_clocks(
     return watched.clocks
 
 
-UNITS_THAT_LAND = (
-    "vector_fma",
-    "vector_alu",
-    "reduction",
-    "vector_memory",
-    "flex_sfu",
-    "dma_load",
-    "dma_store",
-)
-"""The first five in the order of :data:`lanewise.rtl.vector_unit.LANDINGS`."""
+UNITS_THAT_LAND = (*LANDINGS, "dma_load", "dma_store")
+"""Whose ends are compared; those of the vector unit in the order of its ``landed``."""

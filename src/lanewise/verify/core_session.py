@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cocotb.triggers import RisingEdge
 
+from lanewise.rtl.vector_unit import LANDINGS
 from lanewise.verify.core_programs import UNITS_THAT_LAND, Clocks, Entry, Issue
 from lanewise.verify.testbench import Testbench
 
@@ -49,9 +50,7 @@ class CoreSession:
         tb = self.tb
         words: dict[str, list[int]] = {name: [] for name in STREAMS}
         for entry in entries:
-            words[entry.stream].append(
-                entry.payload if isinstance(entry, Issue) else entry.payload_for(tb.config)
-            )
+            words[entry.stream].append(entry.payload(tb.config))
         starts: dict[str, list[int]] = {name: [] for name in STREAMS}
         ends: dict[str, list[int]] = {name: [] for name in UNITS_THAT_LAND}
         free: list[int] = []
@@ -82,7 +81,7 @@ class CoreSession:
                 for place, name in enumerate(STREAMS):
                     if started >> place & 1:
                         starts[name].append(clock)
-                for place, name in enumerate(UNITS_THAT_LAND[:5]):
+                for place, name in enumerate(LANDINGS):
                     if landed >> place & 1:
                         ends[name].append(clock)
             if watch["load_finished"].get():

@@ -1,5 +1,6 @@
 """A run of commands on DMA, its scratchpad and an external memory, and what both should hold at the end."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from amaranth.lib.wiring import In
 
 from lanewise.config import MachineConfig
 from lanewise.rtl.dma import Dma
-from lanewise.rtl.dma_walker import EXTERNAL_BITS, RUN_BYTES_BITS, RUNS_BITS, SCRATCH_STRIDE_BITS
-from lanewise.rtl.scratchpad import Scratchpad, address_bits, read_signature, write_signature
+from lanewise.rtl.dma_walker import EXTERNAL_BITS, descriptor_layout
+from lanewise.rtl.scratchpad import Scratchpad, read_signature, write_signature
 from lanewise.sim.dma import Transfer
 from lanewise.verify.external_memory import Protocol
 from lanewise.verify.testbench import Testbench
@@ -80,15 +81,7 @@ class Command:
 
     def word(self, config: MachineConfig) -> int:
         """The payload."""
-        word = place = 0
-        for value, bits in (
-            (self.external, EXTERNAL_BITS), (self.scratch, address_bits(config)), (self.runs, RUNS_BITS),
-            (self.run_bytes, RUN_BYTES_BITS), (self.external_stride, EXTERNAL_BITS),
-            (self.scratch_stride, SCRATCH_STRIDE_BITS),
-        ):  # fmt: skip
-            word |= (value & (1 << bits) - 1) << place
-            place += bits
-        return word
+        return descriptor_layout(config).const(dataclasses.asdict(self)).as_bits()
 
     def places(self, size: int) -> Iterator[tuple[int, int]]:
         """External and scratchpad address of each byte in order, modulo both sizes."""

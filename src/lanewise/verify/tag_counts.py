@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
-MODULUS = 1 << 16
+from lanewise.rtl.tags import COUNT_BITS
+
+MODULUS = 1 << COUNT_BITS
 """Counts are modulo this; reads are compared for equality, writes for at least so many."""
 
 
