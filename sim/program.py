@@ -50,6 +50,51 @@ class Address:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Lines:
+    """An operand of a matrix command, as it lies in the scratchpad: a line for each row of the array, or for each column.
+
+    A line has its elements of k side by side, INT4 two a byte, the first in the low bits, and begins with a byte.
+    """
+
+    address: Address
+    """Of the first line, where the command's first step is."""
+    stride_bytes: int
+    """From line to line; of a ``turned`` operand, from step to step."""
+    lines: int
+    bits: int = 4
+    """4 or 8."""
+    turned: bool = False
+    """Steps, not lines, lie side by side: for each k the elements of all lines."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tile:
+    """Operands and results of ``mm.tile``, or the operands of ``mm.accumulate``, for an array that takes INT4 in passes."""
+
+    left: Lines
+    right: Lines
+    first: int = 0
+    """Number of the first pass, as :func:`lanewise.models.mac_array.steps` counts them."""
+    shift: bool = False
+    """Whether the sums move before the first step: it is a later pass's first."""
+    results: Address | None = None
+    """Of the first row of results (``mm.tile``)."""
+    results_stride_bytes: int = 0
+    """From row to row."""
+    form: str = "fp16"
+    """One of :data:`lanewise.config.REQUANTISER_FORMATS`."""
+    stochastic: bool = False
+    multiplier: int = 1
+    """Of all rows, 16 bits, and"""
+    shift_bits: int = 0
+    """how far to the right, of 6 bits, if ``scales`` is ``None``."""
+    scales: Address | None = None
+    """Of the rows' own: multiplier and shift, 4 bytes each."""
+    constants: Address | None = None
+    """Of new constants of the columns (``reload``): for each beat of a row as many INT32 biases as the output path has lanes, then as many 16-bit multipliers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Instruction:
     """One instruction, as the engine sees it.
 
@@ -69,7 +114,9 @@ class Instruction:
     sew_bits: int = 16
     """Width of the widest operand's elements."""
     steps: int = 0
-    """Steps of the K dimension (``mm.tile``, ``mm.accumulate``)."""
+    """Steps of the K dimension, in each pass (``mm.tile``, ``mm.accumulate``)."""
+    passes: int = 1
+    """How often: operands wider than the array's are multiplied in passes."""
     reload: bool = False
     """Whether the columns' constants are reloaded before the tile leaves (``mm.tile``)."""
     block: int = 1
@@ -102,6 +149,8 @@ class Instruction:
     """From run to run there; 0: one after the other."""
     indices: Address | None = None
     """Of indexed runs: where the numbers are, 32 bits each, that ``distance_bytes`` is multiplied by."""
+    tile: Tile | None = None
+    """Of ``mm.*``; ``None``: the instruction is priced alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,6 +220,8 @@ def is_complete(instruction: Instruction) -> bool:
     """
     operation = OPERATIONS.get(instruction.opcode)
     if operation is None:
+        if instruction.opcode in ("mm.tile", "mm.accumulate"):
+            return instruction.tile is not None
         dma = instruction.opcode in ("dma.load", "dma.store")
         indices = instruction.indices is not None or not instruction.indexed
         return dma and instruction.address is not None and instruction.external is not None and indices

@@ -81,7 +81,7 @@ class Timing:
         return self.last_clk - (self.words - 1) if self.chained else self.last_clk
 
 
-_Key: TypeAlias = tuple[str, int, int, int, bool, int, int, bool, int, int, int]
+_Key: TypeAlias = tuple[str, int, int, int, int, bool, int, int, bool, int, int, int]
 
 
 class TimingTable:
@@ -99,7 +99,7 @@ class TimingTable:
             ValueError: The table has no such opcode, the machine no such unit, or the instruction does not exist for the width.
         """
         key = (
-            instruction.opcode, instruction.vl, instruction.sew_bits, instruction.steps, instruction.reload,
+            instruction.opcode, instruction.vl, instruction.sew_bits, instruction.steps, instruction.passes, instruction.reload,
             instruction.block, instruction.runs, instruction.indexed, instruction.run_bytes,
             *_alignment(instruction, self.config.dma.bytes_per_clk),
         )  # fmt: skip
@@ -122,7 +122,7 @@ class TimingTable:
             beats = descriptors * config.dma.descriptor_clk + _words(instruction, config.dma.bytes_per_clk)
             latency = config.dma.latency_clk
         elif unit == "matrix":
-            beats, latency = instruction.steps, config.matrix.result_latency_clk
+            beats, latency = instruction.steps * instruction.passes, config.matrix.result_latency_clk
             if opcode == "mm.tile":  # a tile's result lands row by row after the last step
                 drain = config.matrix.leave_clk(reload=instruction.reload)
         else:

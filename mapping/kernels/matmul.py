@@ -197,7 +197,7 @@ class _Nest(Tile):
             for m_count, rows in self.split(self.work.m, self.rows):
                 chunk = Instruction(
                     opcode="mm.accumulate", reads=("@left.0", "@right.0"), writes=(),
-                    steps=self.steps(steps, last=False),
+                    steps=self.steps(steps, last=False), passes=self.passes,
                 )  # fmt: skip
                 chunks = repeat(
                     whole, self.load_left(rows, steps), *self.load_right(columns, steps), chunk, *rotate

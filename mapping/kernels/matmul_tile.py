@@ -185,7 +185,7 @@ class Tile:
             reads = (*reads, "@scales.0")
         body.append(
             Instruction(
-                opcode="mm.tile", reads=reads, writes=(f"{target}.0",), steps=self.steps(k, last=True),
+                opcode="mm.tile", reads=reads, writes=(f"{target}.0",), steps=self.steps(k, last=True), passes=self.passes,
                 reload=reload and self.bits != 16 and self.work.weights,
             )
         )  # fmt: skip
@@ -208,5 +208,5 @@ class Tile:
         return (*body, *(Rotate(names=(f"@{name}.0", f"@{name}.1")) for name in names))
 
     def steps(self, k: int, *, last: bool) -> int:
-        """Steps of ``k`` elements in all passes; an FP16 array adds the bias as a product with 1."""
-        return k * self.passes + (self.bits == 16 and self.work.weights and last)
+        """Steps of ``k`` elements in a pass; an FP16 array adds the bias as a product with 1."""
+        return k + (self.bits == 16 and self.work.weights and last)
