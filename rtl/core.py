@@ -18,8 +18,8 @@ from lanewise.rtl.vector_unit import LANDINGS, VectorUnit
 
 _ON_THE_WAY = 4
 """DMA commands beyond those that its own queue holds: asked for, walked, and two whose last bytes are being written."""
-_STROBES = ("operands_read", "constants_read", "scales_read", "results_written")
-"""Of the matrix stream."""
+MATRIX_STROBES = ("operands_read", "constants_read", "scales_read", "results_written")
+"""Of :class:`~lanewise.rtl.matrix_stream.MatrixStream`."""
 ROLES = ("left", "right", "constants", "scales", "results")
 """What a matrix command accesses, in the order of its accesses in the Program: all are read but the last, which is written."""
 
@@ -48,9 +48,11 @@ class Core(wiring.Component):
     vector : ``In(stream.Signature(INSTRUCTION))``
     load, store : ``In(stream.Signature(command_layout(config)))``
     matrix : ``In(stream.Signature(matrix_layout(config)))``
-        Without it and the members that are named after it here where ``config.matrix.splits`` is false.
-    seed, operands_read, constants_read, scales_read, results_written
-        As of :class:`~lanewise.rtl.matrix_stream.MatrixStream`.
+        Not there, and no ``seed`` and ``matrix_done`` either, where ``config.matrix.splits`` is false.
+    seed : ``In(stream.Signature(...))``
+        Random states, as :class:`~lanewise.rtl.matrix_stream.MatrixStream` takes them.
+    matrix_done : ``Out(len(MATRIX_STROBES))``
+        The matrix stream's strobes.
     m_axi_* : AXI4 to external memory.
     started : ``Out(4)``
         An instruction of ``vector``, ``load``, ``store``, ``matrix`` starts in this clock.
@@ -90,7 +92,7 @@ class Core(wiring.Component):
         return {
             "matrix": In(stream.Signature(matrix_layout(self.config))),
             "seed": In(self._matrix_stream.seed.signature.flip()),
-            **{name: Out(1) for name in _STROBES},
+            "matrix_done": Out(len(MATRIX_STROBES)),
         }
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
@@ -141,7 +143,7 @@ class Core(wiring.Component):
                     if port in matrix.signature.members:
                         connect(m, getattr(matrix, port), getattr(scratchpad, port))
             connect(m, flipped(self.seed), matrix.seed)
-            m.d.comb += [getattr(self, name).eq(getattr(matrix, name)) for name in _STROBES]
+            m.d.comb += self.matrix_done.eq(Cat(getattr(matrix, name) for name in MATRIX_STROBES))
             m.d.comb += matrix_starts.eq(self._issue_matrix(m, matrix, list(ask)[3:], list(done)[4:]))
         m.d.comb += self.started.eq(Cat(unit.started, load_starts, store_starts, matrix_starts))
         return m
