@@ -140,7 +140,7 @@ def _scale(rng: np.random.Generator) -> tuple[int, int]:
     """A row's multiplier and shift: anything, or such that its results show the sums."""
     if rng.random() < 0.2:
         return int(rng.integers(1 << 16)), int(rng.integers(1 << 6))
-    return int(rng.integers(1 << 14, 1 << 16)), int(rng.integers(22, 39))
+    return int(rng.integers(1 << 14, 1 << 16)), int(rng.integers(26, 46))
 
 
 def matrix_tables(matrix: MatrixConfig, rng: np.random.Generator, count: int) -> Iterator[Bytes]:
