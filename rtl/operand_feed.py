@@ -54,10 +54,11 @@ class OperandFeed(wiring.Component):
     """Reads a line of each operand a clock, turns blocks of them, gives a step a clock.
 
     A block is ``block_steps`` lines of as many elements, of both operands: an element of the one transposer has a nibble of the left operand and
-    one of the right, so that both come and go together. Of a ``turned`` operand a block is as many steps, which leave as they came. INT4 lines are read half a port's width a block, INT8 lines all of
-    it; of INT8 the pass says which half of each element goes on, and each pass reads its operands anew: a port of one byte
-    an element is what lets an INT8 pass run at an INT4 pass's pace. Lines that a tile has not are zeros and, but for those side by side, are not read; of
-    a pass's last block only the steps that there are leave, and what is read beyond the end of a line, or the last step, goes nowhere.
+    one of the right, so that both come and go together. Of a ``turned`` operand a block is as many steps, which leave as they came. INT4
+    is read half a port's width a block, INT8 all of it; of INT8 the pass says which half of each element goes on, and each pass
+    reads its operands anew: a port of one byte an element is what lets an INT8 pass run at an INT4 pass's pace. Lines that a
+    tile has not are zeros and, where they have reads of their own, are not read; of a pass's last block only the steps that
+    there are leave, and what is read beyond the end of a line, or the last step, goes nowhere.
 
     A command that is accepted in clock s reads in clocks s + 1 to s + slots, slots = passes x ceil(k / block_steps) x block_steps; ``has_read``
     is 1 in the last of them, in which the next command can be accepted. Its first step is at ``o`` in clock s + block_steps + 2.
