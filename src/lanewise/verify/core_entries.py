@@ -215,11 +215,7 @@ class MatrixCommand:
         return cls(products=products, output=output, roles=roles, noise=noise)
 
     def payload(self, config: MachineConfig) -> int:
-        """The word of its stream.
-
-        Raises:
-            ValueError: An operand is turned, which the stream's RTL does not take.
-        """
+        """The word of its stream."""
         layout = matrix_layout(config)
         rng = np.random.default_rng(self.noise)
         noise = int.from_bytes(rng.bytes(-(-layout.size // 8)), "little") % (1 << layout.size)
@@ -235,10 +231,9 @@ class MatrixCommand:
         products, size = self.products, config.scratchpad.bytes
 
         def side(operand: Operand) -> dict[str, int]:
-            if operand.turned:
-                raise ValueError("operands of the core's matrix stream must not be turned")
             return {
                 "address": operand.address % size, "stride": operand.stride % size, "lines": operand.lines, "wide": int(operand.bits == 8),
+                "turned": int(operand.turned),
             }  # fmt: skip
 
         return {

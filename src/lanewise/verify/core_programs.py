@@ -86,6 +86,25 @@ def random_program(config: MachineConfig, rng: np.random.Generator, length: int)
     return writer.entries
 
 
+def long_program(config: MachineConfig, rng: np.random.Generator, rounds: int) -> list[Entry]:
+    """So many stores of an element to a buffer, each with a load behind it; DMA and matrix commands now and then."""
+    writer = ProgramWriter(config=config, rng=rng)
+    tiles = TileWriter(writer=writer)
+    begin(writer)
+    writer.vset(Vtype(8, Fraction(1)), 1)
+    for number in range(rounds):
+        vd, vs = (int(register) for register in rng.integers(0, 32, 2))
+        place = writer.start_of(0) + int(rng.integers(REGION_BYTES))
+        writer.add(OPERATIONS["vse8.v"], vd=vs, rs1=place, region=0)
+        writer.add(OPERATIONS["vle8.v"], vd=vd, rs1=place, region=0)
+        if number % 50 == 0:
+            writer.draw_transfer(str(rng.choice(["load", "store"])))
+            if config.matrix.splits:
+                tiles.draw()
+    end(writer)
+    return writer.entries
+
+
 def programs_of(
     config: MachineConfig, rng: np.random.Generator, operation: Operation, length: int
 ) -> Iterator[list[Entry]]:

@@ -58,8 +58,7 @@ class TileWriter:
         passes = matrix.passes(left.bits, right.bits)
         parts: list[tuple[Products, dict[str, int]]] = []
         for start, count, first, final, _ in chunks_of(rng, k, passes, whole=False):
-            moved = (replace(side, address=side.address + start * side.bits // 8) for side in (left, right))
-            a, w = moved
+            a, w = (_moved(side, start) for side in (left, right))
             products = Products(
                 left=a, right=w, k=count, first=first, passes=final - first + 1, shift=start == 0 and first % 2 == 1
             )  # fmt: skip
@@ -82,13 +81,14 @@ class TileWriter:
         return products, {"left": from_left, "right": from_right}
 
     def _operand(self, most: int, k: int) -> tuple[Operand, int]:
-        """Lines in a buffer, apart, on top of each other or the last first; as many as there can be, or fewer."""
+        """Lines, or steps, in a buffer, apart, on top of each other or the last first; as many lines as there can be, or fewer."""
         rng = self.writer.rng
         bits = int(rng.choice([4, 8]))
         lines = most if rng.random() < 0.6 else int(rng.integers(1, most + 1))
-        region = int(rng.integers(REGIONS))
-        address, stride = self._rows(region, lines, ceil(k * bits / 8))
-        return Operand(address=address, stride=stride, lines=lines, bits=bits), region
+        region, turned = int(rng.integers(REGIONS)), bool(rng.random() < 0.3)
+        rows, length = (k, lines) if turned else (lines, k)
+        address, stride = self._rows(region, rows, ceil(length * bits / 8))
+        return Operand(address=address, stride=stride, lines=lines, bits=bits, turned=turned), region
 
     def _rows(self, region: int, rows: int, width: int) -> tuple[int, int]:
         """Address and stride of rows of so many bytes within a buffer."""
@@ -134,6 +134,12 @@ class TileWriter:
             number = kind * TABLES_OF_A_KIND + int(writer.rng.integers(TABLES_OF_A_KIND))
             writer.transfer("load", region, MATRIX_TABLES + number * TABLE_BYTES, size, offset)
         return writer.start_of(region) + offset
+
+
+def _moved(operand: Operand, start: int) -> Operand:
+    """From a later step on, of an even number."""
+    distance = start * operand.stride if operand.turned else start * operand.bits // 8
+    return replace(operand, address=operand.address + distance)
 
 
 def _scale(rng: np.random.Generator) -> tuple[int, int]:

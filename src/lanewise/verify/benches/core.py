@@ -23,15 +23,18 @@ from lanewise.verify.bench import Bench, Case
 from lanewise.verify.core_entries import Command, Entry
 from lanewise.verify.core_kernels import kernel_runs, simulated
 from lanewise.verify.core_outcomes import Clocks, expected_external, initial_external, simulated_clocks
-from lanewise.verify.core_programs import END_ENTRIES, programs_of, random_program
+from lanewise.verify.core_programs import END_ENTRIES, long_program, programs_of, random_program
 from lanewise.verify.core_session import CoreSession
 from lanewise.verify.core_writer import DUMPED, EXTERNAL_BYTES, REGION_BYTES
 from lanewise.verify.external_memory import IdealMemory
-from lanewise.verify.tag_counts import TagCounts
+from lanewise.verify.tag_counts import MODULUS, TagCounts
 from lanewise.verify.testbench import Testbench
 
 _LENGTH = 80
 """Instructions of a program."""
+_TESTS = ("every_instruction", "random_programs", "hesitant_memory", "hesitant_host", "resets", "kernels")
+_ROUNDS = MODULUS + 500
+"""Writes and reads of one buffer after which its counts have come round."""
 
 
 def small_machine(
@@ -66,11 +69,13 @@ def _cases(_: MachineConfig, full: bool) -> Sequence[Case]:
             2, 128, FlexSfuConfig(lanes=2, enabled=False), DmaConfig(bytes_per_clk=8), operand_bits=8,
         ), 500),
     ]  # fmt: skip
+    long = full * ("counts_come_round",)
     return [
         Case(
             label=label,
             config=config,
             parameters={"programs": 2500 if full and label == "2x128" else programs},
+            tests=(*_TESTS, *long) if label == "2x128" else _TESTS,
         )
         for label, config, programs in (quick + wide if full else quick)
     ]
@@ -149,6 +154,13 @@ async def kernels(dut: Any) -> None:
         found, clocks, _ = await _outcome(tb, kernel.entries, kernel.before, _ideal)
         tb.check_values(np.frombuffer(found, np.uint8), np.frombuffer(kernel.after, np.uint8), kernel.name)
         _check_clocks(tb, kernel.entries, clocks, simulated(tb.config, kernel.program), f"{kernel.name}: ")
+
+
+@cocotb.test()
+async def counts_come_round(dut: Any) -> None:
+    """More reads and writes of one buffer than its counts can tell apart, by all streams."""
+    tb = await Testbench.start(dut, MachineConfig)
+    await _check(tb, long_program(tb.config, tb.rng, _ROUNDS), _ideal)
 
 
 class _Axi:
