@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from math import lcm, prod
 from typing import TypeAlias
 
-from lanewise.mapping.kernels.patches import Affine, Patches
+from lanewise.mapping.kernels.patches import Patches
+from lanewise.mapping.kernels.place import Place
 from lanewise.mapping.kernels.strips import load
 from lanewise.sim.program import Address, Instruction, Node, flatten_once, repeat
 
@@ -23,12 +24,12 @@ def patch_loads(
     buffer: str | Address,
     patches: Patches,
     bits: int,
-    first_line: int | Affine,
+    first_line: int | Place,
     lines: int,
     line_stride_bytes: int,
     *,
     tensor: str = "left",
-    group: int | Affine = 0,
+    group: int | Place = 0,
     part: tuple[int, int] | None = None,
 ) -> tuple[Node, ...]:
     """The commands that bring a group's patches of the results ``first_line`` to ``first_line + lines`` as lines of a buffer.
@@ -44,7 +45,7 @@ def patch_loads(
         ValueError: Lines or elements are not there, or a step of ``first_line`` is no whole number of rows, planes or images.
     """
     return _Loads(patches, bits, line_stride_bytes, part).loads(
-        buffer, _affine(first_line), lines, tensor, _affine(group)
+        buffer, _place(first_line), lines, tensor, _place(group)
     )
 
 
@@ -58,7 +59,7 @@ def zeros_bytes(patches: Patches, bits: int) -> int:
 
 
 def patch_blocks(
-    patches: Patches, block: int, make: Callable[[Affine, int], tuple[Node, ...]]
+    patches: Patches, block: int, make: Callable[[Place, int], tuple[Node, ...]]
 ) -> tuple[Node, ...]:
     """All lines in blocks of ``block``, in loops as far as blocks differ by no more than their addresses.
 
@@ -71,7 +72,7 @@ def patch_blocks(
     axes = patches.axes
     inner = [prod(axis.out for axis in axes[place + 1 :]) for place in range(len(axes))]
 
-    def span(start: Affine, first: int, stop: int, outermost: int) -> tuple[Node, ...]:
+    def span(steps: Place, first: int, stop: int, outermost: int) -> tuple[Node, ...]:
         nodes: list[Node] = []
         while first < stop:
             for place in range(outermost, len(axes)):
@@ -81,23 +82,21 @@ def patch_blocks(
                 count = min(stop - first, room) // period
                 if count > 1:
                     index = f"block.{place}"
-                    body = span(
-                        Affine(first, start.along(index, period).steps), first, first + period, place + 1
-                    )
+                    body = span(steps.along(index, period), first, first + period, place + 1)
                     nodes += repeat(count, *body, index=index)
                     first += count * period
                     break
             else:
                 size = min(block, stop - first)
-                nodes += make(Affine(first, start.steps), size)
+                nodes += make(steps + Place(first), size)
                 first += size
         return tuple(nodes)
 
-    return span(Affine(0), 0, patches.lines, 0)
+    return span(Place(), 0, patches.lines, 0)
 
 
-def _affine(number: int | Affine) -> Affine:
-    return Affine(number) if isinstance(number, int) else number
+def _place(number: int | Place) -> Place:
+    return Place(number) if isinstance(number, int) else number
 
 
 class _Loads:
@@ -125,11 +124,11 @@ class _Loads:
         self.whole = self.part == (0, self.line_bytes)
 
     def loads(
-        self, buffer: str | Address, first: Affine, lines: int, tensor: str, group: Affine
+        self, buffer: str | Address, first: Place, lines: int, tensor: str, group: Place
     ) -> tuple[Node, ...]:
         if not 0 <= first.first < first.first + lines <= self.lines:
             raise ValueError(f"lines must be of {self.lines}, not {lines} from {first.first} on")
-        outside = group.address(tensor, self.group_bytes)
+        outside = group.times(self.group_bytes).address(tensor)
         for index, step in first.steps:
             outside = outside.along(index, self.step_bytes(step))
         inside = Address(buffer) if isinstance(buffer, str) else buffer

@@ -7,32 +7,8 @@ first, the channels of a group. The tensor lies as its producer stores it: image
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import gcd, prod
+from math import prod
 from typing import NamedTuple
-
-from lanewise.sim.program import Address
-
-
-@dataclass(frozen=True, slots=True)
-class Affine:
-    """A number of lines or groups, affine in the counters of the loops around it, as an :class:`Address` is in bytes.
-
-    >>> Affine(64, (("block.1", 224),)).address("out", 32).at({"block.1": 1})
-    9216
-    """
-
-    first: int
-    steps: tuple[tuple[str, int], ...] = ()
-
-    def along(self, index: str, step: int) -> "Affine":
-        """With a step for another loop."""
-        return Affine(self.first, (*self.steps, (index, step)))
-
-    def address(self, base: str, pitch_bytes: int) -> Address:
-        """Where the line of this number begins, of lines of ``pitch_bytes`` bytes."""
-        return Address(
-            base, self.first * pitch_bytes, tuple((name, step * pitch_bytes) for name, step in self.steps)
-        )
 
 
 class Axis(NamedTuple):
@@ -77,18 +53,23 @@ class Axis(NamedTuple):
         return -(-before // self.stride), -(-(self.size + before) // self.stride)
 
 
+def stored_channels(channels: int) -> int:
+    """Channels of a group of integers in memory: so many of INT4 are whole bytes."""
+    return channels + channels % 2
+
+
 @dataclass(frozen=True, kw_only=True)
 class Patches:
     """The windows of a convolution over an input of ``groups`` x ``channels`` channels; a line for each result of an image, images one after the other.
 
     ``size``, ``kernel``, ``stride``, ``dilation`` and ``padding`` have an entry for each of one to three spatial axes. In memory a group's channels begin with
-    a byte: those of INT4 are padded to an even number (:meth:`stored_channels`), which counts as k with weights of zero.
+    a byte: integers' are padded to an even number (:meth:`stored_channels`), which counts as k with weights of zero.
 
     Raises:
         ValueError: A size is not positive, or the window is larger than the padded input.
 
     >>> patches = Patches(images=1, channels=3, size=(224, 224), kernel=(7, 7), stride=(2, 2), dilation=(1, 1), padding=(3, 3))
-    >>> patches.out, patches.lines, patches.k(4), patches.k(8)
+    >>> patches.out, patches.lines, patches.k(4), patches.k(16)
     ((112, 112), 12544, 196, 147)
     """
 
@@ -129,8 +110,7 @@ class Patches:
 
     def stored_channels(self, bits: int) -> int:
         """Channels of a group in memory."""
-        whole = 8 // gcd(bits, 8)
-        return -(-self.channels // whole) * whole
+        return stored_channels(self.channels) if bits < 16 else self.channels
 
     def k(self, bits: int) -> int:
         """Elements of a line."""

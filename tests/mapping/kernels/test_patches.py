@@ -9,7 +9,8 @@ import pytest
 from lanewise.config import MachineConfig
 from lanewise.mapping.functional import execute_program
 from lanewise.mapping.kernels.patch_loads import ZEROS, patch_blocks, patch_loads, zeros_bytes
-from lanewise.mapping.kernels.patches import Affine, Patches
+from lanewise.mapping.kernels.patches import Patches
+from lanewise.mapping.kernels.place import Place
 from lanewise.mapping.kernels.strips import store
 from lanewise.sim.program import Address, Loop, Program, flatten_once
 
@@ -31,10 +32,12 @@ def im2col(x, patches, group):
     for image in padded:
         for place in product(*map(range, patches.out)):
             first = [p * s for p, s in zip(place, patches.stride)]
-            lines.append([
-                image[tuple(f + t * d for f, t, d in zip(first, tap, patches.dilation))]
-                for tap in product(*map(range, patches.kernel))
-            ])
+            lines.append(
+                [
+                    image[tuple(f + t * d for f, t, d in zip(first, tap, patches.dilation))]
+                    for tap in product(*map(range, patches.kernel))
+                ]
+            )
     return np.array(lines).reshape(patches.lines, -1)
 
 
@@ -67,7 +70,9 @@ def random_input(rng, patches, bits):
 
 def execute(nodes, memory, size, patches, bits):
     zeros = np.zeros(zeros_bytes(patches, bits), np.uint8)
-    execute_program(Program(body=tuple(nodes), buffers_bytes={"@left": size}), MACHINE, {**memory, ZEROS: zeros})
+    execute_program(
+        Program(body=tuple(nodes), buffers_bytes={"@left": size}), MACHINE, {**memory, ZEROS: zeros}
+    )
 
 
 @pytest.mark.parametrize("bits", [4, 8, 16])
@@ -105,8 +110,8 @@ def test_blocks_are_all_lines_of_all_groups(seed, bits):
     length = patches.k(bits) * bits // 8
 
     def make(first, lines):
-        loads = patch_loads("@left", patches, bits, first, lines, length, group=Affine(0, (("group", 1),)))
-        to = first.address("out", length).along("group", length * patches.lines)
+        loads = patch_loads("@left", patches, bits, first, lines, length, group=Place().along("group", 1))
+        to = (first.times(length).along("group", length * patches.lines)).address("out")
         return *loads, store("@left", 1, lines * length, external=to)
 
     nodes = (Loop(patches.groups, patch_blocks(patches, block, make), "group"),)
@@ -129,7 +134,7 @@ def blocks(patches, block):
 
     def make(first, lines):
         once.append(lines)
-        return (store("@left", 1, lines, external=first.address("out", 1)),)
+        return (store("@left", 1, lines, external=first.address("out")),)
 
     nodes = patch_blocks(patches, block, make)
     out = np.zeros(patches.lines, np.uint8)
