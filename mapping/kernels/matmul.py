@@ -2,8 +2,8 @@
 
 An operator is a loop nest over tiles of ``rows x columns`` results. One operand's super-tile stays in the scratchpad while the
 other streams past it; the choice is the one that moves fewer bytes. All buffers are double, so that load, MAC
-array, vector unit and store work on different tiles at the same time. The convolution is the same product:
-the DMA's descriptors gather each output pixel's patch (implicit im2col), ``kernel height`` runs a pixel.
+array, vector unit and store work on different tiles at the same time. The convolution is the same product: DMA commands gather each
+result's patch (:mod:`lanewise.mapping.kernels.patch_loads`).
 
 The matrix unit's output path scales the sums, adds the bias and rounds: to FP16, or to the next operator's operands where nothing
 else is done to them. What is more than that the vector unit does to the FP16 tile in the scratchpad. A column's constants are
@@ -16,7 +16,10 @@ from math import ceil
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.epilogue import Step
-from lanewise.mapping.kernels.matmul_tile import Tile
+from lanewise.mapping.kernels.matmul_tile import BATCH, Tile
+from lanewise.mapping.kernels.patch_loads import patch_blocks
+from lanewise.mapping.kernels.patches import Patches
+from lanewise.mapping.kernels.place import Place
 from lanewise.mapping.kernels.price import price
 from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
@@ -36,6 +39,8 @@ class MatmulWork:
     batch: int = 1
     left_runs: int = 0
     """Contiguous runs of external memory that make up one row of the left operand; 0: all rows are one run."""
+    patches: Patches | None = None
+    """Of a convolution: lines of the left operand, a group a product. ``m`` are their lines, ``k`` the taps times the channels that are not padding."""
     left_transposed: bool = False
     """The left operand is stored with m, not k, contiguous."""
     right_transposed: bool = False
@@ -62,7 +67,9 @@ class MatmulWork:
         Raises:
             ValueError: The scratchpad does not hold two tiles of each operand.
         """
-        return _Nest(self, config).program()
+        if self.patches is None:
+            return _Nest(self, config).program()
+        return _Nest(replace(self, k=self.patches.k(Tile(self, config).left_bits)), config).program()
 
 
 class _Nest(Tile):
@@ -126,9 +133,19 @@ class _Nest(Tile):
         for copy in "01":
             sizes[f"@left.{copy}"] = self.left_bytes(left, k)
             sizes[f"@right.{copy}"] = self.right_bytes(right, k) + self.constants_bytes()
-        return Program(body=(*self.setup, *repeat(self.work.batch, *nest), *self.end), buffers_bytes=sizes)
+        return Program(
+            body=(*self.setup, *repeat(self.work.batch, *nest, index=BATCH), *self.end), buffers_bytes=sizes
+        )
 
     # Nests: whole tiles in loops, the remainders after them
+
+    def over_lines(self, block: int, make: Callable[[Place, int], tuple[Node, ...]]) -> tuple[Node, ...]:
+        """``make`` for all lines of the left operand in blocks, given a block's first line and its lines."""
+        if self.work.patches is not None:
+            return patch_blocks(self.work.patches, block, make)
+        return tuple(
+            n for count, lines in self.split(self.work.m, block) for n in repeat(count, *make(Place(), lines))
+        )
 
     @staticmethod
     def split(size: int, tile: int) -> list[tuple[int, int]]:
@@ -138,9 +155,9 @@ class _Nest(Tile):
         ]
 
     def left_stationary(self, tall: int, streamed: int) -> tuple[Node, ...]:
-        nest: list[Node] = []
-        for count, lines in self.split(self.work.m, tall):
-            inner: list[Node] = [self.load_left(lines, self.work.k)]
+
+        def over(first: Place, lines: int) -> tuple[Node, ...]:
+            inner = self.load_left(first, lines, 0, self.work.k)
             for s_count, width in self.split(self.work.n, streamed):
                 stream: list[Node] = [*self.load_right(width, self.work.k)]
                 for n_count, columns in self.split(width, self.columns):
@@ -149,22 +166,25 @@ class _Nest(Tile):
                         tile += self.blocks(r_count, rows, columns, reload=place == 0)
                     stream += repeat(n_count, *tile)
                 inner += repeat(s_count, *stream, Rotate(names=("@right.0", "@right.1")))
-            nest += repeat(count, *inner, Rotate(names=("@left.0", "@left.1")))
-        return tuple(nest)
+            return *inner, Rotate(names=("@left.0", "@left.1"))
+
+        return self.over_lines(tall, over)
 
     def right_stationary(self, wide: int, streamed: int) -> tuple[Node, ...]:
         nest: list[Node] = []
         for count, lines in self.split(self.work.n, wide):
-            inner: list[Node] = [*self.load_right(lines, self.work.k)]
-            for s_count, height in self.split(self.work.m, streamed):
-                stream: list[Node] = [self.load_left(height, self.work.k)]
+
+            def over(first: Place, height: int, wide: int = lines) -> tuple[Node, ...]:
+                stream = self.load_left(first, height, 0, self.work.k)
                 for m_count, rows in self.split(height, self.rows):
                     tile: list[Node] = []
-                    for c_count, columns in self.split(lines, self.columns):
+                    for c_count, columns in self.split(wide, self.columns):
                         block = (*self.load_columns(), *self.block(rows, columns, self.work.k, reload=True))
                         tile += repeat(c_count, *block)
                     stream += repeat(m_count, *tile)
-                inner += repeat(s_count, *stream, Rotate(names=("@left.0", "@left.1")))
+                return *stream, Rotate(names=("@left.0", "@left.1"))
+
+            inner = [*self.load_right(lines, self.work.k), *self.over_lines(streamed, over)]
             nest += repeat(count, *inner, Rotate(names=("@right.0", "@right.1")))
         return tuple(nest)
 
@@ -188,23 +208,37 @@ class _Nest(Tile):
             raise ValueError(
                 f"scratchpad.size_kib must hold two tiles of each operand, not {self.config.scratchpad.size_kib}"
             )
+        if self.work.patches is not None and steps > 1:
+            steps -= steps % 2  # INT4: whole bytes
         rotate = (Rotate(names=("@left.0", "@left.1")), Rotate(names=("@right.0", "@right.1")))
         whole, rest = divmod(self.work.k, steps)
         if rest == 0:
             whole, rest = whole - 1, steps
         nest: list[Node] = []
         for n_count, columns in self.split(self.work.n, self.columns):
-            for m_count, rows in self.split(self.work.m, self.rows):
+
+            def over(first: Place, rows: int, columns: int = columns) -> tuple[Node, ...]:
                 chunk = Instruction(
                     opcode="mm.accumulate", reads=("@left.0", "@right.0"), writes=(),
                     steps=self.steps(steps, last=False), passes=self.passes,
                 )  # fmt: skip
-                chunks = repeat(
-                    whole, self.load_left(rows, steps), *self.load_right(columns, steps), chunk, *rotate
-                )
-                last = (self.load_left(rows, rest), *self.load_right(columns, rest), *self.load_columns())
-                tile = (*chunks, *last, *self.block(rows, columns, rest, reload=True), *rotate)
-                nest += repeat(n_count * m_count, *tile)
+
+                def part(at: int) -> tuple[Node, ...]:
+                    return (
+                        *self.load_left(first, rows, at, steps),
+                        *self.load_right(columns, steps),
+                        chunk,
+                        *rotate,
+                    )
+
+                chunks = repeat(whole, *part(0))
+                if self.work.patches is not None:
+                    chunks = tuple(node for number in range(whole) for node in part(number * steps))
+                last = self.load_left(first, rows, whole * steps, rest)
+                last += [*self.load_right(columns, rest), *self.load_columns()]
+                return (*chunks, *last, *self.block(rows, columns, rest, reload=True), *rotate)
+
+            nest += repeat(n_count, *self.over_lines(self.rows, over))
         return self.assemble(tuple(nest), self.rows, self.columns, steps)
 
     def in_parts(self) -> list[Program]:
@@ -225,6 +259,11 @@ class _Nest(Tile):
             middle = _Nest(replace(self.work, k=k, steps=add, weights=False, outputs=("fp16",)), self.config)
             last = replace(self.work, k=last_k, steps=(*add, *self.work.steps), weights=False)
             nests += [*[middle] * (parts - 2), _Nest(last, self.config)]
+            for number, nest in (
+                (1, middle),
+                (parts - 1, nests[-1]),
+            ):  # those between are priced as the second
+                nest.first_k = number * k
             fixed = {name: size for nest in nests for name, size in nest.fixed_bytes.items()}
             for nest in nests:  # all of them have room for the buffers of each
                 nest.fixed_bytes, nest.column_bytes = fixed, max(nest.column_bytes, self.column_bytes)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import emit_steps, format_bits, store_outputs
+from lanewise.mapping.kernels.patch_loads import patch_loads
+from lanewise.mapping.kernels.place import Place
 from lanewise.mapping.kernels.strips import best_kernel, load, store, table_bytes
 from lanewise.mapping.kernels.turn_back import BUFFERS, TURN_BACK
 from lanewise.sim.program import Instruction, Node, Rotate, repeat
@@ -15,6 +17,8 @@ from lanewise.sim.program import Instruction, Node, Rotate, repeat
 if TYPE_CHECKING:
     from lanewise.mapping.kernels.matmul import MatmulWork
 
+BATCH = "batch"
+"""Index of the loop over products."""
 CONSTANT_BYTES = 6
 """Of a column: INT32 bias and 16-bit multiplier."""
 SCALE_BYTES = 4
@@ -49,6 +53,8 @@ class Tile:
         )
         self.passes = matrix.passes(self.left_bits, self.right_bits)
         self.column_bytes = CONSTANT_BYTES * work.weights + 2 * len(self.channel_steps)
+        self.first_k = 0
+        """Where the product's part of k begins in the lines."""
         self.outputs = work.outputs
         self.direct = not work.steps and len(self.outputs) == 1
         """Whether what leaves the output path is what is stored."""
@@ -89,14 +95,22 @@ class Tile:
 
     # Loads
 
-    def load_left(self, lines: int, k: int) -> Instruction:
+    def load_left(self, first: Place, lines: int, at: int, k: int) -> list[Node]:
+        """``lines`` lines from the line ``first`` on, of each ``k`` elements from the element ``at`` on."""
         work, bits = self.work, self.left_bits
+        if work.patches is not None:
+            group = Place().along(BATCH, 1 if work.batch > 1 else 0)
+            part = self.first_k + at, k
+            stride = ceil(k * bits / 8)
+            return list(
+                patch_loads("@left.0", work.patches, bits, first, lines, stride, group=group, part=part)
+            )
         if work.left_transposed:
-            return load("@left.0", k, ceil(lines * bits / 8))
+            return [load("@left.0", k, ceil(lines * bits / 8))]
         if work.left_runs == 0 and k == work.k:
-            return load("@left.0", 1, self.left_bytes(lines, k))
+            return [load("@left.0", 1, self.left_bytes(lines, k))]
         runs = max(1, ceil(max(1, work.left_runs) * k / work.k))
-        return load("@left.0", lines * runs, ceil(k * bits / 8 / runs))
+        return [load("@left.0", lines * runs, ceil(k * bits / 8 / runs))]
 
     def load_right(self, lines: int, k: int) -> list[Instruction]:
         bits = self.right_bits
@@ -121,7 +135,7 @@ class Tile:
         """Vector code for a tile, where there is something to do."""
         if self.direct:
             return None
-        return _tile_kernel(replace(self.work, m=1, k=1, n=1, batch=1), self.config)
+        return _tile_kernel(replace(self.work, m=1, k=1, n=1, batch=1, patches=None), self.config)
 
     @property
     def setup(self) -> tuple[Instruction, ...]:

@@ -1,7 +1,6 @@
 """The commands that bring a convolution's patches, executed, against im2col."""
 
 from itertools import product
-from math import prod
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from lanewise.mapping.kernels.patch_loads import ZEROS, patch_blocks, patch_load
 from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.place import Place
 from lanewise.mapping.kernels.strips import store
-from lanewise.sim.program import Address, Loop, Program, flatten_once
+from lanewise.sim.program import Address, Loop, Program
 
 MACHINE = MachineConfig()
 
