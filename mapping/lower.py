@@ -112,9 +112,7 @@ class Lowering:
             if is_view(operator):
                 continue
             forms = {"fp16"}
-            if operator.kind in ("matmul", "convolution") and not is_depthwise(
-                operator, self.shape(operator.inputs[0])
-            ):
+            if operator.kind in ("matmul", "convolution") and not is_depthwise(operator, self.layouts):
                 forms = {"quantised"}
             elif operator.kind == "movement":
                 forms = set().union(*(wanted.get(self.of(out), {"fp16"}) for out in operator.outputs))

@@ -13,7 +13,7 @@ from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.patches import Patches, stored_channels
 from lanewise.mapping.kernels.windows import WindowsWork
-from lanewise.mapping.layout import channels_innermost
+from lanewise.mapping.layout import Layouts, channels_innermost
 
 if TYPE_CHECKING:
     from lanewise.mapping.lower import Lowering
@@ -24,9 +24,11 @@ def sizes(value: Any) -> tuple[int, ...]:
     return tuple(int(v) for v in value) if isinstance(value, tuple | list) else (int(value),)
 
 
-def is_depthwise(operator: Operator, shape: tuple[int, ...]) -> bool:
-    """Whether it is a convolution with a group for each channel of its input, which has ``shape``."""
-    return operator.kind == "convolution" and 1 < operator.number("groups") == shape[1]
+def is_depthwise(operator: Operator, layouts: Layouts) -> bool:
+    """Whether it is a convolution with a group for each channel of its input."""
+    if operator.kind != "convolution":
+        return False
+    return 1 < operator.number("groups") == layouts.shape(operator.inputs[0])[1]
 
 
 def stored_elements(lowering: "Lowering", value_id: int) -> int:
@@ -40,7 +42,7 @@ def stored_elements(lowering: "Lowering", value_id: int) -> int:
             or operator.attributes.get("transposed")
         ):
             continue
-        if not is_depthwise(operator, shape):
+        if not is_depthwise(operator, lowering.layouts):
             groups = operator.number("groups")
             total = max(total, shape[0] * groups * stored_channels(shape[1] // groups) * prod(shape[2:]))
     return total
@@ -62,7 +64,7 @@ def lower_convolution(lowering: "Lowering", operator: Operator) -> None:
         _axes(attributes.get(name, default), len(kernel))
         for name, default in (("stride", 1), ("dilation", 1), ("padding", 0))
     )
-    if is_depthwise(operator, x):
+    if is_depthwise(operator, lowering.layouts):
         window = WindowsWork(
             function="depthwise", positions=out[0] * prod(out[2:]), channels=out[1], taps=prod(kernel), steps=tuple(steps),
             outputs=outputs, input_positions=x[0] * prod(x[2:]), row_positions=prod(x[3:]),

@@ -67,9 +67,25 @@ class MatmulWork:
         Raises:
             ValueError: The scratchpad does not hold two tiles of each operand.
         """
+        return _Nest(self.on(config), config).program()
+
+    def on(self, config: MachineConfig) -> "MatmulWork":
+        """The products that ``config``'s machine computes: a convolution's with the channels that are padding, and as many groups together as its array has
+        columns for.
+
+        Groups together are one product, in which a group's weights are zero for the others' channels: as many steps of the array as one after the other, of
+        which each used so many columns less, and runs of memory that are so much longer.
+        """
         if self.patches is None:
-            return _Nest(self, config).program()
-        return _Nest(replace(self, k=self.patches.k(Tile(self, config).left_bits)), config).program()
+            return self
+        bits, columns = Tile(self, config).left_bits, config.matrix.columns
+        together = max(
+            d for d in range(1, self.batch + 1) if self.batch % d == 0 and (d == 1 or d * self.n <= columns)
+        )
+        patches = self.patches.joined(together, bits)
+        return replace(
+            self, batch=self.batch // together, n=together * self.n, k=patches.k(bits), patches=patches
+        )
 
 
 class _Nest(Tile):

@@ -42,7 +42,7 @@ def patch_loads(
         part: First element and number of elements of k, both whole bytes; ``None``: all.
 
     Raises:
-        ValueError: Lines or elements are not there, or a step of ``first_line`` is no whole number of rows, planes or images.
+        ValueError: Lines or elements are not there, or ``first_line`` moves neither within a row nor by whole rows of a plane nor by whole planes.
     """
     return _Loads(patches, bits, line_stride_bytes, part).loads(
         buffer, _place(first_line), lines, tensor, _place(group)
@@ -142,7 +142,7 @@ class _Loads:
                     return lines // inner * axis.stride * pitch
                 break
         raise ValueError(
-            f"first_line must move by whole rows of a plane or whole planes, not by {lines} lines"
+            f"first_line must move within a row, by whole rows of a plane or by whole planes, not by {lines} lines"
         )
 
     def span(

@@ -5,7 +5,7 @@ first, the channels of a group. The tensor lies as its producer stores it: image
 :mod:`lanewise.mapping.kernels.patch_loads` has the commands.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import NamedTuple
@@ -54,7 +54,7 @@ class Axis(NamedTuple):
 
 
 def stored_channels(channels: int) -> int:
-    """Channels of a group of integers in memory: so many of INT4 are whole bytes."""
+    """Channels of a group of INT4 in memory, an even number: whole bytes."""
     return channels + channels % 2
 
 
@@ -63,13 +63,13 @@ class Patches:
     """The windows of a convolution over an input of ``groups`` x ``channels`` channels; a line for each result of an image, images one after the other.
 
     ``size``, ``kernel``, ``stride``, ``dilation`` and ``padding`` have an entry for each of one to three spatial axes. In memory a group's channels begin with
-    a byte: integers' are padded to an even number (:meth:`stored_channels`), which counts as k with weights of zero.
+    a byte: those of INT4 are padded to an even number (:meth:`stored_channels`), which counts as k with weights of zero.
 
     Raises:
         ValueError: A size is not positive, or the window is larger than the padded input.
 
     >>> patches = Patches(images=1, channels=3, size=(224, 224), kernel=(7, 7), stride=(2, 2), dilation=(1, 1), padding=(3, 3))
-    >>> patches.out, patches.lines, patches.k(4), patches.k(16)
+    >>> patches.out, patches.lines, patches.k(4), patches.k(8)
     ((112, 112), 12544, 196, 147)
     """
 
@@ -110,7 +110,17 @@ class Patches:
 
     def stored_channels(self, bits: int) -> int:
         """Channels of a group in memory."""
-        return stored_channels(self.channels) if bits < 16 else self.channels
+        return stored_channels(self.channels) if bits == 4 else self.channels
+
+    def joined(self, groups: int, bits: int) -> "Patches":
+        """The same tensor with so many groups as one.
+
+        Raises:
+            ValueError: That is no divisor of all groups.
+        """
+        if self.groups % groups:
+            raise ValueError(f"groups must be a divisor of {self.groups}, not {groups}")
+        return replace(self, groups=self.groups // groups, channels=groups * self.stored_channels(bits))
 
     def k(self, bits: int) -> int:
         """Elements of a line."""

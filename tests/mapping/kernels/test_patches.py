@@ -1,5 +1,6 @@
 """The commands that bring a convolution's patches, executed, against im2col."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -10,8 +11,8 @@ from lanewise.mapping.functional import execute_program
 from lanewise.mapping.kernels.patch_loads import ZEROS, patch_blocks, patch_loads, zeros_bytes
 from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.place import Place
-from lanewise.mapping.kernels.strips import store
-from lanewise.sim.program import Address, Loop, Program
+from lanewise.mapping.kernels.strips import load, store
+from lanewise.sim.program import Address, Instruction, Loop, Program, flatten_once
 
 MACHINE = MachineConfig()
 
@@ -127,31 +128,102 @@ def square(size, channels, kernel, stride=1, padding=0, images=1, groups=1):
     )  # fmt: skip
 
 
-def blocks(patches, block):
-    """Lines of each block's node, once a loop, and in all."""
-    once = []
-
-    def make(first, lines):
-        once.append(lines)
-        return (store("@left", 1, lines, external=first.address("out")),)
-
-    nodes = patch_blocks(patches, block, make)
-    out = np.zeros(patches.lines, np.uint8)
-    program = Program(body=nodes, buffers_bytes={"@left": block})
-    execute_program(program, MACHINE, {"out": out})
-    return once
+def commands(nodes):
+    return sum(
+        node.count * commands(node.body) if isinstance(node, Loop) else isinstance(node, Instruction)
+        for node in nodes
+    )
 
 
 def test_blocks_are_loops():
-    """56 = 7 x 8: seven blocks of 32 are four rows; the rows at the borders stand alone."""
-    assert blocks(square(56, 64, 1), 32) == [32]  # 98 blocks: one row in memory
-    assert blocks(square(56, 64, 3), 32) == [32] * 14 + [32] * 0 or len(blocks(square(56, 64, 3), 32)) < 16
-    assert len(blocks(square(56, 64, 3, 1, 1, images=8), 32)) == len(blocks(square(56, 64, 3, 1, 1), 32))
+    """Seven blocks of 32 lines are four rows of 56. With borders the first two blocks and the last five touch an outer row; more images are no more nodes."""
+    made = {}
+    for name, patches in {
+        "1 x 1": square(56, 64, 1), "borders": square(56, 64, 3, padding=1), "images": square(56, 64, 3, padding=1, images=8),
+        "images that are no whole blocks": square(7, 512, 3, padding=1, images=8),
+    }.items():  # fmt: skip
+        nodes = patch_blocks(
+            patches, 32, lambda first, lines: (store("@left", 1, lines, external=first.address("out")),)
+        )
+        made[name] = len(list(flatten_once(nodes))), commands(nodes)
+        out = np.zeros(patches.lines, np.uint8)
+        program = Program(body=nodes, buffers_bytes={"@left": 32})
+        execute_program(replace(program, body=(load("@left", 1, 32, external=Address("ones")), *nodes)), MACHINE, {
+            "out": out, "ones": np.ones(32, np.uint8),
+        })  # fmt: skip
+        assert out.all(), name
+    assert made == {
+        "1 x 1": (1, 98), "borders": (14, 98), "images": (14, 784), "images that are no whole blocks": (13, 13),
+    }  # fmt: skip
 
 
-def test_commands_of_a_row():
-    """3 x 3 with borders: a command a kernel row, one for what each end has, one for each end's zeros; without: a command a kernel row."""
-    loop, rest = patch_loads("@left", square(16, 32, 3), 4, 0, 14 * 13 + 3, 144)[0], ()
-    assert (loop.count, len(loop.body)) == (13, 3)
-    first, rows, last = patch_loads("@left", square(16, 32, 3, padding=1), 4, 16, 16 * 14, 144), (), ()
-    del first, rows, last, rest
+def test_commands_of_rows():
+    """Three a row of results, one for each kernel row; with borders one more for what each end of a row has, and one for its zeros."""
+    (rows,) = patch_loads("@left", square(16, 32, 3), 4, 0, 14 * 14, 144)
+    assert isinstance(rows, Loop)
+    assert (rows.count, len(rows.body)) == (14, 3)
+    assert [(i.runs, i.run_bytes, i.distance_bytes, i.stride_bytes) for i in rows.body] == [
+        (14, 48, 16, 144)
+    ] * 3
+    first, *_, inner = patch_loads("@left", square(16, 32, 3, padding=1), 4, 0, 16 * 15, 144)
+    assert (first.external.base, first.runs, first.run_bytes) == (ZEROS, 16, 48)
+    assert (inner.count, len(inner.body)) == (14, 7)
+    kinds = sorted((i.external.base, i.runs, i.run_bytes) for i in inner.body)
+    assert kinds == [*[("left", 3, 32)] * 2, *[("left", 14, 48)] * 3, *[(ZEROS, 3, 16)] * 2]
+
+
+def test_a_pointwise_convolution_is_one_run():
+    (only,) = patch_loads("@left", square(20, 64, 1, images=3), 4, 100, 700, 32)
+    assert (only.runs, only.run_bytes, only.external.offset_bytes) == (1, 700 * 32, 3200)
+
+
+def test_the_last_byte_of_everything_is_used():
+    """Nothing is read beyond the tensor, and ``zeros`` is as large as it must be: both are a byte too small by the execution's own check."""
+    patches = square(9, 4, 3, padding=1)
+    x, zeros = np.zeros(patches.input_bytes(4), np.uint8), np.zeros(zeros_bytes(patches, 4), np.uint8)
+    program = Program(
+        body=patch_loads("@left", patches, 4, 0, patches.lines, 18), buffers_bytes={"@left": 18 * 81}
+    )
+    execute_program(program, MACHINE, {"left": x, ZEROS: zeros})
+    for short in ({"left": x[:-1], ZEROS: zeros}, {"left": x, ZEROS: zeros[:-1]}):
+        with pytest.raises(ValueError, match="are beyond its"):
+            execute_program(program, MACHINE, short)
+
+
+def test_joined_groups_are_the_channels_side_by_side():
+    rng = np.random.default_rng(5)
+    patches = square(6, 4, 3, padding=1, groups=6)
+    x = random_input(rng, patches, 4)
+    joined = patches.joined(3, 4)
+    together = im2col(x.reshape(1, 6, 6, 2, 12), joined, 1).reshape(36, 9, 3, 4)
+    for group in range(3):
+        assert np.array_equal(together[:, :, group].reshape(36, -1), im2col(x, patches, 3 + group))
+    assert (joined.groups, joined.k(4), joined.input_bytes(4)) == (2, 108, patches.input_bytes(4))
+    assert square(6, 3, 3, groups=4).joined(2, 4).k(4) == 9 * 8  # three channels are four in memory
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kernel": (3,)}, "size must be of one to three axes"),
+        ({"images": 0}, "images must be at least 1, not 0"),
+        ({"padding": (-1, 0)}, "padding must be at least 0"),
+        ({"kernel": (9, 3)}, "kernel must be at most the padded input"),
+    ],
+)
+def test_bad_patches(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(square(6, 4, 3), **change)
+
+
+def test_bad_loads():
+    patches = square(6, 4, 3, images=2)
+    with pytest.raises(ValueError, match="lines must be of 32, not 3 from 30 on"):
+        patch_loads("@left", patches, 4, 30, 3, 18)
+    with pytest.raises(ValueError, match="part must be whole bytes of 36 elements"):
+        patch_loads("@left", patches, 4, 0, 1, 18, part=(1, 2))
+    for step in (6, 20):
+        with pytest.raises(ValueError, match=f"or by whole planes, not by {step} lines"):
+            patch_loads("@left", patches, 4, Place().along("i", step), 1, 18)
+    with pytest.raises(ValueError, match="groups must be a divisor of 1, not 2"):
+        patches.joined(2, 4)
