@@ -19,6 +19,7 @@ from lanewise.mapping.kernels.epilogue import Step, flex_functions, knows
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import MovementWork
 from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.layout import Layouts, Order, channels_innermost, is_view
 from lanewise.mapping.steps import steps_of
@@ -316,7 +317,7 @@ class Lowering:
         if operator.kind != "convolution":
             return False
         groups = operator.number("groups")
-        return groups > 1 and groups == self.shape(operator.inputs[0])[1]
+        return groups > 1 and groups == self.shape(operator.inputs[0])[1] == self.shape(operator.outputs[0])[1]
 
     def convolution(self, operator: Operator) -> None:
         attributes = operator.attributes
@@ -336,9 +337,8 @@ class Lowering:
             self.add(
                 operator,
                 WindowsWork(
-                    function="depthwise", positions=positions, channels=out[1], taps=taps, steps=tuple(steps), outputs=outputs,
-                    input_positions=x[0] * prod(x[2:]), row_positions=prod(x[3:]),
-                    halo_rows=_halo(kernel[0], _sizes(attributes.get("stride", 1))[0], _sizes(attributes.get("dilation", 1))[0]),
+                    function="depthwise", images=x[0], axes=_axes(operator, x[2:], out[2:], kernel), channels=out[1],
+                    steps=tuple(steps), outputs=outputs,
                 ),
                 chain, kind="depthwise convolution",
             )  # fmt: skip
@@ -419,18 +419,18 @@ class Lowering:
 
     def pool(self, operator: Operator) -> None:
         x, out = self.shape(operator.inputs[0]), self.shape(operator.outputs[0])
-        kernel = _sizes(operator.attributes.get("kernel", 0))
-        if not kernel or 0 in kernel:  # adaptive
-            kernel = tuple(ceil(i / o) for i, o in zip(x[2:], out[2:]))
+        kernel = _sizes(operator.attributes["kernel"])
+        if len(x) != len(kernel) + 2:  # without a batch: which axis the channels are is not what the layout says
+            raise UnmappedError
         function = "max" if "max" in operator.function else "average"
         self.rearrange(operator, operator.inputs[0], channels_innermost(len(x)))
-        stride = _sizes(operator.attributes.get("stride", kernel))
         chain, steps, value = self.chain(operator)
+        divisor = operator.attributes.get("divisor", 0)
         self.add(
             operator,
             WindowsWork(
-                function=function, positions=out[0] * prod(out[2:]), channels=out[1], taps=prod(kernel), steps=tuple(steps),
-                outputs=self.outputs(value), input_positions=x[0] * prod(x[2:]), row_positions=prod(x[3:]), halo_rows=_halo(kernel[0], stride[0], 1),
+                function=function, images=x[0], axes=_axes(operator, x[2:], out[2:], kernel), channels=out[1],
+                divisor=float(divisor) if isinstance(divisor, int) and divisor else None, steps=tuple(steps), outputs=self.outputs(value),
             ),
             chain,
         )  # fmt: skip
@@ -460,9 +460,8 @@ class Lowering:
         self.rearrange(operator, x, (*outer, *(a for a in order if a in axes), *order[-1:]))
         chain, steps, value = self.chain(operator)
         window = WindowsWork(
-            function="max" if function == "max" else "average", positions=max(1, self.size(out) // channels), channels=channels,
-            taps=length, steps=tuple(steps), outputs=self.outputs(value), input_positions=self.size(x) // channels,
-            row_positions=1, halo_rows=0,
+            function="average" if function == "mean" else function, images=max(1, self.size(out) // channels),
+            axes=(Axis(size=length, kernel=length),), channels=channels, steps=tuple(steps), outputs=self.outputs(value),
         )  # fmt: skip
         self.add(operator, window, chain)
 
@@ -519,6 +518,21 @@ def _sizes(value: Any) -> tuple[int, ...]:
     return tuple(int(v) for v in value) if isinstance(value, tuple | list) else (int(value),)
 
 
-def _halo(kernel: int, stride: int, dilation: int) -> int:
-    """Input rows that two successive rows of results share."""
-    return max(0, dilation * (kernel - 1) + 1 - stride)
+def _axes(
+    operator: Operator, sizes: tuple[int, ...], results: tuple[int, ...], kernel: tuple[int, ...]
+) -> tuple[Axis, ...]:
+    """The windows of a pool or a convolution along each axis of positions."""
+    if "output" in operator.attributes:
+        return tuple(Axis(size=size, results=count, adaptive=True) for size, count in zip(sizes, results, strict=True))
+    stride, dilation, padding = (
+        _sizes(operator.attributes.get(name, default)) for name, default in (("stride", 1), ("dilation", 1), ("padding", 0))
+    )
+    return tuple(
+        Axis(
+            size=size, kernel=taps, stride=step, dilation=apart, padding=border, results=count,
+            counts_padding=bool(operator.attributes.get("counts_padding", True)),
+        )
+        for size, taps, step, apart, border, count in zip(
+            sizes, kernel, *(part * len(sizes) if len(part) == 1 else part for part in (stride, dilation, padding)), results, strict=True
+        )
+    )  # fmt: skip
