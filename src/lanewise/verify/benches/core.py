@@ -64,7 +64,7 @@ def _cases(_: MachineConfig, full: bool) -> Sequence[Case]:
             DmaConfig(bytes_per_clk=32, latency_clk=64), array=(7, 3, 2),
         ), 1500),
         ("8x1024", small_machine(8, 1024, FlexSfuConfig(lanes=8, segments=32), DmaConfig(), array=(16, 12, 4)), 800),
-        ("4x128", small_machine(4, 128, FlexSfuConfig(lanes=4, segments=8), DmaConfig(), array=(1, 2, 2)), 500),
+        ("4x128", small_machine(4, 128, FlexSfuConfig(lanes=4, segments=8), DmaConfig(), array=(2, 3, 3)), 500),
         ("2x128-baseline", small_machine(
             2, 128, FlexSfuConfig(lanes=2, enabled=False), DmaConfig(bytes_per_clk=8), operand_bits=8,
         ), 500),
