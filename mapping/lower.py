@@ -20,7 +20,14 @@ from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import MovementWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.windows import WindowsWork
-from lanewise.mapping.layout import Layouts, Order, channels_innermost, is_view
+from lanewise.mapping.layout import Layouts, Order, is_view
+from lanewise.mapping.lower_convolution import (
+    is_depthwise,
+    lower_convolution,
+    lower_pool,
+    sizes,
+    stored_elements,
+)
 from lanewise.mapping.steps import steps_of
 
 Work: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork | MovementWork
@@ -105,7 +112,7 @@ class Lowering:
             if is_view(operator):
                 continue
             forms = {"fp16"}
-            if operator.kind in ("matmul", "convolution") and not self.is_depthwise(operator):
+            if operator.kind in ("matmul", "convolution") and not is_depthwise(operator, self.layouts):
                 forms = {"quantised"}
             elif operator.kind == "movement":
                 forms = set().union(*(wanted.get(self.of(out), {"fp16"}) for out in operator.outputs))
@@ -122,7 +129,7 @@ class Lowering:
     def lower(self) -> Lowered:
         for value in self.graph.values:
             if value.origin == "input" and "quantised" in self.formats.get(value.id, ()):
-                work = ElementwiseWork(elements=self.size(value.id), outputs=("quantised",))
+                work = ElementwiseWork(elements=stored_elements(self, value.id), outputs=("quantised",))
                 self.tasks.append(
                     Task(
                         name=f"quantise input {value.id}",
@@ -158,11 +165,11 @@ class Lowering:
             case "matmul":
                 self.matmul(operator)
             case "convolution":
-                self.convolution(operator)
+                lower_convolution(self, operator)
             case "softmax" | "normalise":
                 self.rows(operator)
             case "pool":
-                self.pool(operator)
+                lower_pool(self, operator)
             case "reduce":
                 self.reduce(operator)
             case "elementwise":
@@ -312,72 +319,6 @@ class Lowering:
             chain,
         )  # fmt: skip
 
-    def is_depthwise(self, operator: Operator) -> bool:
-        if operator.kind != "convolution":
-            return False
-        groups = operator.number("groups")
-        return groups > 1 and groups == self.shape(operator.inputs[0])[1]
-
-    def convolution(self, operator: Operator) -> None:
-        attributes = operator.attributes
-        x, weight, out = (
-            self.shape(operator.inputs[0]),
-            self.shape(operator.inputs[1]),
-            self.shape(operator.outputs[0]),
-        )
-        groups = operator.number("groups")
-        kernel = weight[2:]
-        taps = prod(kernel)
-        chain, steps, value = self.chain(operator)
-        outputs = self.outputs(value)
-        positions = out[0] * prod(out[2:])
-        self.rearrange(operator, operator.inputs[0], channels_innermost(len(x)))
-        if self.is_depthwise(operator) and not attributes.get("transposed"):
-            self.add(
-                operator,
-                WindowsWork(
-                    function="depthwise", positions=positions, channels=out[1], taps=taps, steps=tuple(steps), outputs=outputs,
-                    input_positions=x[0] * prod(x[2:]), row_positions=prod(x[3:]),
-                    halo_rows=_halo(kernel[0], _sizes(attributes.get("stride", 1))[0], _sizes(attributes.get("dilation", 1))[0]),
-                ),
-                chain, kind="depthwise convolution",
-            )  # fmt: skip
-            return
-        channels_in, channels_out = x[1] // groups, out[1] // groups
-        if attributes.get(
-            "transposed"
-        ):  # every input position times the whole kernel; the overlaps are added where they land
-            work = MatmulWork(
-                m=x[0] * prod(x[2:]),
-                k=channels_in,
-                n=channels_out * taps,
-                batch=groups,
-                left_runs=1 if groups > 1 else 0,
-                outputs=("fp16",),
-            )
-            self.add(operator, work, ())
-            adds = ElementwiseWork(
-                elements=work.m * work.n * groups,
-                steps=(Step(function="add", operand="tensor"), *steps),
-                outputs=outputs,
-            )
-            self.add(operator, adds, chain)
-            return
-        pointwise = taps == 1 and groups == 1 and prod(_sizes(attributes.get("stride", 1))) == 1
-        runs = 0 if pointwise else max(1, prod(kernel[:-1]))
-        if groups > 1:
-            runs = taps
-        work = MatmulWork(
-            m=positions,
-            k=channels_in * taps,
-            n=channels_out,
-            batch=groups,
-            left_runs=runs,
-            steps=tuple(steps),
-            outputs=outputs,
-        )
-        self.add(operator, work, chain)
-
     def rows(self, operator: Operator) -> None:
         function = operator.function if operator.kind == "normalise" else "softmax"
         out = operator.outputs[0]
@@ -417,24 +358,6 @@ class Lowering:
                 )
             )
 
-    def pool(self, operator: Operator) -> None:
-        x, out = self.shape(operator.inputs[0]), self.shape(operator.outputs[0])
-        kernel = _sizes(operator.attributes.get("kernel", 0))
-        if not kernel or 0 in kernel:  # adaptive
-            kernel = tuple(ceil(i / o) for i, o in zip(x[2:], out[2:]))
-        function = "max" if "max" in operator.function else "average"
-        self.rearrange(operator, operator.inputs[0], channels_innermost(len(x)))
-        stride = _sizes(operator.attributes.get("stride", kernel))
-        chain, steps, value = self.chain(operator)
-        self.add(
-            operator,
-            WindowsWork(
-                function=function, positions=out[0] * prod(out[2:]), channels=out[1], taps=prod(kernel), steps=tuple(steps),
-                outputs=self.outputs(value), input_positions=x[0] * prod(x[2:]), row_positions=prod(x[3:]), halo_rows=_halo(kernel[0], stride[0], 1),
-            ),
-            chain,
-        )  # fmt: skip
-
     def reduce(self, operator: Operator) -> None:
         x = operator.inputs[0]
         shape = self.shape(x)
@@ -442,7 +365,7 @@ class Lowering:
         if function not in ("sum", "mean", "max"):
             raise UnmappedError
         axes = sorted(
-            {int(a) % len(shape) for a in _sizes(operator.attributes.get("axes", tuple(range(len(shape)))))}
+            {int(a) % len(shape) for a in sizes(operator.attributes.get("axes", tuple(range(len(shape)))))}
         )
         length = prod(shape[a] for a in axes)
         out = operator.outputs[0]
@@ -513,12 +436,3 @@ def _required(attributes: Any, name: str) -> Any:
     if name not in attributes:
         raise ValueError(f"a matmul operator must have the attribute {name!r}")
     return attributes[name]
-
-
-def _sizes(value: Any) -> tuple[int, ...]:
-    return tuple(int(v) for v in value) if isinstance(value, tuple | list) else (int(value),)
-
-
-def _halo(kernel: int, stride: int, dilation: int) -> int:
-    """Input rows that two successive rows of results share."""
-    return max(0, dilation * (kernel - 1) + 1 - stride)
