@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import Any, TypeAlias
 
-from lanewise.errors import UserError
+from lanewise.errors import UnmappedError, UserError
 from lanewise.mapping.graph import Graph, Operator
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step, flex_functions, knows
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import MovementWork
 from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.layout import Layouts, Order, is_view
 from lanewise.mapping.lower_convolution import (
@@ -75,10 +76,6 @@ def lower(graph: Graph, *, allow_unmapped: bool = False) -> Lowered:
 def fallback(elements: int) -> ElementwiseWork:
     """The documented price of an operator that has no kernel; see :data:`FALLBACK_STEPS`."""
     return ElementwiseWork(elements=max(1, elements), steps=FALLBACK_STEPS)
-
-
-class UnmappedError(Exception):
-    """The operator at hand has no kernel."""
 
 
 class Lowering:
@@ -383,9 +380,8 @@ class Lowering:
         self.rearrange(operator, x, (*outer, *(a for a in order if a in axes), *order[-1:]))
         chain, steps, value = self.chain(operator)
         window = WindowsWork(
-            function="max" if function == "max" else "average", positions=max(1, self.size(out) // channels), channels=channels,
-            taps=length, steps=tuple(steps), outputs=self.outputs(value), input_positions=self.size(x) // channels,
-            row_positions=1, halo_rows=0,
+            function="average" if function == "mean" else function, images=max(1, self.size(out) // channels),
+            axes=(Axis(size=length, kernel=length),), channels=channels, steps=tuple(steps), outputs=self.outputs(value),
         )  # fmt: skip
         self.add(operator, window, chain)
 

@@ -4,14 +4,16 @@ A convolution is a product whose left operand is the input's patches (:mod:`lane
 lies as its producer stored it: borders come from a tensor of zeros, so that no task copies it for them.
 """
 
-from math import ceil, prod
+from math import prod
 from typing import TYPE_CHECKING, Any
 
+from lanewise.errors import UnmappedError
 from lanewise.mapping.graph import Operator
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.patches import Patches, stored_channels
+from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.layout import Layouts, channels_innermost
 
@@ -25,10 +27,13 @@ def sizes(value: Any) -> tuple[int, ...]:
 
 
 def is_depthwise(operator: Operator, layouts: Layouts) -> bool:
-    """Whether it is a convolution with a group for each channel of its input."""
+    """Whether it is a convolution with a group for each channel of its input, and a result for each."""
     if operator.kind != "convolution":
         return False
-    return 1 < operator.number("groups") == layouts.shape(operator.inputs[0])[1]
+    channels, results = (
+        layouts.shape(value)[1] for value in (operator.inputs[0], operator.outputs[0])
+    )
+    return 1 < operator.number("groups") == channels == results
 
 
 def stored_elements(lowering: "Lowering", value_id: int) -> int:
@@ -66,9 +71,8 @@ def lower_convolution(lowering: "Lowering", operator: Operator) -> None:
     )
     if is_depthwise(operator, lowering.layouts):
         window = WindowsWork(
-            function="depthwise", positions=out[0] * prod(out[2:]), channels=out[1], taps=prod(kernel), steps=tuple(steps),
-            outputs=outputs, input_positions=x[0] * prod(x[2:]), row_positions=prod(x[3:]),
-            halo_rows=_halo(kernel[0], stride[0], dilation[0]),
+            function="depthwise", images=x[0], axes=_window_axes(operator, x[2:], out[2:], kernel), channels=out[1],
+            steps=tuple(steps), outputs=outputs,
         )  # fmt: skip
         lowering.add(operator, window, chain, kind="depthwise convolution")
         return
@@ -107,19 +111,22 @@ def _transposed(
 
 
 def lower_pool(lowering: "Lowering", operator: Operator) -> None:
-    """A window."""
+    """A window.
+
+    Raises:
+        UnmappedError: The pictures have no axis of images: which axis the channels are is not what the layout says.
+    """
     x, out = lowering.shape(operator.inputs[0]), lowering.shape(operator.outputs[0])
-    kernel = sizes(operator.attributes.get("kernel", 0))
-    if not kernel or 0 in kernel:  # adaptive
-        kernel = tuple(ceil(i / o) for i, o in zip(x[2:], out[2:]))
+    kernel = sizes(operator.attributes["kernel"])
+    if len(x) != len(kernel) + 2:
+        raise UnmappedError
     function = "max" if "max" in operator.function else "average"
     lowering.rearrange(operator, operator.inputs[0], channels_innermost(len(x)))
-    stride = sizes(operator.attributes.get("stride", kernel))
     chain, steps, value = lowering.chain(operator)
+    divisor = operator.attributes.get("divisor", 0)
     window = WindowsWork(
-        function=function, positions=out[0] * prod(out[2:]), channels=out[1], taps=prod(kernel), steps=tuple(steps),
-        outputs=lowering.outputs(value), input_positions=x[0] * prod(x[2:]), row_positions=prod(x[3:]),
-        halo_rows=_halo(kernel[0], stride[0], 1),
+        function=function, images=x[0], axes=_window_axes(operator, x[2:], out[2:], kernel), channels=out[1],
+        divisor=float(divisor) if isinstance(divisor, int) and divisor else None, steps=tuple(steps), outputs=lowering.outputs(value),
     )  # fmt: skip
     lowering.add(operator, window, chain)
 
@@ -129,6 +136,25 @@ def _axes(value: Any, count: int) -> tuple[int, ...]:
     return given * count if len(given) == 1 else given
 
 
-def _halo(kernel: int, stride: int, dilation: int) -> int:
-    """Input rows that two successive rows of results share."""
-    return max(0, dilation * (kernel - 1) + 1 - stride)
+def _window_axes(
+    operator: Operator, positions: tuple[int, ...], results: tuple[int, ...], kernel: tuple[int, ...]
+) -> tuple[Axis, ...]:
+    """The windows of a pool or a convolution along each axis of positions."""
+    attributes = operator.attributes
+    if "output" in attributes:
+        return tuple(
+            Axis(size=size, results=count, adaptive=True)
+            for size, count in zip(positions, results, strict=True)
+        )
+    given = (
+        _axes(attributes.get(name, default), len(positions))
+        for name, default in (("stride", 1), ("dilation", 1), ("padding", 0))
+    )
+    counts_padding = bool(attributes.get("counts_padding", True))
+    return tuple(
+        Axis(
+            size=size, kernel=taps, stride=step, dilation=apart, padding=border, results=count,
+            counts_padding=counts_padding,
+        )
+        for size, taps, step, apart, border, count in zip(positions, kernel, *given, results, strict=True)
+    )  # fmt: skip

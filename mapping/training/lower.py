@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from lanewise.config import MachineConfig
-from lanewise.errors import UserError
+from lanewise.errors import UnmappedError, UserError
 from lanewise.mapping.graph import Graph, Operator
 from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
@@ -23,7 +23,7 @@ from lanewise.mapping.kernels.movement import FillWork, MovementWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.layout import is_view
-from lanewise.mapping.lower import Lowering, Task, UnmappedError
+from lanewise.mapping.lower import Lowering, Task
 from lanewise.mapping.lower_convolution import is_depthwise
 from lanewise.mapping.training.linear import (
     Linear,
