@@ -22,8 +22,8 @@ from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.layout import channels_innermost
 from lanewise.mapping.lower import Lowering, Task
-from lanewise.models.matrix_layout import column_constants, packed_lines
 from lanewise.mapping.tables import table_tensors
+from lanewise.models.matrix_layout import column_constants, packed_lines
 from lanewise.sim.program import Program
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class Bindings:
         self, graph: Graph, module: "torch.nn.Module", inputs: "Sequence[torch.Tensor]", config: MachineConfig
     ) -> None:
         if not config.matrix.splits:
-            raise UserError(f"matrix.operand_bits must be 4 to deploy a network, not {config.matrix.operand_bits}")
+            raise UserError(
+                f"matrix.operand_bits must be 4 to deploy a network, not {config.matrix.operand_bits}"
+            )
         self.graph, self.config, self.bits = graph, config, config.matrix.operand_bits
         lowering = Lowering(graph, False)
         self.tasks = lowering.lower().tasks
@@ -107,17 +109,23 @@ class Bindings:
             raise ValueError("values must lie in the order in which they are read")
         self._even(value)
         if task.work.elements != self.layouts.size(value):
-            raise ValueError(f"a picture must have an even number of channels, not {self.tensors.line(value)}")
+            raise ValueError(
+                f"a picture must have an even number of channels, not {self.tensors.line(value)}"
+            )
         work = replace(task.work, inverse_step=inverse)
         return self._made(task, work, {"in": self._fp16(value)}, value)
 
-    def _elementwise(self, task: Task, work: ElementwiseWork, members: Sequence[Operator], inverse: float) -> BoundTask:
+    def _elementwise(
+        self, task: Task, work: ElementwiseWork, members: Sequence[Operator], inverse: float
+    ) -> BoundTask:
         result = members[-1].outputs[0]
         if members[0].kind == "normalise":
             raise ValueError("batch norms must follow a convolution")
         own = max((i for i in members[0].inputs if self.layouts.computed(i)), key=self.layouts.size)
         if self.layouts.size(own) != work.elements:
-            raise ValueError(f"an operand must have the result's {work.elements} elements, not {self.layouts.size(own)}")
+            raise ValueError(
+                f"an operand must have the result's {work.elements} elements, not {self.layouts.size(own)}"
+            )
         steps, operands = self._steps(members, None, work.steps)
         tensors = {"in": self._fp16(own)}
         for k, value in operands:
@@ -139,7 +147,9 @@ class Bindings:
             tensors[name] = self._host(task, name, self.parameters[value])
         return self._made(task, replace(work, inverse_step=inverse), tensors, operator.outputs[0])
 
-    def _windows(self, task: Task, work: WindowsWork, members: Sequence[Operator], inverse: float) -> BoundTask:
+    def _windows(
+        self, task: Task, work: WindowsWork, members: Sequence[Operator], inverse: float
+    ) -> BoundTask:
         first, result = members[0], members[-1].outputs[0]
         tensors = {"in": self._fp16(first.inputs[0])}
         if work.function == "depthwise":
@@ -158,7 +168,9 @@ class Bindings:
 
     # Products
 
-    def _product(self, task: Task, work: MatmulWork, members: Sequence[Operator], inverse: float) -> BoundTask:
+    def _product(
+        self, task: Task, work: MatmulWork, members: Sequence[Operator], inverse: float
+    ) -> BoundTask:
         operator, result = members[0], members[-1].outputs[0]
         if operator.kind == "convolution" and operator.number("groups") > 1:
             raise ValueError("convolutions of groups have no deployment")
@@ -238,14 +250,20 @@ class Bindings:
         steps = with_scalars(read, numbers)
         if [step.function for step in steps] != [step.function for step in planned]:
             raise ValueError(f"steps must be {planned}, not {steps}")
-        return steps, [(k, value) for k, (step, value) in enumerate(read) if step.operand in ("tensor", "channel") and value is not None]
+        return steps, [
+            (k, value)
+            for k, (step, value) in enumerate(read)
+            if step.operand in ("tensor", "channel") and value is not None
+        ]
 
     def _tensor(self, task: Task, k: int, value: int, result: int) -> str:
         """An operand of as many elements as the result, in its order."""
         size = self.layouts.size(result)
         if self.layouts.computed(value):
             if self.layouts.size(value) != size:
-                raise ValueError(f"an operand must have the result's {size} elements, not {self.layouts.size(value)}")
+                raise ValueError(
+                    f"an operand must have the result's {size} elements, not {self.layouts.size(value)}"
+                )
             return self._fp16(value)
         shape = self.layouts.shape(result)
         whole = np.broadcast_to(self.parameters[value], shape).transpose(self.layouts.order(result))
@@ -274,7 +292,9 @@ class Bindings:
         return self._bytes(task, name, np.asarray(values).astype(np.float16))
 
     def _bytes(self, task: Task, name: str, values: npt.NDArray[Any]) -> str:
-        return self.tensors.put(f"{task.name} {name}", np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+        return self.tensors.put(
+            f"{task.name} {name}", np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        )
 
     def _made(self, task: Task, work: Deployable, tensors: Mapping[str, str], result: int) -> BoundTask:
         outputs = {form: self.tensors.room(result, form) for form in work.outputs}

@@ -66,7 +66,9 @@ class _Deployer(Bindings):
                 ready = self._scaled(task)
                 self._run(ready)
             except ValueError as error:
-                raise UserError(f"{self.graph.model}: task {task.name} ({task.kind}) cannot be deployed: {error}") from None
+                raise UserError(
+                    f"{self.graph.model}: task {task.name} ({task.kind}) cannot be deployed: {error}"
+                ) from None
             bound.append(ready)
             stored = set(ready.stored)
             for local, name in ready.tensors.items():  # results are rooms of zeros until they are stored

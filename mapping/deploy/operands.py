@@ -34,7 +34,9 @@ def step_operands(
         others = [i for i in operator.inputs if layouts.of(i) != layouts.of(own)]
         wanting = [k for k, step in enumerate(steps) if step.operand in VECTORS or (step.operand and others)]
         if operator.function == "select" or (others and len(wanting) != len(others)):
-            raise ValueError(f"{operator.name}: {operator.function} of {len(operator.inputs)} operands has no deployment")
+            raise ValueError(
+                f"{operator.name}: {operator.function} of {len(operator.inputs)} operands has no deployment"
+            )
         places = dict(zip(wanting, others or [own] * len(wanting), strict=True))
         for k, step in enumerate(steps):
             yield step, places.get(k)

@@ -56,5 +56,7 @@ class Parameters:
         """
         real = self[value]
         if real.size != n * k:
-            raise UserError(f"{self._graph.model}: parameter {value} must have {n} x {k} elements, not {real.shape}")
+            raise UserError(
+                f"{self._graph.model}: parameter {value} must have {n} x {k} elements, not {real.shape}"
+            )
         return real.reshape(k, n).T if turned else real.reshape(n, k)

@@ -46,7 +46,9 @@ def biases(values: Reals, factors: Reals) -> npt.NDArray[np.int64]:
         values, factors: Shape ``(n,)``; a sum times its factor is the real number.
     """
     limits = np.iinfo(np.int32)
-    clipped: npt.NDArray[np.int64] = np.clip(np.rint(values / factors), limits.min, limits.max).astype(np.int64)
+    clipped: npt.NDArray[np.int64] = np.clip(np.rint(values / factors), limits.min, limits.max).astype(
+        np.int64
+    )
     return clipped
 
 
