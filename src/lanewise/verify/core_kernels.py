@@ -20,7 +20,8 @@ from lanewise.models.reduction_tables import reduction_table
 from lanewise.models.scan import OPERATORS
 from lanewise.sim.engine import run
 from lanewise.sim.program import Program, flatten_once, priced_only
-from lanewise.verify.core_programs import Clocks, Command, Entry, Watched
+from lanewise.verify.core_entries import Command, Entry
+from lanewise.verify.core_outcomes import Clocks, Watched
 from lanewise.verify.host import Host
 
 Work: TypeAlias = ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork | FftWork
