@@ -54,6 +54,8 @@ class Task:
     """Activation functions among them."""
     work: Work
     mapped: bool = True
+    value: int | None = None
+    """Of a task without members: the value that it quantises or rearranges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,15 +129,7 @@ class Lowering:
         for value in self.graph.values:
             if value.origin == "input" and "quantised" in self.formats.get(value.id, ()):
                 work = ElementwiseWork(elements=stored_elements(self, value.id), outputs=("quantised",))
-                self.tasks.append(
-                    Task(
-                        name=f"quantise input {value.id}",
-                        kind="quantise",
-                        members=(),
-                        functions=(),
-                        work=work,
-                    )
-                )
+                self.alone(f"quantise input {value.id}", "quantise", work, value.id)
         for operator in self.graph.operators:
             if operator.index in self.fused or is_view(operator):
                 continue
@@ -207,9 +201,11 @@ class Lowering:
         out = operator.outputs[0]
         if "quantised" in self.outputs(out):
             work = ElementwiseWork(elements=self.size(out), outputs=("quantised",))
-            self.tasks.append(
-                Task(name=f"quantise {operator.name}", kind="quantise", members=(), functions=(), work=work)
-            )
+            self.alone(f"quantise {operator.name}", "quantise", work, out)
+
+    def alone(self, name: str, kind: str, work: Work, value: int) -> None:
+        """A task that is no operator's."""
+        self.tasks.append(Task(name=name, kind=kind, members=(), functions=(), work=work, value=value))
 
     # Fusion
 
@@ -292,7 +288,7 @@ class Lowering:
             transposed=run == 1,
         )
         name = f"rearrange for {operator.name}"
-        self.tasks.append(Task(name=name, kind="movement", members=(), functions=(), work=work))
+        self.alone(name, "movement", work, value_id)
 
     # Operators
 
@@ -345,15 +341,7 @@ class Lowering:
         self.add(operator, work, ())
         if function == "softmax" and axis != rank - 1:  # and back to where the axis was
             back = MovementWork(runs=1, run_elements=self.size(out), transposed=True)
-            self.tasks.append(
-                Task(
-                    name=f"rearrange after {operator.name}",
-                    kind="movement",
-                    members=(),
-                    functions=(),
-                    work=back,
-                )
-            )
+            self.alone(f"rearrange after {operator.name}", "movement", back, out)
 
     def reduce(self, operator: Operator) -> None:
         x = operator.inputs[0]

@@ -151,6 +151,8 @@ class Encoder:
         self._words = config.vector.register_beats
         self._levels = config.flex_sfu.levels
         self._made = Encoded()
+        self._known: dict[int, tuple[Timing, tuple[int, ...], tuple[int, ...]]] = {}
+        """By object: where loops are unrolled, most of an instruction's copies are one."""
 
     def encode(self, program: Program) -> Encoded:
         """``program``'s numbers.
@@ -179,7 +181,10 @@ class Encoder:
         code.append(END)
 
     def _instruction(self, instruction: Instruction, times: int) -> None:
-        clocks, made = self._table[instruction], self._made
+        known = self._known.get(id(instruction))
+        if known is None:
+            known = self._known[id(instruction)] = self._encoded(instruction)
+        (clocks, before, behind), made = known, self._made
         made.busy_clk[clocks.unit] += times * clocks.beats
         made.executed += times
         if clocks.unit == "matrix":
@@ -188,17 +193,23 @@ class Encoder:
             made.loaded_bytes += times * instruction.runs * instruction.run_bytes
         elif clocks.unit == "dma_store":
             made.stored_bytes += times * instruction.runs * instruction.run_bytes
+        made.code.extend(before)
+        made.code.append(len(made.instructions))
+        made.code.extend(behind)
+        made.instructions.append(instruction)
+
+    def _encoded(self, instruction: Instruction) -> tuple[Timing, tuple[int, ...], tuple[int, ...]]:
+        """Its timing, its numbers before its place in the list of instructions, and those behind."""
+        clocks = self._table[instruction]
         reads, read_count = self._reads(instruction, clocks)
         writes, write_count = self._writes(instruction, clocks)
         command = self._command(clocks.command)
         if clocks.command is not None and not clocks.command.last and instruction.writes:
             raise ValueError(f"writes of {instruction.opcode} must be empty, not {instruction.writes!r}")
         drain = STREAMED if command else clocks.drain_clk
-        made.code.extend((
-            INSTRUCTION, 8 + len(reads) + len(writes) + len(command), _STREAM[clocks.stream], _UNIT[clocks.unit], clocks.beats, drain,
-            len(made.instructions), clocks.last_clk, read_count, write_count, *reads, *writes, *command,
-        ))  # fmt: skip
-        made.instructions.append(instruction)
+        size = 8 + len(reads) + len(writes) + len(command)
+        before = INSTRUCTION, size, _STREAM[clocks.stream], _UNIT[clocks.unit], clocks.beats, drain
+        return clocks, before, (clocks.last_clk, read_count, write_count, *reads, *writes, *command)
 
     def _command(self, command: Command | None) -> tuple[int, ...]:
         """Blocks of all passes, steps of the first and of the last, whether the tile ends, and whether it has new constants."""

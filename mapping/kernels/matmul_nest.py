@@ -161,12 +161,11 @@ class Nest(Tile):
         """``count`` tiles one below the other; ``reload``: the first is the first of their columns."""
         if not reload:
             return repeat(count, *self.block(block, reload=False), index="row")
-        first = replace(block, row=Place(block.row.first))
+        first = self.block(replace(block, row=Place(block.row.first)), reload=True)
+        if count == 1:
+            return first
         rest = replace(block, row=block.row + Place(block.rows))
-        return (
-            *self.block(first, reload=True),
-            *repeat(count - 1, *self.block(rest, reload=False), index="row"),
-        )
+        return (*first, *repeat(count - 1, *self.block(rest, reload=False), index="row"))
 
     def chunked(self) -> Program:
         """Both operands stream in chunks of k; the accumulators stay in the array. Of INT8 all chunks go through a pass before the next one.

@@ -92,6 +92,11 @@ class Clocks:
     """By unit: the clock at whose end the last beat lands."""
 
 
+def last_end(clocks: Clocks) -> int:
+    """Clocks from the first start to the end of everything."""
+    return max(max(values, default=0) for values in clocks.ends.values())
+
+
 class Watched:
     """Sorts what the engine tells of every instruction."""
 

@@ -24,19 +24,22 @@ class Host(ProgramWalk):
         program: Without what is set of vl and vtype.
         config: The machine.
         tensors: Where each tensor of external memory begins.
+        counts: Of the buffers' accesses by the Programs before, if the core has not been reset since.
 
     Raises:
         ValueError: The core has no stream for an instruction, or too few tags, or the counts of a buffer would come round; a matrix
             command is priced alone, or writes to a buffer that it reads; or as :class:`~lanewise.mapping.walk.ProgramWalk`.
     """
 
-    def __init__(self, *, program: Program, config: MachineConfig, tensors: Mapping[str, int]) -> None:
+    def __init__(
+        self, *, program: Program, config: MachineConfig, tensors: Mapping[str, int], counts: TagCounts | None = None
+    ) -> None:  # fmt: skip
         super().__init__(priced(program, config), config)
         if len(self.buffers) > TAGS:
             raise ValueError(f"program must have at most {TAGS} buffers, not {len(self.buffers)}")
         self.tensors = tensors
         self.entries: list[Entry] = []
-        self._counts = TagCounts()
+        self._counts = counts or TagCounts()
         self._vtype, self._vl = Vtype.decode(0), 0
         self.walk()
 

@@ -16,13 +16,22 @@ from lanewise.config import (
     VectorConfig,
 )
 from lanewise.isa.operations import OPERATIONS, Latency, Unit
+from lanewise.mapping.lower import Lowered
+from lanewise.mapping.simulate import network_cost
 from lanewise.rtl.core import Core
 from lanewise.rtl.dma import AXI_PREFIX
 from lanewise.sim.dma import dma_beats, memory_clk
 from lanewise.verify.bench import Bench, Case
 from lanewise.verify.core_entries import Command, Entry
 from lanewise.verify.core_kernels import kernel_runs, simulated
-from lanewise.verify.core_outcomes import Clocks, expected_external, initial_external, simulated_clocks
+from lanewise.verify.core_network import small_network_run
+from lanewise.verify.core_outcomes import (
+    Clocks,
+    expected_external,
+    initial_external,
+    last_end,
+    simulated_clocks,
+)
 from lanewise.verify.core_programs import END_ENTRIES, long_program, programs_of, random_program
 from lanewise.verify.core_session import CoreSession
 from lanewise.verify.core_writer import DUMPED, EXTERNAL_BYTES, REGION_BYTES
@@ -32,7 +41,15 @@ from lanewise.verify.testbench import Testbench
 
 _LENGTH = 80
 """Instructions of a program."""
-_TESTS = ("every_instruction", "random_programs", "hesitant_memory", "hesitant_host", "resets", "kernels")
+_TESTS = (
+    "every_instruction",
+    "random_programs",
+    "hesitant_memory",
+    "hesitant_host",
+    "resets",
+    "kernels",
+    "network",
+)
 _ROUNDS = MODULUS + 500
 """Writes and reads of one buffer after which its counts have come round."""
 
@@ -157,6 +174,23 @@ async def kernels(dut: Any) -> None:
 
 
 @cocotb.test()
+async def network(dut: Any) -> None:
+    """A whole small network from its quantised input to its results, task by task: memory, and every clock; in sum those of ``lanewise simulate``."""
+    tb = await Testbench.start(dut, MachineConfig)
+    run = small_network_run(tb.config, int(tb.rng.integers(1 << 31)))
+    await tb.reset()
+    outer, session, total = _ideal(tb, run.before), CoreSession(tb), 0
+    for task in run.tasks:
+        clocks, _ = await session.run(task.entries, outer.step)
+        _check_clocks(tb, task.entries, clocks, simulated(tb.config, task.program), f"{task.name}: ")
+        total += last_end(clocks)
+    found = np.frombuffer(bytes(outer.contents), np.uint8)
+    tb.check_values(found, np.frombuffer(run.after, np.uint8), "external memory")
+    priced = network_cost(Lowered(tasks=run.lowered, unmapped=()), tb.config)
+    tb.check_clocks([total], [priced.cycles], "clocks of the network")
+
+
+@cocotb.test()
 async def counts_come_round(dut: Any) -> None:
     """More reads and writes of one buffer than its counts can tell apart, by all streams."""
     tb = await Testbench.start(dut, MachineConfig)
@@ -228,7 +262,7 @@ def _check_clocks(
         _compare(tb, entries, clocks.starts[name], starts, f"{what}starts of {name}", name)
     for name, ends in wanted.ends.items():
         tb.check_clocks(clocks.ends[name], ends, f"{what}ends of {name}")
-    tb.count_clocks(max(max(values, default=0) for values in clocks.ends.values()))
+    tb.count_clocks(last_end(clocks))
     tb.count_programs(1, len(entries))
 
 
