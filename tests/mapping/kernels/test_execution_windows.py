@@ -136,7 +136,12 @@ def axis_of(rng, largest: int, function: str) -> Axis:
     size, stride = int(rng.integers(least, max(least, largest) + 1)), int(rng.integers(1, 4))
     whole = (size + 2 * padding - dilation * (kernel - 1) - 1) / stride
     results = int(whole) + 1
-    if function != "depthwise" and whole != int(whole) and (results * stride) < size + padding and rng.random() < 0.5:
+    if (
+        function != "depthwise"
+        and whole != int(whole)
+        and (results * stride) < size + padding
+        and rng.random() < 0.5
+    ):
         results += 1  # as ceil_mode has it
     counts = bool(rng.integers(0, 2))
     return Axis(
@@ -194,7 +199,9 @@ def test_large_windows(function, case):
     steps = (Step(function="relu"), Step(function="add", operand="tensor"))
     outputs = ("fp16", "quantised")
     for images in (1, 2):
-        work = WindowsWork(function=function, images=images, axes=axes, channels=channels, steps=steps, outputs=outputs)
+        work = WindowsWork(
+            function=function, images=images, axes=axes, channels=channels, steps=steps, outputs=outputs
+        )
         check(work, MACHINES[name], rng)
     assert function == "max" or len(flatten_once_bands(work, MACHINES[name])) >= 1
 
@@ -246,7 +253,9 @@ def nchw(x: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("ceil_mode", [False, True])
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1), (4, 3, 2), (5, 2, 2)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1), (4, 3, 2), (5, 2, 2)]
+)
 def test_pools_are_pytorch_s(kernel, stride, padding, ceil_mode):
     rng = np.random.default_rng(SEED)
     x = values(rng, 2, 13, 18, 24)
@@ -256,7 +265,14 @@ def test_pools_are_pytorch_s(kernel, stride, padding, ceil_mode):
         else:
             wanted = torch.nn.functional.avg_pool2d(nchw(x), kernel, stride, padding, ceil_mode, counts)
         axes = tuple(
-            Axis(size=size, kernel=kernel, stride=stride, padding=padding, results=results, counts_padding=counts)
+            Axis(
+                size=size,
+                kernel=kernel,
+                stride=stride,
+                padding=padding,
+                results=results,
+                counts_padding=counts,
+            )
             for size, results in zip(x.shape[1:3], wanted.shape[2:])
         )
         work = WindowsWork(function=function, images=2, axes=axes, channels=24)
@@ -270,12 +286,16 @@ def test_adaptive_pools_are_pytorch_s(results):
     x = values(rng, 2, 13, 18, 24)
     for function in ("max", "average"):
         pool = getattr(torch.nn.functional, f"adaptive_{function[:3].replace('ave', 'avg')}_pool2d")
-        axes = tuple(Axis(size=size, results=count, adaptive=True) for size, count in zip(x.shape[1:3], results))
+        axes = tuple(
+            Axis(size=size, results=count, adaptive=True) for size, count in zip(x.shape[1:3], results)
+        )
         made = check_values(WindowsWork(function=function, images=2, axes=axes, channels=24), x)
         assert np.abs(nchw(made) - pool(nchw(x), results)).max() <= (0 if function == "max" else 0.02)
 
 
-@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), [(3, 1, 1, 1), (3, 2, 1, 1), (5, 1, 4, 2), (7, 1, 3, 1)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"), [(3, 1, 1, 1), (3, 2, 1, 1), (5, 1, 4, 2), (7, 1, 3, 1)]
+)
 def test_depthwise_convolutions_are_pytorch_s(kernel, stride, padding, dilation):
     rng = np.random.default_rng(SEED)
     x, weights = values(rng, 1, 15, 16, 40), values(rng, kernel * kernel + 1, 40)
@@ -284,7 +304,8 @@ def test_depthwise_convolutions_are_pytorch_s(kernel, stride, padding, dilation)
         torch.from_numpy(weights[-1].astype(np.float32)), stride, padding, dilation, 40,
     )  # fmt: skip
     axes = tuple(
-        Axis(size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation) for size in x.shape[1:3]
+        Axis(size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+        for size in x.shape[1:3]
     )
     made = check_values(WindowsWork(function="depthwise", axes=axes, channels=40), x, weights=weights)
     assert made.shape[1:3] == tuple(wanted.shape[2:])
@@ -308,7 +329,12 @@ def test_bands_are_all_results_once():
                 for group in band.groups:
                     for turn in range(group.count):
                         for place, span in enumerate(group.spans):
-                            number = group.result + turn * len(group.spans) + place + repetition * len(band.results)
+                            number = (
+                                group.result
+                                + turn * len(group.spans)
+                                + place
+                                + repetition * len(band.results)
+                            )
                             seen.append((number, span.start + turn * group.step + repetition * band.step))
         assert seen == [(result, axis.span(result).start) for result in range(axis.count)]
 
@@ -332,6 +358,10 @@ def test_a_band_that_the_scratchpad_does_not_hold_is_refused():
 
 def test_programs_are_legal_streams(check_stream):
     work = WindowsWork(
-        function="depthwise", axes=square(14, 5, 1, 2), channels=70, steps=(Step(function="silu"),), outputs=("fp16", "quantised")
+        function="depthwise",
+        axes=square(14, 5, 1, 2),
+        channels=70,
+        steps=(Step(function="silu"),),
+        outputs=("fp16", "quantised"),
     )
     check_stream(work.program(MACHINE), MACHINE)
