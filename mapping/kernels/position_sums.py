@@ -46,11 +46,11 @@ class PositionSums:
                 body, filled = self._strip(vl, first)
                 tables |= dict.fromkeys(filled)
                 strips += repeat(count, *body, index=STRIP)
-        constants = [load(name, 1, 2 * work.channels, external=Address(name[1:])) for name in self.channels]
+        constants = [load(f"{name}.0", 1, 2 * work.channels, external=Address(name[1:])) for name in self.channels]
         body = (*tables, *constants, *repeat(work.images, *strips, index=IMAGE))
         sizes = {f"@in.{copy}": 2 * min(self.chunk, work.taps) * self.longest for copy in "01"}
         sizes |= {f"{n}.{copy}": 2 * self.longest for n in (*self.tensors, *self.outputs) for copy in "01"}
-        sizes |= dict.fromkeys(self.channels, 2 * work.channels)
+        sizes |= {f"{name}.0": 2 * work.channels for name in self.channels}
         return Program(body=body, buffers_bytes=sizes | table_bytes(body))
 
     def _bytes(self, name: str, elements: int) -> int:
@@ -121,7 +121,8 @@ class PositionSums:
 
     def _place(self, name: str, first: int) -> Address:
         """Results and tensors of a strip have a buffer of their own; a channel operand is whole."""
-        return Address(name) if name.endswith(".0") else Address(name, 2 * first).along(STRIP, 2 * self.longest)
+        whole = name.removesuffix(".0") in self.channels
+        return Address(name, 2 * first).along(STRIP, 2 * self.longest) if whole else Address(name)
 
     def _outside(self, name: str, first: int) -> Address:
         place = Address(name[1:], self._bytes(name, first)).along(IMAGE, self._bytes(name, self.work.channels))

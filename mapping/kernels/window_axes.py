@@ -126,6 +126,13 @@ class Axis:
         touched = list(self._touched(results)) or [0]
         return range(min(touched), max(touched) + 1)
 
+    def most(self, results: int) -> int:
+        """Positions that so many results one after the other touch, at most."""
+        if self.adaptive:
+            starts = range(self.count - results + 1)
+            return max(len(self.inside(range(start, start + results))) for start in starts)
+        return min(self.size, self.stride * (results - 1) + self.dilation * (self.kernel - 1) + 1)
+
     def _touched(self, results: Sequence[int]) -> Iterator[int]:
         for span in (self.span(result) for result in results):
             if span.first < span.stop:

@@ -7,17 +7,14 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.builder import STRIP as STREAM
-from lanewise.mapping.kernels.builder import VectorKernel
+from lanewise.mapping.kernels.builder import STRIP, VectorKernel
 from lanewise.mapping.kernels.epilogue import format_bits
 from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.strips import best_kernel, load, store
-from lanewise.mapping.kernels.window_axes import Axis, Band, Group, Span, bands
+from lanewise.mapping.kernels.window_axes import Axis, Band, Group, bands
 from lanewise.mapping.kernels.window_strip import (
     COLUMN,
     ROW,
-    STRIP,
-    WEIGHTS,
     Layout,
     Shape,
     WindowStrip,
@@ -35,10 +32,8 @@ NARROW = 64
 """Channels of which a tile is not split for the budget's sake."""
 MOST_READS = 65535
 """How often a buffer may be read between two writes: the core's counts are of 16 bits."""
-ROLLED_TAPS = 9
-"""Of larger windows a loop over the rows of taps is tried, and only that beyond"""
 UNROLLED_TAPS = 32
-"""so many."""
+"""The rows of larger windows' taps are a loop."""
 
 IMAGE, PLANE, BAND, TILE = "image", "plane", "band", "tile"
 
@@ -59,7 +54,9 @@ class WindowBands:
         self.along: Axis = rows if self.upright else columns
         self.planes = max(max(1, span.stop - span.first) for span in map(depth.span, range(depth.count)))
         self.tensors = [f"@operand{i}" for i, s in enumerate(self.last.steps) if s.operand == "tensor"]
-        self.shared = [f"@operand{i}" for i, s in enumerate(self.last.steps) if s.operand == "channel"]
+        self.constants = ["@weights"] if work.function == "depthwise" else []
+        """What all results of a tile share."""
+        self.constants += [f"@operand{i}" for i, s in enumerate(self.last.steps) if s.operand == "channel"]
         self.outputs = [f"@{form}" for form in self.last.outputs]
         self.tables: dict[Instruction, None] = {}
         self.shapes: dict[tuple[Layout, int], WindowStrip] = {}
@@ -74,7 +71,7 @@ class WindowBands:
     def _layout(self, tile: int, size: int) -> Layout:
         """A band of ``size`` results along its axis, in tiles of so many channels."""
         _, rows, columns = self.work.volume
-        most = max(len(band.inside) for band in bands(self.along, size))
+        most = self.along.most(size)
         if self.upright:
             return Layout(channels=tile, row=columns.size, plane=most * columns.size, result_row=columns.count)
         return Layout(channels=tile, row=most, plane=rows.size * most, result_row=size)
@@ -87,9 +84,9 @@ class WindowBands:
             sizes |= {f"{name}.{copy}": results * self._bytes(name, layout.channels) for copy in "01"}
         if self.after is not None:
             sizes["@middle.0"] = 2 * results * layout.channels
-        if self.work.function == "depthwise":
-            sizes |= {f"@weights.{copy}": 2 * (self.work.taps + 1) * layout.channels for copy in "01"}
-        sizes |= dict.fromkeys(self.shared, 2 * layout.channels)
+        for name in self.constants:
+            rows = self.work.taps + 1 if name == "@weights" else 1
+            sizes |= {f"{name}.{copy}": 2 * rows * layout.channels for copy in "01"}
         return sizes
 
     def _fits(self, sizes: dict[str, int]) -> bool:
@@ -118,11 +115,11 @@ class WindowBands:
             needed, fits = room(1)
             if fits and (needed <= budget or tile <= NARROW):
                 break
-            if tile == 1:
+            if tile <= 2:  # INT4 lies two to a byte
                 raise ValueError(
                     f"scratchpad.size_kib must hold two bands of the input of {needed} bytes, not {self.config.scratchpad.size_kib}"
                 )
-            tile = max(1, ceil(tile / 2) + ceil(tile / 2) % 2 * (tile > 2))
+            tile = _up(ceil(tile / 2), 2)
         low, high = 1, self.along.count
         while low < high:
             middle = (low + high + 1) // 2
@@ -141,13 +138,15 @@ class WindowBands:
                 size = ceil(size / 2)
                 continue
             break
-        if self._weight_reads(body) > MOST_READS:
+        if self._constant_reads(body) > MOST_READS:
             body, _, sizes = self._body(tile, size, reload=True)
         tables = {i.writes[0]: i.run_bytes for i in self.tables if i.opcode == "dma.load"}
         return Program(body=(*self.tables, *body), buffers_bytes=sizes | tables)
 
-    def _weight_reads(self, body: tuple[Node, ...]) -> int:
-        return max((reads(node, WEIGHTS) for node in _inside(body, TILE)), default=0)
+    def _constant_reads(self, body: tuple[Node, ...]) -> int:
+        """How often a constant is read between two loads, at most."""
+        inner = [node for tile in body for node in (tile.body if isinstance(tile, Loop) and tile.index == TILE else (tile,))]
+        return max((sum(reads(node, f"{name}.0") for node in inner) for name in self.constants), default=0)
 
     def _body(self, tile: int, size: int, *, reload: bool) -> tuple[tuple[Node, ...], int, dict[str, int]]:
         """The nodes, the reads of a band's input, and the buffers."""
@@ -162,7 +161,7 @@ class WindowBands:
                 most = max(most, one.reads)
         sizes = self._sizes(self._layout(tile, size), size)
         if not reload:
-            sizes.pop("@weights.1", None)
+            sizes = {name: size for name, size in sizes.items() if name not in {f"{name}.1" for name in self.constants}}
         if self.after is not None:
             sizes["@middle.0"] = max(sizes["@middle.0"], 2 * self.room)
             for name in (*self.tensors, *self.outputs):
@@ -176,50 +175,52 @@ class WindowBands:
             ValueError: The registers do not hold what it needs with any length.
         """
         key = (layout, channels)
-        if key not in self.shapes:
-            problem = ValueError(f"channels must be at least 1, not {channels}")
-            for strip, groups in self._candidates(layout, channels):
-                try:
-                    for group in groups:  # those at the borders, too
-                        strip.group(*self._middle(), group)
-                except ValueError as error:
-                    problem = error
-                    continue
-                self.shapes[key] = strip
+        if key in self.shapes:
+            return self.shapes[key]
+        vector, work, longest = self.config.vector, self.work, self.config.vector.vlen_bits // 16
+        rolled = work.taps > UNROLLED_TAPS and work.volume[1].taps > 1
+        few = vector.vlen_bits <= 2 * vector.bits_per_clk
+        best: tuple[int, WindowStrip] | None = None
+        for lengths, together in (
+            ((2 * longest, longest, *((4 * longest,) * few)), (8, 4, *((2,) * rolled))), ((longest // 2,), (2, 1)),
+        ):  # fmt: skip
+            if best is not None:
                 break
-            else:
-                raise problem
-        return self.shapes[key]
+            for length, ways in product(lengths, together):
+                shape = self._shape(layout, channels, length, ways, rolled)
+                strip = WindowStrip(work, self.config, layout, shape)
+                with suppress(ValueError):
+                    clocks = self._clocks(strip) * ceil(channels / shape.vl)
+                    if best is None or clocks < best[0]:
+                        best = clocks, strip
+        if best is None:
+            raise ValueError(f"vector.vlen_bits must be so large that the registers hold the steps, not {vector.vlen_bits}")
+        self.shapes[key] = best[1]
+        return best[1]
 
-    def _middle(self) -> tuple[Span, Span]:
-        """Of the planes and of the rows, a window with the most taps."""
-        depth, rows, _ = self.work.volume
-        return depth.span(depth.count // 2), rows.span(rows.count // 2)
+    def _shape(self, layout: Layout, channels: int, length: int, ways: int, rolled: bool) -> Shape:
+        """Strips of at most ``length`` and groups of at most ``ways``, as even as they can be."""
+        even = _up(ceil(channels / ceil(channels / length)), self.config.vector.bits_per_clk // 16)
+        width = self.work.volume[2].count if self.upright else layout.result_row
+        return Shape(vl=min(channels, length, even), ways=ceil(width / ceil(width / ways)), rolled=rolled)
 
-    def _candidates(self, layout: Layout, channels: int) -> Iterator[tuple[WindowStrip, tuple[Group, ...]]]:
-        """Ways to compute a strip that the registers hold, with the groups of a row; the fastest first."""
-        vector, work = self.config.vector, self.work
-        _, rows, columns = work.volume
-        lengths, longest = dict[int, None](), 8 * vector.vlen_bits // 16
-        while longest >= vector.vlen_bits // 32:
-            vl = min(channels, _up(ceil(channels / ceil(channels / longest)), vector.bits_per_clk // 16))
-            lengths |= {vl: None} if vl <= longest else {}
-            longest //= 2
-        width = columns.count if self.upright else layout.result_row
-        ways = sorted({ceil(width / ceil(width / together)) for together in (1, 2, 4, 8)})
-        rolled = [False] * (work.taps <= UNROLLED_TAPS or rows.taps == 1)
-        rolled += [True] * (work.taps > ROLLED_TAPS and rows.taps > 1)
-        found: list[tuple[float, WindowStrip, tuple[Group, ...]]] = []
-        for vl, together, roll in product(lengths, ways, rolled):
-            groups = columns.groups(range(columns.count), together)
-            group = max(groups, key=lambda group: (group.count, len(group.spans)))
-            strip = WindowStrip(work, self.config, layout, Shape(vl=vl, ways=together, rolled=roll))
-            with suppress(ValueError):
-                code = strip.group(*self._middle(), group)
-                clocks = _clocks(strip, code, self.config) / len(group.spans)
-                found.append((clocks * ceil(channels / vl), strip, groups))
-        found.sort(key=lambda one: one[0])
-        yield from ((strip, groups) for _, strip, groups in found)
+    def _clocks(self, strip: WindowStrip) -> int:
+        """Clocks that four rows of results in the middle take.
+
+        Raises:
+            ValueError: The registers do not hold what it needs.
+        """
+        depth, rows, columns = self.work.volume
+        middle = depth.span(depth.count // 2), rows.span(rows.count // 2)
+        row: list[Node] = []
+        width = columns.count if self.upright else strip.layout.result_row
+        first = (columns.count - width) // 2
+        for group in columns.groups(range(first, first + width), strip.shape.ways):
+            row += repeat(group.count, *strip.group(*middle, group))
+        names = {n for i in flatten_once(row) for n in (*i.reads, *i.writes) if n.startswith("@")}
+        return price(
+            Program(body=repeat(4, *row), buffers_bytes=dict.fromkeys(names, 1)), self.config
+        ).cycles  # some, for the last one's end is nobody's beginning
 
     def after_kernel(self, elements: int) -> VectorKernel | None:
         """The pass with the steps over a band of so many elements."""
@@ -241,17 +242,13 @@ class _Tile:
         self.first, self.tile = first, tile
         self.channels = layout.channels
         self.reads = 0
-        vl = bands.strip(layout, layout.channels).shape.vl
-        whole, rest = divmod(layout.channels, vl)
-        self.strips = [(whole, bands.strip(layout, layout.channels), 0)]
-        if rest:
-            self.strips.append((1, bands.strip(layout, rest), whole * vl))
-            if self.strips[1][1].shape.vl != rest:  # shorter than its longest strip: in several
-                inner = self.strips.pop()[1]
-                parts, left = divmod(rest, inner.shape.vl)
-                self.strips.append((parts, inner, whole * vl))
-                if left:
-                    self.strips.append((1, bands.strip(layout, left), rest // inner.shape.vl * inner.shape.vl + whole * vl))
+        self.strips: list[tuple[int, WindowStrip, int]] = []
+        """How many, how they are computed, and the first one's first channel."""
+        done = 0
+        while left := layout.channels - done:
+            strip = bands.strip(layout, left)
+            self.strips.append((left // strip.shape.vl, strip, done))
+            done += left // strip.shape.vl * strip.shape.vl
         self.second = bands.after_kernel(size * (layout.result_row if bands.upright else 1) * layout.channels)
 
     def nodes(self) -> list[Node]:
@@ -263,25 +260,22 @@ class _Tile:
             for band in bands(bands_.along, self.size):
                 inner += repeat(band.count, *self._band(group, band), index=BAND)
             planes += repeat(group.count, *inner, index=PLANE)
-        made: list[Node] = []
-        if work.function == "depthwise" and not self.reload:
-            made.append(self._weights())
-        for name in bands_.shared:
-            made.append(load(name, 1, 2 * self.channels, external=Address(name[1:], 2 * self.first).along(TILE, 2 * self.tile)))
+        made = [] if self.reload else self._constants()
         return [*made, *repeat(work.images, *planes, index=IMAGE)]
 
-    def _weights(self) -> Instruction:
-        place = Address("weights", 2 * self.first).along(TILE, 2 * self.tile)
-        runs = self.work.taps + 1
-        whole = self.channels == self.work.channels
-        size = 2 * self.channels
-        return load(
-            WEIGHTS, 1 if whole else runs, size * (runs if whole else 1), external=place,
-            distance_bytes=0 if whole else 2 * self.work.channels,
-        )  # fmt: skip
+    def _constants(self) -> list[Node]:
+        """Loads of the tile's part of what all results share."""
+        made: list[Node] = []
+        for name in self.bands.constants:
+            place = Address(name[1:], 2 * self.first).along(TILE, 2 * self.tile)
+            rows = self.work.taps + 1 if name == "@weights" else 1
+            count, size = self._runs(rows, self.channels, self.work.channels)
+            apart = 2 * self.work.channels if count > 1 else 0
+            made.append(load(f"{name}.0", count, 2 * size, external=place, distance_bytes=apart))
+        return made
 
     def _band(self, depth: Group, band: Band) -> list[Node]:
-        made: list[Node] = [self._weights()] if self.reload else []
+        made = self._constants() if self.reload else []
         made += self._loads(depth, band)
         results = len(band.results) * (self.layout.result_row if self.bands.upright else 1)
         made += [self._transfer(load, name, depth, band, results) for name in self.bands.tensors]
@@ -294,11 +288,11 @@ class _Tile:
         if self.second is not None:
             kernel, elements = self.second, results * self.channels
             made += [i for i in kernel.setup if not fills_table(i)]
-            made += repeat(kernel.strips(elements), *kernel.code, index=STREAM if STREAM != STRIP else STRIP)
+            made += repeat(kernel.strips(elements), *kernel.code, index=STRIP)
             self.bands.tables |= dict.fromkeys(i for i in kernel.setup if fills_table(i))
             self.bands.room = max(self.bands.room, kernel.strips(elements) * kernel.ways * kernel.vl)
         made += [self._transfer(store, name, depth, band, results) for name in self.bands.outputs]
-        names = ["@in", *self.bands.tensors, *self.bands.outputs, *(["@weights"] if self.reload else [])]
+        names = ["@in", *self.bands.tensors, *self.bands.outputs, *(self.bands.constants if self.reload else [])]
         return [*made, *(Rotate(names=(f"{name}.0", f"{name}.1")) for name in names)]
 
     def _rows(self, depth: Group, band: Band, strip: WindowStrip, first: int, strips: int) -> list[Node]:
@@ -366,21 +360,5 @@ def reads(node: Node, buffer: str) -> int:
     return int(isinstance(node, Instruction) and buffer in node.reads)
 
 
-def _inside(body: tuple[Node, ...], index: str) -> Iterator[Node]:
-    """The nodes, those of the loop ``index`` without it."""
-    for node in body:
-        yield from node.body if isinstance(node, Loop) and node.index == index else (node,)
-
-
 def _up(number: int, multiple: int) -> int:
     return ceil(number / multiple) * multiple
-
-
-def _clocks(strip: WindowStrip, code: tuple[Node, ...], config: MachineConfig) -> float:
-    """Clocks that one more repetition of a group takes."""
-    names = {n for i in flatten_once(code) for n in (*i.reads, *i.writes) if n.startswith("@")}
-    few, many = (
-        price(Program(body=repeat(count, *code), buffers_bytes=dict.fromkeys(names, 1)), config).cycles
-        for count in (2, 6)
-    )
-    return (many - few) / 4

@@ -69,6 +69,8 @@ class WindowStrip:
     def __init__(self, work: "WindowsWork", config: MachineConfig, layout: Layout, shape: Shape) -> None:
         self.work, self.config, self.layout, self.shape = work, config, layout, shape
         kernel = self.kernel = VectorKernel(config=config, vl=shape.vl, places=self._place)
+        self.shared = {WEIGHTS, *(f"@operand{i}.0" for i, s in enumerate(work.steps) if s.operand == "channel")}
+        """Buffers of what all positions share."""
         self.resident: list[Register] = []
         self.loads: list[Instruction] = []
         depthwise = work.function == "depthwise"
@@ -93,8 +95,7 @@ class WindowStrip:
 
     def _place(self, buffer: str, bits: int, elements: int) -> Address:  # noqa: ARG002
         """Where the current result of the group at hand is, or its operand."""
-        moves = buffer.endswith(".0")
-        return Address(buffer, self.kernel.way * self.position_bytes(buffer) if moves else 0)
+        return Address(buffer, 0 if buffer in self.shared else self.kernel.way * self.position_bytes(buffer))
 
     def _weights(self, row: int) -> Address:
         return Address(WEIGHTS, 2 * row * self.layout.channels)
@@ -122,7 +123,7 @@ class WindowStrip:
         def moved(positions: int, results: int, base: str) -> int:
             if base == "@in.0":
                 return 2 * self.layout.channels * positions
-            return self.position_bytes(base) * results if base.endswith(".0") and base != WEIGHTS else 0
+            return 0 if base in self.shared else self.position_bytes(base) * results
 
         steps = {index: partial(moved, *by) for index, by in loops.items()}
         return self._moved(code, partial(moved, inside, result), steps, first, strips)
@@ -298,7 +299,7 @@ class WindowStrip:
 def steps_and_stores(kernel: VectorKernel, total: Register, work: "WindowsWork") -> None:
     """What follows a sum or a maximum: the steps, and a store in each format."""
     operands: dict[int, Operand] = {
-        index: f"@operand{index}{'.0' * (step.operand == 'tensor')}"
+        index: f"@operand{index}.0"
         for index, step in enumerate(work.steps)
         if step.operand in ("tensor", "channel")
     }

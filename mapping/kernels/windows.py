@@ -3,14 +3,13 @@
 What they compute, bit by bit, is :mod:`lanewise.models.windows`.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.position_sums import PositionSums
-from lanewise.mapping.kernels.price import price
+from lanewise.mapping.kernels.price import banks, price
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.window_bands import WindowBands
 from lanewise.sim.program import Program
@@ -86,10 +85,20 @@ class WindowsWork:
         """
         if self.whole_images:
             return PositionSums(self, config).program()
-        return min(self._ways(config), key=lambda program: price(program, config).cycles)
+        alone = replace(self, steps=(), outputs=("middle",))
+        made: list[Program] = []
+        problem: ValueError | None = None
+        for bands in (WindowBands(self, config), *([WindowBands(alone, config, after=self)] if self._apart(config) else [])):
+            try:
+                made.append(bands.program())
+            except ValueError as error:
+                problem = error
+        if not made:
+            raise problem or ValueError("steps must be known")
+        fitting = [program for program in made if banks(program, config) <= config.scratchpad.banks]
+        return min(fitting or made, key=lambda program: price(program, config).cycles)
 
-    def _ways(self, config: MachineConfig) -> Iterator[Program]:
-        yield WindowBands(self, config).program()
-        if self.steps and not any(step.operand == "channel" for step in self.steps):
-            alone = replace(self, steps=(), outputs=("middle",))
-            yield WindowBands(alone, config, after=self).program()
+    def _apart(self, config: MachineConfig) -> bool:
+        """Whether the steps can be computed on a band as one sequence of elements."""
+        packed = "quantised" in self.outputs and self.channels * config.matrix.operand_bits % 8 != 0
+        return bool(self.steps) and not packed and all(step.operand != "channel" for step in self.steps)
