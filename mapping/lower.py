@@ -317,7 +317,9 @@ class Lowering:
         if operator.kind != "convolution":
             return False
         groups = operator.number("groups")
-        return groups > 1 and groups == self.shape(operator.inputs[0])[1] == self.shape(operator.outputs[0])[1]
+        return (
+            groups > 1 and groups == self.shape(operator.inputs[0])[1] == self.shape(operator.outputs[0])[1]
+        )
 
     def convolution(self, operator: Operator) -> None:
         attributes = operator.attributes
@@ -420,7 +422,9 @@ class Lowering:
     def pool(self, operator: Operator) -> None:
         x, out = self.shape(operator.inputs[0]), self.shape(operator.outputs[0])
         kernel = _sizes(operator.attributes["kernel"])
-        if len(x) != len(kernel) + 2:  # without a batch: which axis the channels are is not what the layout says
+        if (
+            len(x) != len(kernel) + 2
+        ):  # without a batch: which axis the channels are is not what the layout says
             raise UnmappedError
         function = "max" if "max" in operator.function else "average"
         self.rearrange(operator, operator.inputs[0], channels_innermost(len(x)))
@@ -523,9 +527,12 @@ def _axes(
 ) -> tuple[Axis, ...]:
     """The windows of a pool or a convolution along each axis of positions."""
     if "output" in operator.attributes:
-        return tuple(Axis(size=size, results=count, adaptive=True) for size, count in zip(sizes, results, strict=True))
+        return tuple(
+            Axis(size=size, results=count, adaptive=True) for size, count in zip(sizes, results, strict=True)
+        )
     stride, dilation, padding = (
-        _sizes(operator.attributes.get(name, default)) for name, default in (("stride", 1), ("dilation", 1), ("padding", 0))
+        _sizes(operator.attributes.get(name, default))
+        for name, default in (("stride", 1), ("dilation", 1), ("padding", 0))
     )
     return tuple(
         Axis(

@@ -167,7 +167,13 @@ def bands(axis: Axis, size: int, together: int = 1) -> tuple[Band, ...]:
             len(results),
             len(inside),
             tuple(
-                (group.result - first, group.count, group.step, group.shape, group.spans[0].start - inside.start)
+                (
+                    group.result - first,
+                    group.count,
+                    group.step,
+                    group.shape,
+                    group.spans[0].start - inside.start,
+                )
                 for group in groups
             ),
         )

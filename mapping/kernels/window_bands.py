@@ -1,6 +1,6 @@
 """Windows of positions through the scratchpad: tiles of channels, bands of results, each band's part of the input brought by DMA."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import product
 from math import ceil
@@ -45,7 +45,9 @@ class WindowBands:
         after: The work whose steps and stores follow in a pass of their own over each band, of which ``work`` leaves ``middle``.
     """
 
-    def __init__(self, work: "WindowsWork", config: MachineConfig, after: "WindowsWork | None" = None) -> None:
+    def __init__(
+        self, work: "WindowsWork", config: MachineConfig, after: "WindowsWork | None" = None
+    ) -> None:
         self.work, self.config, self.after = work, config, after
         self.last = after or work
         depth, rows, columns = work.volume
@@ -73,7 +75,9 @@ class WindowBands:
         _, rows, columns = self.work.volume
         most = self.along.most(size)
         if self.upright:
-            return Layout(channels=tile, row=columns.size, plane=most * columns.size, result_row=columns.count)
+            return Layout(
+                channels=tile, row=columns.size, plane=most * columns.size, result_row=columns.count
+            )
         return Layout(channels=tile, row=most, plane=rows.size * most, result_row=size)
 
     def _sizes(self, layout: Layout, size: int) -> dict[str, int]:
@@ -132,12 +136,10 @@ class WindowBands:
     def program(self) -> Program:
         """Everything."""
         tile, size = self._chosen()
-        while True:
-            body, reads, sizes = self._body(tile, size, reload=False)
-            if reads > MOST_READS and size > 1:
-                size = ceil(size / 2)
-                continue
-            break
+        body, most, sizes = self._body(tile, size, reload=False)
+        while most > MOST_READS and size > 1:
+            size = ceil(size / 2)
+            body, most, sizes = self._body(tile, size, reload=False)
         if self._constant_reads(body) > MOST_READS:
             body, _, sizes = self._body(tile, size, reload=True)
         tables = {i.writes[0]: i.run_bytes for i in self.tables if i.opcode == "dma.load"}
@@ -145,7 +147,11 @@ class WindowBands:
 
     def _constant_reads(self, body: tuple[Node, ...]) -> int:
         """How often a constant is read between two loads, at most."""
-        inner = [node for tile in body for node in (tile.body if isinstance(tile, Loop) and tile.index == TILE else (tile,))]
+        inner = [
+            node
+            for tile in body
+            for node in (tile.body if isinstance(tile, Loop) and tile.index == TILE else (tile,))
+        ]
         return max((sum(reads(node, f"{name}.0") for node in inner) for name in self.constants), default=0)
 
     def _body(self, tile: int, size: int, *, reload: bool) -> tuple[tuple[Node, ...], int, dict[str, int]]:
@@ -161,11 +167,18 @@ class WindowBands:
                 most = max(most, one.reads)
         sizes = self._sizes(self._layout(tile, size), size)
         if not reload:
-            sizes = {name: size for name, size in sizes.items() if name not in {f"{name}.1" for name in self.constants}}
+            sizes = {
+                name: size
+                for name, size in sizes.items()
+                if name not in {f"{name}.1" for name in self.constants}
+            }
         if self.after is not None:
             sizes["@middle.0"] = max(sizes["@middle.0"], 2 * self.room)
             for name in (*self.tensors, *self.outputs):
-                sizes |= {f"{name}.{copy}": max(sizes[f"{name}.{copy}"], self._bytes(name, self.room)) for copy in "01"}
+                sizes |= {
+                    f"{name}.{copy}": max(sizes[f"{name}.{copy}"], self._bytes(name, self.room))
+                    for copy in "01"
+                }
         return tuple(nodes), most, sizes
 
     def strip(self, layout: Layout, channels: int) -> WindowStrip:
@@ -194,7 +207,9 @@ class WindowBands:
                     if best is None or clocks < best[0]:
                         best = clocks, strip
         if best is None:
-            raise ValueError(f"vector.vlen_bits must be so large that the registers hold the steps, not {vector.vlen_bits}")
+            raise ValueError(
+                f"vector.vlen_bits must be so large that the registers hold the steps, not {vector.vlen_bits}"
+            )
         self.shapes[key] = best[1]
         return best[1]
 
@@ -237,7 +252,9 @@ class WindowBands:
 class _Tile:
     """Emits the bands of one tile of channels."""
 
-    def __init__(self, bands: WindowBands, layout: Layout, first: int, tile: int, size: int, reload: bool) -> None:
+    def __init__(
+        self, bands: WindowBands, layout: Layout, first: int, tile: int, size: int, reload: bool
+    ) -> None:
         self.bands, self.work, self.layout, self.size, self.reload = bands, bands.work, layout, size, reload
         self.first, self.tile = first, tile
         self.channels = layout.channels
@@ -292,7 +309,12 @@ class _Tile:
             self.bands.tables |= dict.fromkeys(i for i in kernel.setup if fills_table(i))
             self.bands.room = max(self.bands.room, kernel.strips(elements) * kernel.ways * kernel.vl)
         made += [self._transfer(store, name, depth, band, results) for name in self.bands.outputs]
-        names = ["@in", *self.bands.tensors, *self.bands.outputs, *(self.bands.constants if self.reload else [])]
+        names = [
+            "@in",
+            *self.bands.tensors,
+            *self.bands.outputs,
+            *(self.bands.constants if self.reload else []),
+        ]
         return [*made, *(Rotate(names=(f"{name}.0", f"{name}.1")) for name in names)]
 
     def _rows(self, depth: Group, band: Band, strip: WindowStrip, first: int, strips: int) -> list[Node]:
@@ -310,8 +332,13 @@ class _Tile:
                 code = strip.group(depth.spans[0], row.spans[0], group)
                 inside = (row.spans[0].start - top) * self.layout.row + group.spans[0].start - left
                 result = (row.result - above) * self.layout.result_row + group.result - before
-                loops = {COLUMN: (group.step, len(group.spans)), ROW: (row.step * self.layout.row, self.layout.result_row)}
-                placed = strip.placed(code, inside=inside, result=result, first=first, strips=strips, loops=loops)
+                loops = {
+                    COLUMN: (group.step, len(group.spans)),
+                    ROW: (row.step * self.layout.row, self.layout.result_row),
+                }
+                placed = strip.placed(
+                    code, inside=inside, result=result, first=first, strips=strips, loops=loops
+                )
                 inner += repeat(group.count, *placed, index=COLUMN)
             made += repeat(row.count, *inner, index=ROW)
         return made
@@ -334,19 +361,25 @@ class _Tile:
                 place = place.along(BAND, 2 * step * channels).along(TILE, 2 * self.tile)
                 inside = Address("@in.0", 2 * (plane * layout.plane + row * layout.row) * self.channels)
                 count, size = self._runs(together * width, self.channels, channels)
-                yield load(inside, count, 2 * size, external=place, distance_bytes=2 * channels if count > 1 else 0)
+                yield load(
+                    inside, count, 2 * size, external=place, distance_bytes=2 * channels if count > 1 else 0
+                )
 
     def _runs(self, positions: int, part: int, whole: int) -> tuple[int, int]:
         """Runs, and units of each: all positions at once, or a part of each."""
         return (1, positions * whole) if part == whole else (positions, part)
 
-    def _transfer(self, move, name: str, depth: Group, band: Band, results: int) -> Instruction:  # type: ignore[no-untyped-def]
+    def _transfer(
+        self, move: Callable[..., Instruction], name: str, depth: Group, band: Band, results: int
+    ) -> Instruction:
         """DMA of a band of results, or of a tensor that is as large."""
         _, rows, columns = self.work.volume
         whole, part = (self.bands._bytes(name, elements) for elements in (self.work.channels, self.channels))
         plane = rows.count * columns.count * whole
         length = (columns.count if self.bands.upright else 1) * whole
-        place = Address(name[1:], depth.result * plane + band.results.start * length + self.bands._bytes(name, self.first))
+        place = Address(
+            name[1:], depth.result * plane + band.results.start * length + self.bands._bytes(name, self.first)
+        )
         place = place.along(IMAGE, self.work.volume[0].count * plane).along(PLANE, plane)
         place = place.along(BAND, len(band.results) * length).along(TILE, self.bands._bytes(name, self.tile))
         count, size = self._runs(results, part, whole)

@@ -69,7 +69,10 @@ class WindowStrip:
     def __init__(self, work: "WindowsWork", config: MachineConfig, layout: Layout, shape: Shape) -> None:
         self.work, self.config, self.layout, self.shape = work, config, layout, shape
         kernel = self.kernel = VectorKernel(config=config, vl=shape.vl, places=self._place)
-        self.shared = {WEIGHTS, *(f"@operand{i}.0" for i, s in enumerate(work.steps) if s.operand == "channel")}
+        self.shared = {
+            WEIGHTS,
+            *(f"@operand{i}.0" for i, s in enumerate(work.steps) if s.operand == "channel"),
+        }
         """Buffers of what all positions share."""
         self.resident: list[Register] = []
         self.loads: list[Instruction] = []
@@ -304,7 +307,9 @@ def steps_and_stores(kernel: VectorKernel, total: Register, work: "WindowsWork")
         if step.operand in ("tensor", "channel")
     }
     total = emit_steps(kernel, total, work.steps, operands)
-    store_outputs(kernel, total, work.outputs, {form: f"@{form}.0" for form in work.outputs}, work.inverse_step)
+    store_outputs(
+        kernel, total, work.outputs, {form: f"@{form}.0" for form in work.outputs}, work.inverse_step
+    )
     kernel.release(total)
 
 

@@ -21,6 +21,7 @@ from lanewise.mapping.kernels.operand import QuantiseWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
+from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.sim.program import Instruction, Program, flatten_once, is_complete, priced_only
 from lanewise.sim.vector_type import with_vector_types
@@ -35,7 +36,7 @@ def steps(*functions: str) -> tuple[Step, ...]:
     return tuple(Step(function=function) for function in functions)
 
 
-WINDOW = {"positions": 64, "channels": 64, "input_positions": 256, "row_positions": 16, "halo_rows": 1}
+WINDOW = {"axes": (Axis(size=16, kernel=3, stride=2, padding=1),) * 2, "channels": 64}
 KERNELS = {
     "element-wise: arithmetic, comparisons, logic, selections, rounding": ElementwiseWork(
         elements=9000,
@@ -57,8 +58,9 @@ KERNELS = {
     "fill": FillWork(elements=9000),
     "prefix scans": ScanWork(operator="linear", rows=40, length=100),
     "FFT": FftWork(batch=4, length=64),
-    "pooling": WindowsWork(function="max", taps=9, **WINDOW),
-    "depthwise convolution": WindowsWork(function="depthwise", taps=9, **WINDOW),
+    "pooling": WindowsWork(function="max", **WINDOW),
+    "depthwise convolution": WindowsWork(function="depthwise", **WINDOW),
+    "sums, means, maxima of positions": WindowsWork(function="average", axes=(Axis(size=196, kernel=196),), channels=64),
     "matrix product, convolution": MatmulWork(m=64, k=64, n=64),
     "operand path: transform and quantise": QuantiseWork(elements=4096),
     "training: gradients of rows": RowGradientsWork(function="softmax", rows=20, length=197),

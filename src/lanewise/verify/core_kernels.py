@@ -15,6 +15,9 @@ from lanewise.mapping.kernels.movement import FillWork, MovementWork
 from lanewise.mapping.kernels.price import priced
 from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
+from lanewise.mapping.kernels.window_axes import Axis
+from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
+from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.models.fit import fit
 from lanewise.models.reduction_tables import reduction_table
 from lanewise.models.scan import OPERATORS
@@ -23,7 +26,7 @@ from lanewise.sim.program import Program, flatten_once, priced_only
 from lanewise.verify.core_programs import Clocks, Command, Entry, Watched
 from lanewise.verify.host import Host
 
-Work: TypeAlias = ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork | FftWork
+Work: TypeAlias = ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork | FftWork | WindowsWork
 
 TABLE, REDUCED = "table ", "reduced "
 """Begin the names of tensors with Flex-SFU's tables, and of functions of a reduced range among them."""
@@ -89,6 +92,39 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
                 yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
     for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
         yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
+
+    yield from _windows()
+
+
+def _windows() -> Iterator[tuple[str, Work]]:
+    """Windows of every function: bands and borders, an axis, a volume, uneven windows, whole images."""
+    square = (Axis(size=9, kernel=3, padding=1), Axis(size=11, kernel=3, stride=2, padding=1))
+    for function in WINDOWS:
+        steps = (Step(function="relu"), Step(function="add", operand="tensor"))
+        yield (
+            f"{function} of windows",
+            WindowsWork(
+                function=function,
+                images=2,
+                axes=square,
+                channels=20,
+                steps=steps,
+                outputs=("fp16", "quantised"),
+            ),
+        )
+        yield (
+            f"{function} along an axis",
+            WindowsWork(function=function, axes=(Axis(size=150, kernel=7),), channels=37),
+        )
+    wide = Axis(size=7, kernel=7, padding=3)
+    yield "depthwise of wide windows", WindowsWork(function="depthwise", axes=(wide, wide), channels=70)
+    volume = (Axis(size=3, kernel=2, padding=1), Axis(size=4, kernel=3), Axis(size=5, kernel=2, stride=2))
+    yield "average of volumes", WindowsWork(function="average", axes=volume, channels=18)
+    uneven = (Axis(size=7, results=3, adaptive=True), Axis(size=5, results=4, adaptive=True))
+    yield "adaptive average", WindowsWork(function="average", axes=uneven, channels=16)
+    for function in ("max", "average", "sum"):
+        whole = (Axis(size=5, kernel=5), Axis(size=7, kernel=7))
+        yield f"{function} of whole images", WindowsWork(function=function, images=2, axes=whole, channels=40)
 
 
 def kernel_runs(config: MachineConfig, rng: np.random.Generator) -> Iterator[KernelRun]:
