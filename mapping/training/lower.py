@@ -212,8 +212,9 @@ class _Training(Lowering):
             raise self._refused(operator)
         bias = len(operator.inputs) > 2
         return Linear(
-            rows=work.m, inputs=work.k, outputs=work.n, bias=bias, steps=work.steps, left_runs=work.left_runs
-        )
+            rows=work.m, inputs=work.k, outputs=work.n, bias=bias, steps=work.steps, left_runs=work.left_runs,
+            left_transposed=work.left_transposed, left_pitch=work.left_pitch,
+        )  # fmt: skip
 
     def block(self, layer: Linear) -> int:
         """Elements that are transformed together."""
