@@ -205,7 +205,7 @@ class MatrixCommands:
         if operand.bits == SPLIT_BITS:
             found = found >> SPLIT_BITS * (place % 2) & 15
         half = 1 << (operand.bits - 1)
-        values = (found ^ half) - half
+        values: Int = (found ^ half) - half
         return values.T if operand.turned else values
 
     def _read(self, address: int, count: int) -> Bytes:

@@ -2,19 +2,20 @@
 
 An operator is a loop nest over tiles of ``rows x columns`` results. One operand's super-tile stays in the scratchpad while the
 other streams past it; the choice is the one that moves fewer bytes. All buffers are double, so that load, MAC
-array, vector unit and store work on different tiles at the same time. The convolution is the same product:
-the DMA's descriptors gather each output pixel's patch (implicit im2col), ``kernel height`` runs a pixel.
+array, vector unit and store work on different tiles at the same time. The convolution is the same product: DMA commands gather each
+result's patch (:mod:`lanewise.mapping.kernels.patch_loads`).
 
 The matrix unit's output path scales the sums, adds the bias and rounds: to FP16, or to the next operator's operands where nothing
 else is done to them. What is more than that the vector unit does to the FP16 tile in the scratchpad. A column's constants are
 reloaded where the columns change.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.epilogue import Step, format_bits
 from lanewise.mapping.kernels.matmul_nest import Nest
+from lanewise.mapping.kernels.patches import Patches
 from lanewise.sim.program import Program
 
 
@@ -39,8 +40,10 @@ class MatmulWork:
     n: int
     batch: int = 1
     left_runs: int = 0
-    """Of a convolution: contiguous runs of external memory that make up one row of the left operand, which is priced and no more; 0: a row lies
-    as said."""
+    """Contiguous runs of external memory that make up one row of the left operand, which is priced and no more; 0: a row lies as said."""
+    patches: Patches | None = None
+    """Of a convolution: ``left`` is their tensor, ``zeros`` the one of its borders; ``m`` are their lines, ``k`` the taps times the channels that are not
+    padding, a group is a product. What is computed is :meth:`on`."""
     left_transposed: bool = False
     """The left operand is stored with m, not k, contiguous."""
     right_transposed: bool = False
@@ -112,4 +115,26 @@ class MatmulWork:
         Raises:
             ValueError: The scratchpad does not hold two tiles of each operand, or a product does not begin with a byte.
         """
-        return Nest(self, config).program()
+        return Nest(self.on(config), config).program()
+
+    def on(self, config: MachineConfig) -> "MatmulWork":
+        """The products that ``config``'s machine computes, which say how weights and constants lie: a convolution's with the channels that are padding, and as
+        many groups together as its array has columns for.
+
+        Groups together are one product, in which a group's weights are zero for the others' channels: as many steps of the array as one group after the
+        other, of which each used so many columns less, and runs of memory that are so much longer.
+        """
+        if self.patches is None:
+            return self
+        matrix = config.matrix
+        bits = (self.left_bits or matrix.operand_bits) if matrix.splits else matrix.operand_bits
+        together = max(
+            d
+            for d in range(1, self.batch + 1)
+            if self.batch % d == 0 and (d == 1 or d * self.n <= matrix.columns)
+        )
+        patches, n = self.patches.joined(together, bits), together * self.n
+        return replace(
+            self, batch=self.batch // together, n=n, k=patches.k(bits), patches=patches,
+            result_pitch=self.batch * self.n, result_step=n,
+        )  # fmt: skip

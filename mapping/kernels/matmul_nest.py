@@ -1,6 +1,6 @@
 """Loop nests over the tiles of a matrix product: which operand stays, how much of each is loaded at once, chunks of k."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import TypeAlias
@@ -8,6 +8,7 @@ from typing import TypeAlias
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul_operand import BATCH
 from lanewise.mapping.kernels.matmul_tile import Block, Tile
+from lanewise.mapping.kernels.patch_loads import patch_blocks
 from lanewise.mapping.kernels.place import Place, split
 from lanewise.mapping.kernels.price import price
 from lanewise.sim.alignment import unrolled
@@ -24,7 +25,7 @@ LEFT, RIGHT = Rotate(names=("@left.0", "@left.1")), Rotate(names=("@right.0", "@
 
 class Nest(Tile):
     """Loop nests over the tiles. Their indices: ``left`` and ``right`` over what is loaded at once, ``row`` and ``column`` over the tiles
-    in it, ``chunk`` over parts of k."""
+    in it, ``chunk`` over parts of k; of patches ``block.`` and a number over what is loaded at once."""
 
     @property
     def alike(self) -> Sequence["Nest"]:
@@ -105,11 +106,20 @@ class Nest(Tile):
 
     # Nests: whole tiles in loops, the remainders after them
 
+    def over_left(self, block: int, make: Callable[[Place, int], tuple[Node, ...]]) -> tuple[Node, ...]:
+        """``make`` for all lines of the left operand in blocks, given a block's first line and its lines."""
+        if self.work.patches is not None:
+            return patch_blocks(self.work.patches, block, make)
+        blocks = split(self.work.m, block, "left")
+        return tuple(
+            node for count, lines, m in blocks for node in repeat(count, *make(m, lines), index="left")
+        )
+
     def left_stationary(self, tall: int, streamed: int, copies: int = 2) -> tuple[Node, ...]:
         """``tall`` lines of the left operand stay, in one of so many buffers, while ``streamed`` ones of the right operand at a time pass them."""
-        nest: list[Node] = []
         k, start = self.work.k, Place()
-        for count, lines, m in split(self.work.m, tall, "left"):
+
+        def over(m: Place, lines: int) -> tuple[Node, ...]:
             inner: list[Node] = [*self.load_left(m, lines, start, k)]
             for s_count, width, n in split(self.work.n, streamed, "right"):
                 stream: list[Node] = [*self.load_right(n, width, start, k)]
@@ -123,16 +133,17 @@ class Nest(Tile):
                         tile += self.blocks(r_count, block, reload=place == 0)
                     stream += repeat(n_count, *tile, index="column")
                 inner += repeat(s_count, *stream, RIGHT, index="right")
-            nest += repeat(count, *inner, *[LEFT] * (copies - 1), index="left")
-        return tuple(nest)
+            return *inner, *[LEFT] * (copies - 1)
+
+        return self.over_left(tall, over)
 
     def right_stationary(self, wide: int, streamed: int, copies: int = 2) -> tuple[Node, ...]:
         """``wide`` lines of the right operand stay, in one of so many buffers, while ``streamed`` ones of the left operand at a time pass them."""
         nest: list[Node] = []
         k, start = self.work.k, Place()
         for count, lines, n in split(self.work.n, wide, "right"):
-            inner: list[Node] = [*self.load_right(n, lines, start, k)]
-            for s_count, height, m in split(self.work.m, streamed, "left"):
+
+            def over(m: Place, height: int, n: Place = n, lines: int = lines) -> tuple[Node, ...]:
                 stream: list[Node] = [*self.load_left(m, height, start, k)]
                 for m_count, rows, row in split(height, self.rows, "row"):
                     tile: list[Node] = []
@@ -144,7 +155,9 @@ class Nest(Tile):
                         constants = self.load_columns(lines, k, column.times(1, self.columns))
                         tile += repeat(c_count, *constants, *self.block(block, reload=True), index="column")
                     stream += repeat(m_count, *tile, index="row")
-                inner += repeat(s_count, *stream, LEFT, index="left")
+                return *stream, LEFT
+
+            inner = (*self.load_right(n, lines, start, k), *self.over_left(streamed, over))
             nest += repeat(count, *inner, *[RIGHT] * (copies - 1), index="right")
         return tuple(nest)
 
@@ -177,15 +190,15 @@ class Nest(Tile):
             )
         nest: list[Node] = []
         for n_count, columns, n in split(self.work.n, self.columns, "column"):
-            below: list[Node] = []
-            for m_count, rows, m in split(self.work.m, self.rows, "row"):
+
+            def over(m: Place, rows: int, n: Place = n, columns: int = columns) -> tuple[Node, ...]:
                 block = Block(
                     rows=rows, columns=columns, first_row=m, row=Place(), loaded_rows=rows, first_column=n, column=Place(),
                     loaded_columns=columns, k=steps,
                 )  # fmt: skip
-                tile = [node for number in range(self.passes) for node in self.one_pass(block, number)]
-                below += repeat(m_count, *tile, index="row")
-            nest += repeat(n_count, *below, index="column")
+                return tuple(node for number in range(self.passes) for node in self.one_pass(block, number))
+
+            nest += repeat(n_count, *self.over_left(self.rows, over), index="column")
         return self.assemble(tuple(nest), self.rows, self.columns, steps)
 
     def one_pass(self, block: Block, number: int) -> Iterator[Node]:
@@ -207,7 +220,10 @@ class Nest(Tile):
         if shift and chunks > 1:
             yield from chunk(Place(), block.k, shift=True, ends=False)
         middle = Place(alone * block.k).along("chunk", block.k)
-        if chunks > 1:
+        if self.work.patches is not None:  # a chunk's taps are its own
+            for place in range(alone, chunks - 1):
+                yield from chunk(Place(place * block.k), block.k, shift=False, ends=False)
+        elif chunks > 1:
             yield from repeat(
                 chunks - 1 - alone, *chunk(middle, block.k, shift=False, ends=False), index="chunk"
             )

@@ -10,6 +10,7 @@ from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.epilogue import format_bits
 from lanewise.mapping.kernels.matmul_operand import BATCH, MatrixOperand, contiguous, packed_bytes
 from lanewise.mapping.kernels.matmul_vector import TileCode, aligned, reductions
+from lanewise.mapping.kernels.patch_loads import patch_loads
 from lanewise.mapping.kernels.place import Place
 from lanewise.mapping.kernels.strips import load, store, table_bytes
 from lanewise.models.matrix_commands import CONSTANT_BYTES, SCALE_BYTES
@@ -141,6 +142,13 @@ class Tile:
         """``lines`` lines of the left operand from the line ``first`` on, of each ``k`` elements from the element ``at`` on: into the buffer side by
         side, each from a byte on."""
         work = self.work
+        if work.patches is not None:
+            group = Place().along(BATCH, 1 if work.batch > 1 else 0)
+            stride, part = packed_bytes(k, self.left_bits), (at.first + self.first_k, k)
+            loads = patch_loads(
+                "@left.0", work.patches, self.left_bits, first, lines, stride, group=group, part=part
+            )
+            return list(loads)
         if work.left_runs and not work.left_transposed:
             runs = max(1, ceil(work.left_runs * k / work.k))
             return [load("@left.0", lines * runs, ceil(k * self.left_bits / 8 / runs))]

@@ -159,11 +159,11 @@ def test_bad_commands_are_refused():
     ):
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             stream.accumulate(products)
-    with pytest.raises(ValueError, match="^constants must have been loaded"):
+    with pytest.raises(ValueError, match=r"^constants must have been loaded"):
         stream.tile(good, output)
-    with pytest.raises(ValueError, match="^states must have been loaded"):
+    with pytest.raises(ValueError, match=r"^states must have been loaded"):
         stream.tile(good, replace(output, constants=0, stochastic=True))
     with pytest.raises(ValueError, match=re.escape("states must have shape (3,), not (2,)")):
         stream.seed(lane_states(1, 2))
-    with pytest.raises(ValueError, match="^operand_bits must be 4, not 8$"):
+    with pytest.raises(ValueError, match=r"^operand_bits must be 4, not 8$"):
         MatrixCommands(MatrixConfig(operand_bits=8), bytearray(64))
