@@ -12,8 +12,9 @@ matmul       left (.., m, k), right  batch, m, k, n; weight: one operand is know
 softmax      x                       axis, length, log
 normalise    x, (weight), (bias),    length: elements a mean is taken over (batch_norm: channels), affine,
              (mean, variance)        epsilon; group_norm: groups
-pool         x                       kernel, stride, padding; function max, average, adaptive_average or
-                                     adaptive_max; the adaptive ones: output
+pool         x                       kernel, stride, padding, dilation; function max, average, adaptive_average
+                                     or adaptive_max; average: counts_padding, and divisor if it is given
+                                     (else 0); the adaptive ones: output
 elementwise  those that are tensors  scalar: the operand that is a number, if one is; pow: exponent or
                                      base; clamp: minimum, maximum; compare: relation; leaky_relu: slope;
                                      softplus: beta, threshold; elu: alpha; add, subtract: alpha, a factor

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import ceil
 from typing import Any, Protocol, TypeVar
 
 from lanewise.config import MachineConfig
@@ -11,7 +10,7 @@ from lanewise.errors import UserError
 from lanewise.mapping.graph import Graph
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.price import price
+from lanewise.mapping.kernels.price import banks, price
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.lower import Lowered, Task, lower
@@ -142,11 +141,10 @@ def work_cost(work: Priced, config: MachineConfig) -> Run:
         ValueError: Its buffers, each in banks of its own, do not fit the scratchpad.
     """
     program = as_stored(work, config).program(config)
-    bank = config.scratchpad.bank_bytes
-    needed = sum(ceil(size / bank) for size in program.buffers_bytes.values())
+    needed = banks(program, config)
     if needed > config.scratchpad.banks:
         raise ValueError(
-            f"scratchpad.banks must hold the operator's {needed} banks of {bank} bytes, not {config.scratchpad.banks}"
+            f"scratchpad.banks must hold the operator's {needed} banks of {config.scratchpad.bank_bytes} bytes, not {config.scratchpad.banks}"
         )
     return price(program, config)
 

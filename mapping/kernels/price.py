@@ -1,5 +1,7 @@
 """What a kernel takes: its Program with vl and vtype set where they change, on the timing engine."""
 
+from math import ceil
+
 from lanewise.config import MachineConfig
 from lanewise.sim.alignment import with_alignment
 from lanewise.sim.engine import Run, run
@@ -19,3 +21,8 @@ def price(program: Program, config: MachineConfig) -> Run:
         ValueError: The machine lacks a unit that the Program needs.
     """
     return run(priced(program, config), config)
+
+
+def banks(program: Program, config: MachineConfig) -> int:
+    """Banks of the scratchpad that a Program's buffers take, each in banks of its own."""
+    return sum(ceil(size / config.scratchpad.bank_bytes) for size in program.buffers_bytes.values())

@@ -20,6 +20,10 @@ def _pool(call: Call) -> Canonical:
     kernel = _sizes(call["kernel_size"], rank)
     stride = _sizes(call["stride"], rank) if call["stride"] else kernel
     x: Tensor = call["self"]
+    average = {
+        "counts_padding": bool(call.arguments.get("count_include_pad", True)),
+        "divisor": call.arguments.get("divisor_override") or 0,
+    }
     return Canonical(
         kind="pool",
         function="max" if call.name.startswith("max") else "average",
@@ -30,6 +34,7 @@ def _pool(call: Call) -> Canonical:
             "padding": _sizes(call["padding"], rank),
             "dilation": _sizes(call.arguments.get("dilation", 1), rank),
             "global": False,
+            **({} if call.name.startswith("max") else average),
         },
     )
 

@@ -18,6 +18,7 @@ from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork, MovementWork
 from lanewise.mapping.kernels.operand import PeakWork, QuantiseWork, SampleWork
+from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork
 from lanewise.mapping.kernels.turn_back import TURN_BACK
 from lanewise.mapping.training.work import TrainingWork
@@ -39,12 +40,15 @@ class Linear:
     """What is done to Y before it is stored."""
     left_runs: int = 0
     """Contiguous runs of a row of X; 0: all rows are one run."""
+    patches: Patches | None = None
+    """Of a convolution: X is these."""
 
     @property
     def product(self) -> MatmulWork:
         """The forward product."""
         return MatmulWork(
-            m=self.rows, k=self.inputs, n=self.outputs, left_runs=self.left_runs, weights=self.bias, steps=self.steps
+            m=self.rows, k=self.inputs, n=self.outputs, left_runs=self.left_runs, patches=self.patches, weights=self.bias,
+            steps=self.steps,
         )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """DMA on a scratchpad: commands of all alignments and strides; against an ideal memory in the simulator's clocks, against a hesitant one."""
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +7,7 @@ import cocotb
 import numpy as np
 from cocotbext.axi import AxiBus, AxiRam
 
-from lanewise.config import DMA_PIPELINE_CLK, MachineConfig
+from lanewise.config import MachineConfig
 from lanewise.rtl.dma import AXI_PREFIX
 from lanewise.sim.dma import dma_finished_clk, dma_read_clk, dma_starts_clk, memory_clk
 from lanewise.verify.bench import Bench, Case
@@ -21,8 +20,6 @@ _COMMANDS = 120
 
 
 def _cases(machine: MachineConfig, full: bool) -> list[Case]:
-    least = dataclasses.replace(machine.dma, latency_clk=max(DMA_PIPELINE_CLK + 1, machine.dma.latency_clk))
-    machine = dataclasses.replace(machine, dma=least)
     quick = memory_cases(machine, False, latency_clk=9, descriptor_clk=1)[:1]
     return [*quick, *memory_cases(machine, full, latency_clk=40, descriptor_clk=4)[1:]]
 
