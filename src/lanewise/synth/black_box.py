@@ -34,7 +34,7 @@ class Opened:
 
     def __init__(self, component: wiring.Component) -> None:
         self.component = component
-        component._MustUse__used = True  # type: ignore[attr-defined]  # as Amaranth notes it
+        component._MustUse__used = True  # as Amaranth notes what is elaborated
         self._module = module = component.elaborate(None)
         if not isinstance(module, Module):
             raise TypeError(f"component must elaborate to a Module, not {type(module).__name__}")
@@ -65,7 +65,7 @@ class Opened:
         return emit_verilog(shell, top) + "".join(boxes)
 
 
-class _Shell(wiring.Component):
+class _Shell(wiring.Component):  # type: ignore[misc]
     """A component whose elaboration is there already."""
 
     def __init__(self, component: wiring.Component, module: Module) -> None:

@@ -58,7 +58,9 @@ def blocks_of(
     Raises:
         SynthesisError: A cell is not of the library, or is a latch; or the areas differ.
     """
-    own = {name: _own(name, values, set(run.modules) | boxes, liberty) for name, values in run.modules.items()}
+    own = {
+        name: _own(name, values, set(run.modules) | boxes, liberty) for name, values in run.modules.items()
+    }
     sums: dict[str, _Sum] = {}
 
     def visit(path: str, modules: Counter[str]) -> None:

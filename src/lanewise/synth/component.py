@@ -83,14 +83,15 @@ class Synthesiser:
             seconds=time.perf_counter() - started,
         )
 
-    def remembered(self, what: str, make: Callable[[], dict[str, "Synthesis"]]) -> dict[str, "Synthesis"]:
+    def remembered(
+        self, what: str, make: Callable[[], tuple[dict[str, "Synthesis"], Any]]
+    ) -> tuple[dict[str, "Synthesis"], Any]:
         """What ``make`` gives, found again without making Verilog of anything.
 
         Args:
             what: Says, with this version of the package, all that the components depend on.
-            make: Makes the results by name, with this synthesiser.
+            make: Makes results by name, with this synthesiser, and something that JSON can hold.
         """
-        started = time.perf_counter()
         versions = json.dumps(tool_versions())
         parts = (str(_FORMAT), what, _package(), self.liberty.sha256, repr(self.clock_ns), versions)
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -98,12 +99,12 @@ class Synthesiser:
         if (found := self._indexed(path, key)) is not None:
             self.progress(f"areas found in {path}")
             return found
-        made = make()
+        made, notes = make()
         index = {name: [result.netlist.stem, result.key] for name, result in made.items()}
-        write_json(path, {"key": key, "parts": index, "seconds": time.perf_counter() - started})
-        return made
+        write_json(path, {"key": key, "parts": index, "notes": notes})
+        return made, notes
 
-    def _indexed(self, path: Path, key: str) -> dict[str, "Synthesis"] | None:
+    def _indexed(self, path: Path, key: str) -> tuple[dict[str, "Synthesis"], Any] | None:
         try:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if data["key"] != key:
@@ -117,7 +118,7 @@ class Synthesiser:
                     blocks=blocks, netlist=place.with_suffix(".v"), log=place.with_suffix(".log"), key=own,
                     cached=True, seconds=0.0,
                 )  # fmt: skip
-            return found
+            return found, data["notes"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ MULTIPLY_ADD = f"{FLEX_SFU}/unit/multiply_add"
 
 @dataclass(frozen=True, kw_only=True)
 class Macro:
-    """Memories that are not of standard cells: dual-ported SRAM."""
+    """Equal memories that are not of standard cells, but SRAM."""
 
     path: str
     instances: int
@@ -83,10 +83,16 @@ def core_area(config: MachineConfig, run: Synthesiser) -> CoreArea:
     Raises:
         SynthesisError, UserError: As :class:`~lanewise.synth.component.Synthesiser`.
     """
-    parts = run.remembered(f"core {config!r}", lambda: dict(_parts("core", Core(config), run)))
+
+    def make() -> tuple[dict[str, Synthesis], Any]:
+        macros: list[Macro] = []
+        parts = dict(_parts("core", Core(config), run, macros))
+        return parts, [dataclasses.asdict(macro) for macro in macros]
+
+    parts, macros = run.remembered(f"core {config!r}", make)
     return CoreArea(
-        blocks=_composed("core", parts), macros=_macros(config), parts=parts,
-    )  # fmt: skip
+        blocks=_composed("core", parts), macros=tuple(Macro(**values) for values in macros), parts=parts
+    )
 
 
 def name_of(component: wiring.Component) -> str:
@@ -100,15 +106,24 @@ def name_of(component: wiring.Component) -> str:
     return re.sub(r"(?<=.)(?=[A-Z])", "_", type(component).__name__).lower()
 
 
-def _parts(path: str, component: wiring.Component, run: Synthesiser) -> Iterator[tuple[str, Synthesis]]:
+def _parts(
+    path: str, component: wiring.Component, run: Synthesiser, macros: list[Macro]
+) -> Iterator[tuple[str, Synthesis]]:
     name = name_of(component)
     if isinstance(component, OPENED):
         opened = Opened(component)
         inner = dict(opened.parts)
         yield path, run.verilog(opened.glue(name), name)
         for part, sub_component in inner.items():
-            yield from _parts(f"{path}/{part}", sub_component, run)
+            yield from _parts(f"{path}/{part}", sub_component, run, macros)
     elif isinstance(component, Scratchpad):
+        ports = len(component.clients)
+        macros.append(
+            Macro(
+                path=f"{path}/column", instances=component.columns, words=component.rows, bits=8, read_ports=ports,
+                write_ports=ports,
+            )
+        )  # fmt: skip
         yield path, run.verilog(black_box(emit_verilog(component, name), f"{name}_column"), name)
     else:
         yield path, run(component, name)
@@ -145,18 +160,3 @@ def _in_order(path: str, blocks: dict[str, Block]) -> Iterator[Block]:
     yield blocks[path]
     for inner in sorted(other for other in blocks if other.rpartition("/")[0] == path):
         yield from _in_order(inner, blocks)
-
-
-def _macros(config: MachineConfig) -> tuple[Macro, ...]:
-    opened = Opened(Core(config))
-    found = []
-    for name, part in opened.parts.items():
-        if isinstance(part, Scratchpad):
-            ports = len(part.clients)
-            found.append(
-                Macro(
-                    path=f"core/{name}/column", instances=part.columns, words=part.rows, bits=8,
-                    read_ports=ports, write_ports=ports,
-                )
-            )  # fmt: skip
-    return tuple(found)
