@@ -300,14 +300,22 @@ class Lowering:
         left, right = operator.inputs[0], operator.inputs[1]
         if weights and self.computed(right) and not self.computed(left):  # the parameter stands on the left
             left, right, m, n = right, left, n, m
-        left_runs = 0 if self.layouts.run(left, tuple(range(len(self.shape(left))))) == self.size(left) else 1
+        left_transposed = not weights and bool(attributes.get("transposed_a", False))
+        right_transposed = not weights and not attributes.get("transposed_b", False)
+        runs, left_lines, right_lines = 0, (0, 0), (0, 0)
+        if left_transposed or self.layouts.run(left, tuple(range(len(self.shape(left))))) != self.size(left):
+            straight, turned = (self.layouts.lines(left, batch, turned=swapped) for swapped in (False, True))
+            left_transposed = straight is None and (left_transposed or turned is not None)
+            told = turned if left_transposed else straight
+            runs, left_lines = (1, (0, 0)) if told is None else (0, told)
+        if not weights:
+            right_lines = self.layouts.lines(right, batch, turned=not right_transposed) or (0, 0)
         self.add(
             operator,
             MatmulWork(
-                m=m, k=k, n=n, batch=batch, weights=weights, left_runs=left_runs,
-                left_transposed=not weights and bool(attributes.get("transposed_a", False)),
-                right_transposed=not weights and not attributes.get("transposed_b", False),
-                steps=tuple(steps), outputs=self.outputs(value),
+                m=m, k=k, n=n, batch=batch, weights=weights, left_runs=runs, left_transposed=left_transposed,
+                left_pitch=left_lines[0], left_step=left_lines[1], right_transposed=right_transposed,
+                right_pitch=right_lines[0], right_step=right_lines[1], steps=tuple(steps), outputs=self.outputs(value),
             ),
             chain,
         )  # fmt: skip

@@ -22,6 +22,7 @@ from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
+from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.sim.program import Instruction, Program, flatten_once, is_complete, priced_only
 from lanewise.sim.vector_type import with_vector_types
@@ -36,7 +37,7 @@ def steps(*functions: str) -> tuple[Step, ...]:
     return tuple(Step(function=function) for function in functions)
 
 
-WINDOW = {"positions": 64, "channels": 64, "input_positions": 256, "row_positions": 16, "halo_rows": 1}
+WINDOW = {"axes": (Axis(size=16, kernel=3, stride=2, padding=1),) * 2, "channels": 64}
 PATCHES = Patches(
     images=1,
     channels=16,
@@ -68,13 +69,14 @@ KERNELS = {
     "fill": FillWork(elements=9000),
     "prefix scans": ScanWork(operator="linear", rows=40, length=100),
     "FFT": FftWork(batch=4, length=64),
-    "pooling": WindowsWork(function="max", taps=9, **WINDOW),
-    "depthwise convolution": WindowsWork(function="depthwise", taps=9, **WINDOW),
     "matrix product": MatmulWork(m=64, k=64, n=64, steps=steps("gelu"), outputs=("fp16", "quantised")),
     "matrix product of transposed operands": MatmulWork(m=64, k=64, n=64, left_transposed=True, right_transposed=True, weights=False),
     "matrix product, its rows where numbers say": MatmulWork(m=64, k=64, n=64, row_scales=True),
     "convolution": MatmulWork(m=64, k=144, n=16, batch=2, patches=PATCHES, outputs=("quantised",)),
     "matrix product of rows in pieces": MatmulWork(m=64, k=144, n=64, left_runs=3),
+    "pooling": WindowsWork(function="max", **WINDOW),
+    "depthwise convolution": WindowsWork(function="depthwise", **WINDOW),
+    "sums, means, maxima of positions": WindowsWork(function="average", axes=(Axis(size=196, kernel=196),), channels=64),
     "operand path: transform and quantise": QuantiseWork(elements=4096),
     "training: gradients of rows": RowGradientsWork(function="softmax", rows=20, length=197),
     "training: sums of columns": ColumnSumsWork(rows=20, columns=64),
