@@ -13,7 +13,7 @@ from lanewise.config import MachineConfig
 from lanewise.isa.encoding import assembly, encode
 from lanewise.isa.operations import OPERATIONS, Operation, Unit
 from lanewise.mapping.kernels.builder import SCALAR
-from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate, is_complete, priced_only
+from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate, Tile, is_complete, priced_only
 from lanewise.sim.timing import sew_bits
 from lanewise.sim.vector_type import vtype_for, with_vector_types
 
@@ -132,6 +132,8 @@ def _comment(instruction: Instruction) -> str:
 
 def _descriptor(instruction: Instruction) -> str:
     name = instruction.opcode
+    if instruction.tile is not None:
+        return _products(instruction, instruction.tile)
     if not name.startswith("dma."):
         sources = f" <- {', '.join(instruction.reads)}" if instruction.reads else ""
         counts = {"steps": instruction.steps, "elements": instruction.vl}
@@ -148,4 +150,27 @@ def _descriptor(instruction: Instruction) -> str:
         parts.append(f"{instruction.stride_bytes} apart in the scratchpad")
     if instruction.indexed:
         parts.append(f"numbered by {instruction.indices or 'a list'}")
+    return ", ".join(parts)
+
+
+def _products(instruction: Instruction, tile: Tile) -> str:
+    """Of a matrix command: results, operands, what becomes of the sums."""
+    operands = [
+        f"{lines.address}: {lines.lines} lines of INT{lines.bits}, {lines.stride_bytes} apart{', turned' * lines.turned}"
+        for lines in (tile.left, tile.right)
+    ]
+    target = f"{tile.results}, {tile.results_stride_bytes} apart, " if tile.results is not None else ""
+    parts = [
+        f"{instruction.opcode} {target}<- {' x '.join(operands)}",
+        f"{instruction.steps} steps",
+        f"{instruction.passes} passes from {tile.first}{', shifted' * tile.shift}",
+    ]
+    if tile.results is not None:
+        parts.append(f"to {tile.form}{' stochastic' * tile.stochastic}")
+        scale = (
+            f"x {tile.multiplier} >> {tile.shift_bits}" if tile.scales is None else f"scales {tile.scales}"
+        )
+        parts.append(scale)
+    if tile.constants is not None:
+        parts.append(f"constants {tile.constants}")
     return ", ".join(parts)

@@ -2,12 +2,14 @@
 
 Instructions run one after the other in Program order, which is what the tags make of the decoupled streams. Vector instructions are
 those of :class:`~lanewise.models.vector_machine.VectorMachine`, by their words, on the scratchpad's bytes; every buffer lies in whole banks of its
-own, as the mapping counts them; a Rotate renames them. An access beyond its buffer or its tensor is an error, so
-a Program that runs here touches only what it has.
+own, as the mapping counts them; a Rotate renames them. Matrix commands are those of :class:`~lanewise.models.matrix_commands.MatrixCommands`. An access
+beyond its buffer or its tensor is an error, so a Program that runs here touches only what it has; what the matrix unit reads of a block beyond a line's
+end goes nowhere and is no access.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,16 +18,21 @@ import numpy.typing as npt
 from lanewise.config import FlexSfuConfig, MachineConfig
 from lanewise.isa.operations import OPERATIONS, Latency, Unit
 from lanewise.mapping.assemble import scalar_bits, word
+from lanewise.mapping.matrix_commands import output_of, products_of
 from lanewise.mapping.walk import ProgramWalk
 from lanewise.models.flex_sfu import SfuTable
+from lanewise.models.lfsr import States
+from lanewise.models.matrix_commands import CONSTANT_BYTES, SCALE_BYTES, MatrixCommands
 from lanewise.models.vector_machine import VectorMachine
 from lanewise.models.vector_tables import Words, table_words
-from lanewise.sim.program import Address, Instruction, Program, is_complete, priced_only
+from lanewise.sim.program import Address, Instruction, Lines, Program, is_complete, priced_only
 from lanewise.sim.vector_type import with_vector_types
 
 Memory: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """Tensors of external memory by name, contiguous; what is stored changes them in place."""
 
+_RESULT_BITS = {"int4": 4, "int8": 8}
+"""Of the output path's integers; all others have 16."""
 _Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 
@@ -34,12 +41,15 @@ def table_tensor(config: FlexSfuConfig, table: SfuTable) -> Words:
     return np.concatenate(table_words(config, table))
 
 
-def execute_program(program: Program, config: MachineConfig, memory: Memory) -> None:
+def execute_program(
+    program: Program, config: MachineConfig, memory: Memory, states: States | None = None
+) -> None:
     """Execute ``program`` on ``memory``.
 
     Args:
         program: Without what is set of vl and vtype: it is set where the engine prices it.
         memory: Every tensor that the Program names, results included; Flex-SFU's tables are ``table NAME``, of :func:`table_tensor`.
+        states: Random states of the matrix unit's output path, shape ``(lanes,)``, where results are rounded stochastically.
 
     Raises:
         ValueError: An instruction is priced alone or has no model here, is reserved, or reaches beyond a buffer or a tensor;
@@ -48,7 +58,10 @@ def execute_program(program: Program, config: MachineConfig, memory: Memory) -> 
     """
     if missing := priced_only(program):
         raise ValueError(f"program must have operands for {', '.join(missing)}, which are priced and no more")
-    _Execution(with_vector_types(program, config), config, memory).walk()
+    execution = _Execution(with_vector_types(program, config), config, memory)
+    if states is not None:
+        execution.matrix.seed(states)
+    execution.walk()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,14 @@ class _Execution(ProgramWalk):
         self.others: dict[str, Callable[[Instruction], None]] = {
             "dma.load": self._load,
             "dma.store": self._store,
+            "mm.tile": self._tile,
+            "mm.accumulate": self._accumulate,
         }
+
+    @cached_property
+    def matrix(self) -> MatrixCommands:
+        """The matrix unit."""
+        return MatrixCommands(self.config.matrix, self.scratchpad)
 
     def step(self, instruction: Instruction) -> None:
         """Execute it."""
@@ -109,6 +129,30 @@ class _Execution(ProgramWalk):
                 f"{instruction.opcode}: {extent_bytes} bytes at {offset} of {address.base} are beyond its {buffer.bytes} bytes"
             )
         return self.place(address)
+
+    def _accumulate(self, instruction: Instruction) -> None:
+        self._check_operands(instruction)
+        self.matrix.accumulate(products_of(instruction, self.place))
+
+    def _tile(self, instruction: Instruction) -> None:
+        self._check_operands(instruction)
+        tile = instruction.tile
+        assert tile is not None
+        rows, columns = tile.left.lines, tile.right.lines
+        accesses = [(tile.scales, SCALE_BYTES * rows)]
+        matrix = self.config.matrix
+        accesses.append((tile.constants, CONSTANT_BYTES * matrix.requantiser_lanes * matrix.row_beats))
+        row = -(-columns * _RESULT_BITS.get(tile.form, 16) // 8)
+        accesses.append((tile.results, tile.results_stride_bytes * max(0, rows - 1) + row))
+        for address, extent in accesses:
+            if address is not None:
+                self._place(instruction, address, extent)
+        self.matrix.tile(products_of(instruction, self.place), output_of(instruction, self.place))
+
+    def _check_operands(self, instruction: Instruction) -> None:
+        assert instruction.tile is not None
+        for lines in (instruction.tile.left, instruction.tile.right):
+            self._place(instruction, lines.address, _extent(lines, instruction.steps))
 
     def _runs(self, instruction: Instruction) -> tuple[list[int], int, _Bytes]:
         """Where each run begins in the scratchpad, where the first one does in external memory, and the tensor."""
@@ -147,6 +191,12 @@ class _Execution(ProgramWalk):
         size = instruction.run_bytes
         for at, to in zip(inside, self._outside(instruction, first, tensor), strict=True):
             tensor[to : to + size] = self.data[at : at + size]
+
+
+def _extent(lines: Lines, steps: int) -> int:
+    """Bytes from an operand's first to its last."""
+    outer, inner = (steps, lines.lines) if lines.turned else (lines.lines, steps)
+    return lines.stride_bytes * max(0, outer - 1) + -(-inner * lines.bits // 8)
 
 
 def _bytes_of(name: str, tensor: npt.NDArray[Any]) -> _Bytes:

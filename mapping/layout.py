@@ -76,6 +76,35 @@ class Layouts:
             together *= shape[own]
         return together
 
+    def strides(self, value_id: int) -> Order:
+        """Elements from one place to the next along each axis."""
+        shape, strides, size = self.shape(value_id), {}, 1
+        for axis in reversed(self.order(value_id)):
+            strides[axis], size = size, size * shape[axis]
+        return tuple(strides[axis] for axis in range(len(shape)))
+
+    def lines(self, value_id: int, batch: int, *, turned: bool = False) -> tuple[int, int] | None:
+        """Elements from line to line and from product to product of a value (..., lines, length), or ``turned`` (..., length, lines), whose lines
+        are contiguous, 0 where they lie side by side; ``None`` where there is no such number, or INT4 products would not begin with a byte."""
+        shape, strides = self.shape(value_id), self.strides(value_id)
+        if len(shape) < 2:
+            return (0, 0)
+        inner, line = (len(shape) - 2, len(shape) - 1) if turned else (len(shape) - 1, len(shape) - 2)
+        outer = list(range(len(shape) - 2))
+        products = _folded([(shape[a], strides[a]) for a in (outer if batch > 1 else [])])
+        rows = _folded([(shape[a], strides[a]) for a in ([] if batch > 1 else outer) + [line]])
+        if (
+            products is None
+            or rows is None
+            or products[0] != batch
+            or (shape[inner] > 1 and strides[inner] != 1)
+        ):
+            return None
+        (count, pitch), step = rows, products[1]
+        pitch = 0 if count == 1 or pitch == shape[inner] else pitch
+        step = 0 if batch == 1 or (not pitch and step == count * shape[inner]) else step
+        return None if step % 2 else (pitch, step)
+
     def _of_result(self, operator: Operator, out: int) -> Order:
         rank = len(self.shape(out))
         if operator.kind in ("convolution", "pool"):
@@ -112,3 +141,17 @@ class Layouts:
 
 def _without_ones(order: Order, shape: tuple[int, ...]) -> Order:
     return tuple(axis for axis in order if shape[axis] != 1)
+
+
+def _folded(axes: list[tuple[int, int]]) -> tuple[int, int] | None:
+    """Axes, of a size and a stride each, the outermost first, as one; ``None`` if they are none.
+
+    >>> _folded([(3, 20), (5, 4)]), _folded([(3, 30), (5, 4)])
+    ((15, 4), None)
+    """
+    size, stride = 1, 0
+    for length, step in reversed([axis for axis in axes if axis[0] != 1]):
+        if size > 1 and step != size * stride:
+            return None
+        size, stride = size * length, stride or step
+    return size, stride

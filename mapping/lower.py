@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import Any, TypeAlias
 
-from lanewise.errors import UserError
+from lanewise.errors import UnmappedError, UserError
 from lanewise.mapping.graph import Graph, Operator
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step, flex_functions, knows
@@ -21,7 +21,14 @@ from lanewise.mapping.kernels.movement import MovementWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
-from lanewise.mapping.layout import Layouts, Order, channels_innermost, is_view
+from lanewise.mapping.layout import Layouts, Order, is_view
+from lanewise.mapping.lower_convolution import (
+    is_depthwise,
+    lower_convolution,
+    lower_pool,
+    sizes,
+    stored_elements,
+)
 from lanewise.mapping.steps import steps_of
 
 Work: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork | MovementWork
@@ -47,6 +54,8 @@ class Task:
     """Activation functions among them."""
     work: Work
     mapped: bool = True
+    value: int | None = None
+    """Of a task without members: the value that it quantises or rearranges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +78,6 @@ def lower(graph: Graph, *, allow_unmapped: bool = False) -> Lowered:
 def fallback(elements: int) -> ElementwiseWork:
     """The documented price of an operator that has no kernel; see :data:`FALLBACK_STEPS`."""
     return ElementwiseWork(elements=max(1, elements), steps=FALLBACK_STEPS)
-
-
-class UnmappedError(Exception):
-    """The operator at hand has no kernel."""
 
 
 class Lowering:
@@ -106,7 +111,7 @@ class Lowering:
             if is_view(operator):
                 continue
             forms = {"fp16"}
-            if operator.kind in ("matmul", "convolution") and not self.is_depthwise(operator):
+            if operator.kind in ("matmul", "convolution") and not is_depthwise(operator, self.layouts):
                 forms = {"quantised"}
             elif operator.kind == "movement":
                 forms = set().union(*(wanted.get(self.of(out), {"fp16"}) for out in operator.outputs))
@@ -123,16 +128,8 @@ class Lowering:
     def lower(self) -> Lowered:
         for value in self.graph.values:
             if value.origin == "input" and "quantised" in self.formats.get(value.id, ()):
-                work = ElementwiseWork(elements=self.size(value.id), outputs=("quantised",))
-                self.tasks.append(
-                    Task(
-                        name=f"quantise input {value.id}",
-                        kind="quantise",
-                        members=(),
-                        functions=(),
-                        work=work,
-                    )
-                )
+                work = ElementwiseWork(elements=stored_elements(self, value.id), outputs=("quantised",))
+                self.alone(f"quantise input {value.id}", "quantise", work, value.id)
         for operator in self.graph.operators:
             if operator.index in self.fused or is_view(operator):
                 continue
@@ -159,11 +156,11 @@ class Lowering:
             case "matmul":
                 self.matmul(operator)
             case "convolution":
-                self.convolution(operator)
+                lower_convolution(self, operator)
             case "softmax" | "normalise":
                 self.rows(operator)
             case "pool":
-                self.pool(operator)
+                lower_pool(self, operator)
             case "reduce":
                 self.reduce(operator)
             case "elementwise":
@@ -204,9 +201,11 @@ class Lowering:
         out = operator.outputs[0]
         if "quantised" in self.outputs(out):
             work = ElementwiseWork(elements=self.size(out), outputs=("quantised",))
-            self.tasks.append(
-                Task(name=f"quantise {operator.name}", kind="quantise", members=(), functions=(), work=work)
-            )
+            self.alone(f"quantise {operator.name}", "quantise", work, out)
+
+    def alone(self, name: str, kind: str, work: Work, value: int) -> None:
+        """A task that is no operator's."""
+        self.tasks.append(Task(name=name, kind=kind, members=(), functions=(), work=work, value=value))
 
     # Fusion
 
@@ -289,7 +288,7 @@ class Lowering:
             transposed=run == 1,
         )
         name = f"rearrange for {operator.name}"
-        self.tasks.append(Task(name=name, kind="movement", members=(), functions=(), work=work))
+        self.alone(name, "movement", work, value_id)
 
     # Operators
 
@@ -301,84 +300,25 @@ class Lowering:
         left, right = operator.inputs[0], operator.inputs[1]
         if weights and self.computed(right) and not self.computed(left):  # the parameter stands on the left
             left, right, m, n = right, left, n, m
-        left_runs = 0 if self.layouts.run(left, tuple(range(len(self.shape(left))))) == self.size(left) else 1
+        left_transposed = not weights and bool(attributes.get("transposed_a", False))
+        right_transposed = not weights and not attributes.get("transposed_b", False)
+        runs, left_lines, right_lines = 0, (0, 0), (0, 0)
+        if left_transposed or self.layouts.run(left, tuple(range(len(self.shape(left))))) != self.size(left):
+            straight, turned = (self.layouts.lines(left, batch, turned=swapped) for swapped in (False, True))
+            left_transposed = straight is None and (left_transposed or turned is not None)
+            told = turned if left_transposed else straight
+            runs, left_lines = (1, (0, 0)) if told is None else (0, told)
+        if not weights:
+            right_lines = self.layouts.lines(right, batch, turned=not right_transposed) or (0, 0)
         self.add(
             operator,
             MatmulWork(
-                m=m, k=k, n=n, batch=batch, weights=weights, left_runs=left_runs,
-                left_transposed=not weights and bool(attributes.get("transposed_a", False)),
-                right_transposed=not weights and not attributes.get("transposed_b", False),
-                steps=tuple(steps), outputs=self.outputs(value),
+                m=m, k=k, n=n, batch=batch, weights=weights, left_runs=runs, left_transposed=left_transposed,
+                left_pitch=left_lines[0], left_step=left_lines[1], right_transposed=right_transposed,
+                right_pitch=right_lines[0], right_step=right_lines[1], steps=tuple(steps), outputs=self.outputs(value),
             ),
             chain,
         )  # fmt: skip
-
-    def is_depthwise(self, operator: Operator) -> bool:
-        if operator.kind != "convolution":
-            return False
-        groups = operator.number("groups")
-        return (
-            groups > 1 and groups == self.shape(operator.inputs[0])[1] == self.shape(operator.outputs[0])[1]
-        )
-
-    def convolution(self, operator: Operator) -> None:
-        attributes = operator.attributes
-        x, weight, out = (
-            self.shape(operator.inputs[0]),
-            self.shape(operator.inputs[1]),
-            self.shape(operator.outputs[0]),
-        )
-        groups = operator.number("groups")
-        kernel = weight[2:]
-        taps = prod(kernel)
-        chain, steps, value = self.chain(operator)
-        outputs = self.outputs(value)
-        positions = out[0] * prod(out[2:])
-        self.rearrange(operator, operator.inputs[0], channels_innermost(len(x)))
-        if self.is_depthwise(operator) and not attributes.get("transposed"):
-            self.add(
-                operator,
-                WindowsWork(
-                    function="depthwise", images=x[0], axes=_axes(operator, x[2:], out[2:], kernel), channels=out[1],
-                    steps=tuple(steps), outputs=outputs,
-                ),
-                chain, kind="depthwise convolution",
-            )  # fmt: skip
-            return
-        channels_in, channels_out = x[1] // groups, out[1] // groups
-        if attributes.get(
-            "transposed"
-        ):  # every input position times the whole kernel; the overlaps are added where they land
-            work = MatmulWork(
-                m=x[0] * prod(x[2:]),
-                k=channels_in,
-                n=channels_out * taps,
-                batch=groups,
-                left_runs=1 if groups > 1 else 0,
-                outputs=("fp16",),
-            )
-            self.add(operator, work, ())
-            adds = ElementwiseWork(
-                elements=work.m * work.n * groups,
-                steps=(Step(function="add", operand="tensor"), *steps),
-                outputs=outputs,
-            )
-            self.add(operator, adds, chain)
-            return
-        pointwise = taps == 1 and groups == 1 and prod(_sizes(attributes.get("stride", 1))) == 1
-        runs = 0 if pointwise else max(1, prod(kernel[:-1]))
-        if groups > 1:
-            runs = taps
-        work = MatmulWork(
-            m=positions,
-            k=channels_in * taps,
-            n=channels_out,
-            batch=groups,
-            left_runs=runs,
-            steps=tuple(steps),
-            outputs=outputs,
-        )
-        self.add(operator, work, chain)
 
     def rows(self, operator: Operator) -> None:
         function = operator.function if operator.kind == "normalise" else "softmax"
@@ -409,35 +349,7 @@ class Lowering:
         self.add(operator, work, ())
         if function == "softmax" and axis != rank - 1:  # and back to where the axis was
             back = MovementWork(runs=1, run_elements=self.size(out), transposed=True)
-            self.tasks.append(
-                Task(
-                    name=f"rearrange after {operator.name}",
-                    kind="movement",
-                    members=(),
-                    functions=(),
-                    work=back,
-                )
-            )
-
-    def pool(self, operator: Operator) -> None:
-        x, out = self.shape(operator.inputs[0]), self.shape(operator.outputs[0])
-        kernel = _sizes(operator.attributes["kernel"])
-        if (
-            len(x) != len(kernel) + 2
-        ):  # without a batch: which axis the channels are is not what the layout says
-            raise UnmappedError
-        function = "max" if "max" in operator.function else "average"
-        self.rearrange(operator, operator.inputs[0], channels_innermost(len(x)))
-        chain, steps, value = self.chain(operator)
-        divisor = operator.attributes.get("divisor", 0)
-        self.add(
-            operator,
-            WindowsWork(
-                function=function, images=x[0], axes=_axes(operator, x[2:], out[2:], kernel), channels=out[1],
-                divisor=float(divisor) if isinstance(divisor, int) and divisor else None, steps=tuple(steps), outputs=self.outputs(value),
-            ),
-            chain,
-        )  # fmt: skip
+            self.alone(f"rearrange after {operator.name}", "movement", back, out)
 
     def reduce(self, operator: Operator) -> None:
         x = operator.inputs[0]
@@ -446,7 +358,7 @@ class Lowering:
         if function not in ("sum", "mean", "max"):
             raise UnmappedError
         axes = sorted(
-            {int(a) % len(shape) for a in _sizes(operator.attributes.get("axes", tuple(range(len(shape)))))}
+            {int(a) % len(shape) for a in sizes(operator.attributes.get("axes", tuple(range(len(shape)))))}
         )
         length = prod(shape[a] for a in axes)
         out = operator.outputs[0]
@@ -516,30 +428,3 @@ def _required(attributes: Any, name: str) -> Any:
     if name not in attributes:
         raise ValueError(f"a matmul operator must have the attribute {name!r}")
     return attributes[name]
-
-
-def _sizes(value: Any) -> tuple[int, ...]:
-    return tuple(int(v) for v in value) if isinstance(value, tuple | list) else (int(value),)
-
-
-def _axes(
-    operator: Operator, sizes: tuple[int, ...], results: tuple[int, ...], kernel: tuple[int, ...]
-) -> tuple[Axis, ...]:
-    """The windows of a pool or a convolution along each axis of positions."""
-    if "output" in operator.attributes:
-        return tuple(
-            Axis(size=size, results=count, adaptive=True) for size, count in zip(sizes, results, strict=True)
-        )
-    stride, dilation, padding = (
-        _sizes(operator.attributes.get(name, default))
-        for name, default in (("stride", 1), ("dilation", 1), ("padding", 0))
-    )
-    return tuple(
-        Axis(
-            size=size, kernel=taps, stride=step, dilation=apart, padding=border, results=count,
-            counts_padding=bool(operator.attributes.get("counts_padding", True)),
-        )
-        for size, taps, step, apart, border, count in zip(
-            sizes, kernel, *(part * len(sizes) if len(part) == 1 else part for part in (stride, dilation, padding)), results, strict=True
-        )
-    )  # fmt: skip

@@ -117,8 +117,8 @@ class _Writer:
             rows = chunk[: self._left].tolist()
             self._left -= len(rows)
             text = [
-                f"{heads[number]}{start + now}{tails[number]}{end + now}}}}},\n"
-                for number, start, end in rows
+                f'{heads[number]}{held},"ts":{start + now}{tails[number]}{end + now}}}}},\n'
+                for number, start, end, held in rows
             ]
             self._stream.write("".join(text).encode())
             return self._left > 0
@@ -132,13 +132,13 @@ class _Writer:
     def _constant_parts(
         self, instructions: Sequence[Instruction], config: MachineConfig
     ) -> tuple[list[str], list[str]]:
-        """Of each instruction's event what comes before its start, and what lies between that and its end."""
+        """Of each instruction's event what comes before the clocks that it holds its unit, and what lies between its start and its end."""
         table, heads, tails = timing_table(config), [], []
         for instruction in instructions:
             clocks = table[instruction]
             thread = 1 + UNITS.index(clocks.unit)
             heads.append(
-                f'{{"ph":"X","pid":{self._process},"tid":{thread},"name":"{instruction.opcode}","dur":{clocks.beats},"ts":'
+                f'{{"ph":"X","pid":{self._process},"tid":{thread},"name":"{instruction.opcode}","dur":'
             )
             detail: dict[str, Any] = {}
             if clocks.stream == "vector":

@@ -1,6 +1,8 @@
-"""The core: vector unit, scratchpad, DMA, and the tags that keep them in step."""
+"""The core: vector unit, matrix stream, scratchpad, DMA, and the tags that keep them in step."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from collections.abc import Sequence
+
+from amaranth.hdl import C, Cat, Elaboratable, Module, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -8,6 +10,7 @@ from lanewise.config import MachineConfig
 from lanewise.rtl.axi import read_members, write_members
 from lanewise.rtl.dma import AXI_PREFIX, Dma
 from lanewise.rtl.dma_walker import descriptor_layout, queued_commands
+from lanewise.rtl.matrix_stream import MatrixStream, matrix_clients, matrix_command_layout, queued_tiles
 from lanewise.rtl.scratchpad import Scratchpad
 from lanewise.rtl.tags import REQUEST, TAGS, Tags
 from lanewise.rtl.vector_sequencer import INSTRUCTION
@@ -15,6 +18,10 @@ from lanewise.rtl.vector_unit import LANDINGS, VectorUnit
 
 _ON_THE_WAY = 4
 """DMA commands beyond those that its own queue holds: asked for, walked, and two whose last bytes are being written."""
+MATRIX_STROBES = ("operands_read", "constants_read", "scales_read", "results_written")
+"""Of :class:`~lanewise.rtl.matrix_stream.MatrixStream`."""
+ROLES = ("left", "right", "constants", "scales", "results")
+"""What a matrix command accesses, in the order of its accesses in the Program: all are read but the last, which is written."""
 
 
 def command_layout(config: MachineConfig) -> data.StructLayout:
@@ -22,19 +29,33 @@ def command_layout(config: MachineConfig) -> data.StructLayout:
     return data.StructLayout({"descriptor": descriptor_layout(config), "request": REQUEST})
 
 
-class Core(wiring.Component):
-    """The streams ``vector``, ``load`` and ``store`` of ``docs/core.md``.
+def matrix_layout(config: MachineConfig) -> data.StructLayout:
+    """A matrix command and what each of its :data:`ROLES` waits for. Every command has both operands; with ``operands.last`` (``mm.tile``) it has
+    results, with ``scale.reload`` constants then, with ``own_scales`` scales. What a command has not waits for nothing."""
+    requests = data.StructLayout(dict.fromkeys(ROLES, REQUEST))
+    return data.StructLayout({"command": matrix_command_layout(config), "requests": requests})
 
-    An instruction that is accepted can start in the next clock. Back-pressure: each stream's ready/valid. Golden model:
-    :class:`lanewise.models.vector_machine.VectorMachine` and copies of bytes; clocks: :mod:`lanewise.sim.engine`.
+
+class Core(wiring.Component):
+    """The streams ``vector``, ``load``, ``store`` and, if the array takes INT8 in passes, ``matrix`` of ``docs/core.md``.
+
+    An instruction that is accepted can start in the next clock. Back-pressure: each stream's ready/valid. Golden models:
+    :class:`lanewise.models.vector_machine.VectorMachine`, :class:`lanewise.models.matrix_commands.MatrixCommands` and copies of bytes;
+    clocks: :mod:`lanewise.sim.engine`.
 
     Members
     -------
     vector : ``In(stream.Signature(INSTRUCTION))``
     load, store : ``In(stream.Signature(command_layout(config)))``
+    matrix : ``In(stream.Signature(matrix_layout(config)))``
+        Not there, and no ``seed`` and ``matrix_done`` either, where ``config.matrix.splits`` is false.
+    seed : ``In(stream.Signature(...))``
+        Random states, as :class:`~lanewise.rtl.matrix_stream.MatrixStream` takes them.
+    matrix_done : ``Out(len(MATRIX_STROBES))``
+        The matrix stream's strobes.
     m_axi_* : AXI4 to external memory.
-    started : ``Out(3)``
-        An instruction of ``vector``, ``load``, ``store`` starts in this clock.
+    started : ``Out(4)``
+        An instruction of ``vector``, ``load``, ``store``, ``matrix`` starts in this clock.
     landed : ``Out(len(LANDINGS))``
         For each unit of the vector unit, see :class:`~lanewise.rtl.vector_unit.VectorUnit`.
     load_free : ``Out(1)``
@@ -48,26 +69,41 @@ class Core(wiring.Component):
     vector: stream.Interface
     load: stream.Interface
     store: stream.Interface
+    matrix: stream.Interface
+    seed: stream.Interface
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
+        self._matrix_stream = MatrixStream(config) if config.matrix.splits else None
         bus = read_members(config.dma.bytes_per_clk) | write_members(config.dma.bytes_per_clk)
         super().__init__({
             "vector": In(stream.Signature(INSTRUCTION)),
             "load": In(stream.Signature(command_layout(config))),
             "store": In(stream.Signature(command_layout(config))),
+            **self._matrix_members(),
             **{f"{AXI_PREFIX}_{name}": member for name, member in bus.items()},
-            "started": Out(3), "landed": Out(len(LANDINGS)), "load_free": Out(1), "load_finished": Out(1), "store_read": Out(1),
+            "started": Out(4), "landed": Out(len(LANDINGS)), "load_free": Out(1), "load_finished": Out(1), "store_read": Out(1),
             "store_finished": Out(1), "failed": Out(2),
         })  # fmt: skip
+
+    def _matrix_members(self) -> dict[str, wiring.Member]:
+        if self._matrix_stream is None:
+            return {}
+        return {
+            "matrix": In(stream.Signature(matrix_layout(self.config))),
+            "seed": In(self._matrix_stream.seed.signature.flip()),
+            "matrix_done": Out(len(MATRIX_STROBES)),
+        }
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         config = self.config
+        further = matrix_clients(config) if self._matrix_stream is not None else ()
+        roles = len(ROLES) if self._matrix_stream is not None else 0
         m.submodules.vector_unit = unit = VectorUnit(config)
-        m.submodules.scratchpad = scratchpad = Scratchpad(config)
+        m.submodules.scratchpad = scratchpad = Scratchpad(config, further)
         m.submodules.dma = dma = Dma(config)
-        m.submodules.tags = tags = Tags(askers=3, reporters=4)
+        m.submodules.tags = tags = Tags(askers=3 + roles, reporters=4 + roles)
         connect(m, unit.i, flipped(self.vector))
         connect(m, unit.read, scratchpad.vector_read)
         connect(m, unit.write, scratchpad.vector_write)
@@ -99,8 +135,74 @@ class Core(wiring.Component):
         ]
         load_starts = self._issue(m, "load", dma.load, ask[1], dma.load_finished, done[2].tag)
         store_starts = self._issue(m, "store", dma.store, ask[2], dma.store_read, done[3].tag)
-        m.d.comb += self.started.eq(Cat(unit.started, load_starts, store_starts))
+        matrix_starts = Signal(name="matrix_starts")
+        if self._matrix_stream is not None:
+            m.submodules.matrix = matrix = self._matrix_stream
+            for client in further:
+                for port in (f"{client.name}_read", f"{client.name}_write"):
+                    if port in matrix.signature.members:
+                        connect(m, getattr(matrix, port), getattr(scratchpad, port))
+            connect(m, flipped(self.seed), matrix.seed)
+            m.d.comb += self.matrix_done.eq(Cat(getattr(matrix, name) for name in MATRIX_STROBES))
+            m.d.comb += matrix_starts.eq(self._issue_matrix(m, matrix, list(ask)[3:], list(done)[4:]))
+        m.d.comb += self.started.eq(Cat(unit.started, load_starts, store_starts, matrix_starts))
         return m
+
+    def _issue_matrix(
+        self, m: Module, matrix: MatrixStream, asks: Sequence[wiring.PureInterface], reports: Sequence[wiring.PureInterface]
+    ) -> Value:  # fmt: skip
+        """Hold the next command until the counts of all its roles are reached; report what those that have started read and write."""
+        layout = matrix_layout(self.config)
+        head, waiting = (
+            Signal(layout, name="matrix_head", reset_less=True),
+            Signal(name="matrix_waiting"),
+        )
+        command, ends, starts = head.command, head.command.operands.last, Signal(name="matrix_issued")
+        has = {
+            "left": C(1), "right": C(1), "constants": ends & command.scale.reload, "scales": ends & command.own_scales, "results": ends,
+        }  # fmt: skip
+        asked, reported = (
+            dict(zip(ROLES, asks, strict=True)),
+            dict(zip(ROLES, reports, strict=True)),
+        )
+        for role, ask in asked.items():
+            m.d.comb += [ask.request.eq(head.requests[role]), ask.writes.eq(int(role == "results"))]
+        reached = Cat(ask.counted | ~has[role] for role, ask in asked.items()).all()
+        m.d.comb += [
+            matrix.i.payload.eq(command),
+            matrix.i.valid.eq(waiting & reached),
+            starts.eq(matrix.i.valid & matrix.i.ready),
+            self.matrix.ready.eq(~waiting | starts),
+        ]
+        with m.If(self.matrix.ready):
+            m.d.sync += [waiting.eq(self.matrix.valid), head.eq(self.matrix.payload)]
+
+        # Whose operands are read is the last that has started: the next one starts with its last read, or later.
+        with m.If(starts):
+            m.d.sync += [reported[role].tag.eq(head.requests[role].tag) for role in ("left", "right")]
+        # A tile's scale_tags come and go with its entry in the stream's own queue, its result_tags go a clock after: so there is room.
+        tag_bits, depth = (TAGS - 1).bit_length(), queued_tiles(self.config.matrix)
+        m.submodules.scale_tags = scale_tags = fifo.SyncFIFO(width=2 * tag_bits + 1, depth=depth)
+        m.submodules.result_tags = result_tags = fifo.SyncFIFO(width=tag_bits, depth=depth + 1)
+        own = Signal(name="own_scales")
+        m.d.comb += [
+            scale_tags.w_data.eq(
+                Cat(head.requests.constants.tag, head.requests.scales.tag, command.own_scales)
+            ),
+            result_tags.w_data.eq(head.requests.results.tag),
+            scale_tags.w_en.eq(starts & ends),
+            result_tags.w_en.eq(starts & ends),
+            scale_tags.r_en.eq(matrix.scales_read),
+            result_tags.r_en.eq(matrix.results_written),
+            Cat(reported["constants"].tag, reported["scales"].tag, own).eq(scale_tags.r_data),
+            reported["results"].tag.eq(result_tags.r_data),
+            reported["left"].read.eq(matrix.operands_read),
+            reported["right"].read.eq(matrix.operands_read),
+            reported["constants"].read.eq(matrix.constants_read),
+            reported["scales"].read.eq(matrix.scales_read & own),
+            reported["results"].wrote.eq(matrix.results_written),
+        ]
+        return starts
 
     def _issue(
         self, m: Module, name: str, engine: stream.Interface, ask: wiring.PureInterface, finished: Signal, tag: Signal

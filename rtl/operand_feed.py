@@ -1,4 +1,4 @@
-"""From operands in the scratchpad, k contiguous, to the array's steps."""
+"""From operands in the scratchpad, k contiguous or lines side by side, to the array's steps."""
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
@@ -27,11 +27,14 @@ def operand_clients(config: MachineConfig) -> tuple[Client, ...]:
 
 def side_layout(config: MachineConfig) -> data.StructLayout:
     """Where an operand of a tile is: ``lines`` lines, the first at ``address``, each ``stride`` bytes behind the one before; ``wide``:
-    INT8. A line has its k elements side by side, INT4 two a byte, the first in the low bits. Both distances are modulo the
+    INT8. A line has its k elements side by side, INT4 two a byte, the first in the low bits. ``turned``: a step has its ``lines`` elements
+    side by side, likewise, the first step at ``address``, each ``stride`` bytes behind the one before. Both distances are modulo the
     scratchpad's size and below it."""
     bits = address_bits(config)
     lines = max(config.matrix.rows, config.matrix.columns)
-    return data.StructLayout({"address": bits, "stride": bits, "lines": range(lines + 1), "wide": 1})
+    return data.StructLayout(
+        {"address": bits, "stride": bits, "lines": range(lines + 1), "wide": 1, "turned": 1}
+    )
 
 
 def operands_layout(config: MachineConfig) -> data.StructLayout:
@@ -50,11 +53,12 @@ def operands_layout(config: MachineConfig) -> data.StructLayout:
 class OperandFeed(wiring.Component):
     """Reads a line of each operand a clock, turns blocks of them, gives a step a clock.
 
-    A block is ``block_steps`` lines of as many elements, of both operands: an element of the one transposer is a nibble of the left operand and
-    one of the right, so that both come and go together. INT4 lines are read half a port's width a block, INT8 lines all of
-    it; of INT8 the pass says which half of each element goes on, and each pass reads its operands anew: a port of one byte
-    an element is what lets an INT8 pass run at an INT4 pass's pace. Lines that a tile has not are zeros and are not read; of
-    a pass's last block only the steps that there are leave, and what is read beyond the end of a line goes nowhere.
+    A block is ``block_steps`` lines of as many elements, of both operands: an element of the one transposer has a nibble of the left operand and
+    one of the right, so that both come and go together. Of a ``turned`` operand a block is as many steps, which leave as they came. INT4
+    is read half a port's width a block, INT8 all of it; of INT8 the pass says which half of each element goes on, and each pass
+    reads its operands anew: a port of one byte an element is what lets an INT8 pass run at an INT4 pass's pace. Lines that a
+    tile has not are zeros and, where they have reads of their own, are not read; of a pass's last block only the steps that
+    there are leave, and what is read beyond the end of a line, or the last step, goes nowhere.
 
     A command that is accepted in clock s reads in clocks s + 1 to s + slots, slots = passes x ceil(k / block_steps) x block_steps; ``has_read``
     is 1 in the last of them, in which the next command can be accepted. Its first step is at ``o`` in clock s + block_steps + 2.
@@ -97,7 +101,7 @@ class OperandFeed(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         size = self.size
-        m.submodules.transposer = transposer = Transposer(size=size, bits=2 * SPLIT_BITS)
+        m.submodules.transposer = transposer = Transposer(size=size, bits=SPLIT_BITS, parts=len(SIDES))
         command = Signal(self.i.payload.shape(), reset_less=True)
         busy, step, block_ends, ends, accept = (
             Signal(name=name) for name in ("busy", "step", "block_ends", "ends", "accept")
@@ -150,23 +154,31 @@ class OperandFeed(wiring.Component):
             m.d.sync += valid.eq(step)
         m.d.comb += transposer.i.p.steps.eq(steps)
         for place, side in enumerate(SIDES):
+            turned = Signal(name=f"{side}_turned", reset_less=True)
+            with m.If(step):
+                m.d.sync += turned.eq(command[side].turned)
+            m.d.comb += transposer.i.p.turned[place].eq(turned)
             for k, nibble in enumerate(self._nibbles(m, side, command[side], step, line, lower[side])):
-                m.d.comb += transposer.i.p.line[k][place * SPLIT_BITS :][:SPLIT_BITS].eq(nibble)
+                m.d.comb += transposer.i.p.line[k][place].eq(nibble)
         self._give(m, transposer, flags)
         return m
 
     def _address(
         self, m: Module, side: str, operand: data.View, accept: Value, step: Value, line: Value, block_ends: Value, final_block: Value
     ) -> None:  # fmt: skip
-        """Of the line to be read and of the block's first one; reads."""
+        """Of the line, or step, to be read and of the block's first one; reads."""
         block = Signal(address_bits(self.config), name=f"{side}_block", reset_less=True)
         address = Signal.like(block, name=f"{side}_line", reset_less=True)
         width = Mux(operand.wide, self.size, self.size // 2)
         following = Mux(final_block, operand.address, moved(self.config, block, width))
+        goes_on = ~block_ends | (operand.turned & ~final_block)
         port = getattr(self, f"{side}_read")
-        m.d.comb += [port.address.eq(address), port.enable.eq(step & (line < operand.lines))]
+        m.d.comb += [
+            port.address.eq(address),
+            port.enable.eq(step & (operand.turned | (line < operand.lines))),
+        ]
         with m.If(step):
-            m.d.sync += address.eq(Mux(block_ends, following, moved(self.config, address, operand.stride)))
+            m.d.sync += address.eq(Mux(goes_on, moved(self.config, address, operand.stride), following))
             with m.If(block_ends):
                 m.d.sync += block.eq(following)
         with m.If(accept):
@@ -175,19 +187,23 @@ class OperandFeed(wiring.Component):
     def _nibbles(
         self, m: Module, side: str, operand: data.View, step: Value, line: Value, lower: Value
     ) -> list[Value]:
-        """Of the line that has been read: an element's four bits, or the half of its eight that the pass takes."""
-        there, wide, low = (
-            Signal(name=f"{side}_{name}", reset_less=True) for name in ("there", "wide", "low")
-        )
+        """Of the line, or step, that has been read: an element's four bits, or the half of its eight that the pass takes."""
+        wide, low = (Signal(name=f"{side}_{name}", reset_less=True) for name in ("wide", "low"))
+        there = Signal(range(self.size + 1), name=f"{side}_there", reset_less=True)  # elements
+        whole = Mux(line < operand.lines, self.size, 0)
         with m.If(step):
-            m.d.sync += [there.eq(line < operand.lines), wide.eq(operand.wide), low.eq(lower)]
+            m.d.sync += [
+                there.eq(Mux(operand.turned, operand.lines, whole)),
+                wide.eq(operand.wide),
+                low.eq(lower),
+            ]
         found = getattr(self, f"{side}_read").data
         result: list[Value] = []
         for k in range(self.size):
             byte = found.word_select(k, 2 * SPLIT_BITS)
             half = Mux(low, byte[:SPLIT_BITS], byte[SPLIT_BITS:])
             nibble = Mux(wide, half, found.word_select(k, SPLIT_BITS))
-            result.append(nibble & there.replicate(SPLIT_BITS))
+            result.append(nibble & (k < there).replicate(SPLIT_BITS))
         return result
 
     def _give(self, m: Module, transposer: Transposer, flags: dict[str, Signal]) -> None:
@@ -199,7 +215,7 @@ class OperandFeed(wiring.Component):
         for place, (side, lines) in enumerate(
             zip(SIDES, (self.config.matrix.rows, self.config.matrix.columns))
         ):
-            m.d.comb += [p[side][k].eq(column[k][place * SPLIT_BITS :][:SPLIT_BITS]) for k in range(lines)]
+            m.d.comb += [p[side][k].eq(column[k][place]) for k in range(lines)]
         m.d.comb += [
             p.a_signed.eq(kept["a_signed"]),
             p.w_signed.eq(kept["w_signed"]),

@@ -4,11 +4,11 @@ An instruction of a loop has one timing. Where a loop moves an external address 
 a word come round after some repetitions: so many become one repetition of a longer loop, each with its own place. Nothing else changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import gcd, lcm
 
-from lanewise.sim.program import Instruction, Loop, Node, Program
+from lanewise.sim.program import Address, Instruction, Loop, Node, Program
 
 
 def with_alignment(program: Program, bytes_per_clk: int) -> Program:
@@ -37,10 +37,10 @@ def _aligned(body: Sequence[Node], width: int) -> tuple[Node, ...]:
             continue
         whole, rest = divmod(node.count, rounds)
         if whole:
-            copies = tuple(n for place in range(rounds) for n in _moved(inner, node.index, rounds, place))
+            copies = tuple(n for place in range(rounds) for n in unrolled(inner, node.index, rounds, place))
             made.append(Loop(whole, copies, node.index))
         for place in range(rest):
-            made += _moved(inner, node.index, 0, whole * rounds + place)
+            made += unrolled(inner, node.index, 0, whole * rounds + place)
     return tuple(made)
 
 
@@ -56,19 +56,39 @@ def _period(body: Sequence[Node], index: str, width: int) -> int:
     return period
 
 
-def _moved(body: Sequence[Node], index: str, rounds: int, place: int) -> tuple[Node, ...]:
+def unrolled(body: Sequence[Node], index: str, rounds: int, place: int) -> tuple[Node, ...]:
     """The body as in repetition ``place`` of ``rounds`` of the loop ``index`` that become one; 0 rounds: of a loop that is no more."""
+
+    def at(address: Address | None) -> Address | None:
+        follows = address is not None and any(step[0] == index for step in address.steps)
+        return address.unrolled(index, rounds, place) if address is not None and follows else address
+
     made: list[Node] = []
     for node in body:
         if isinstance(node, Loop):
-            made.append(replace(node, body=_moved(node.body, index, rounds, place)))
+            made.append(replace(node, body=unrolled(node.body, index, rounds, place)))
         elif isinstance(node, Instruction):
-            changed = {}
-            for name in ("address", "external", "indices"):
-                at = getattr(node, name)
-                if at is not None and any(step[0] == index for step in at.steps):
-                    changed[name] = at.unrolled(index, rounds, place)
-            made.append(replace(node, **changed) if changed else node)
+            made.append(_with_addresses(node, at))
         else:
             made.append(node)
     return tuple(made)
+
+
+def _with_addresses(instruction: Instruction, at: Callable[[Address | None], Address | None]) -> Instruction:
+    """An instruction with each of its addresses replaced."""
+    tile = instruction.tile
+    addresses = (instruction.address, instruction.external, instruction.indices)
+    if tile is not None:
+        left, right = (
+            replace(lines, address=at(lines.address) or lines.address) for lines in (tile.left, tile.right)
+        )
+        moved = replace(
+            tile, left=left, right=right, results=at(tile.results), scales=at(tile.scales), constants=at(tile.constants)
+        )  # fmt: skip
+        return instruction if moved == tile else replace(instruction, tile=moved)
+    if not any(addresses):
+        return instruction
+    address, external, indices = (at(each) for each in addresses)
+    if (address, external, indices) == addresses:
+        return instruction
+    return replace(instruction, address=address, external=external, indices=indices)

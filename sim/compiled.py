@@ -1,4 +1,4 @@
-"""``recurrence.cpp`` as a library: compiled once for each version of its text, then kept in the cache folder."""
+"""``recurrence.cpp`` as a library: compiled once for each version of its text and its header's, then kept in the cache folder."""
 
 import ctypes
 import hashlib
@@ -15,6 +15,7 @@ from lanewise.errors import UserError
 from lanewise.files import cache_folder
 
 SOURCE = Path(__file__).with_name("recurrence.cpp")
+HEADER = Path(__file__).with_name("matrix_stream.h")
 FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC")
 Watcher = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64)
 """Told how many instructions the buffer holds; anything but 0 stops the run."""
@@ -27,7 +28,7 @@ def library() -> ctypes.CDLL:
     Raises:
         UserError: There is no C++ compiler, or it fails.
     """
-    text = SOURCE.read_bytes()
+    text = SOURCE.read_bytes() + HEADER.read_bytes()
     compiler = shlex.split(os.environ.get("CXX") or "g++")
     version = hashlib.sha256(text + " ".join((*compiler, *FLAGS, os.uname().machine)).encode()).hexdigest()[
         :16
@@ -42,7 +43,7 @@ def library() -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(path))
     pointer, number = ctypes.c_void_p, ctypes.c_int32
     loaded.lanewise_run.argtypes = [
-        pointer, number, number, number, number, pointer, pointer, pointer, ctypes.c_int64, pointer, ctypes.c_int64, Watcher,
+        pointer, number, number, number, number, pointer, number, pointer, pointer, pointer, ctypes.c_int64, pointer, ctypes.c_int64, Watcher,
     ]  # fmt: skip
     loaded.lanewise_run.restype = number
     return loaded

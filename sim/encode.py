@@ -1,22 +1,27 @@
 """A Program as numbers: what ``recurrence.cpp`` runs.
 
 Nodes one after the other, each with its kind: an instruction (stream, unit, clocks held, drain, number, last beat; what each name that it
-reads or writes makes it wait for and becomes), a rotation (the names' places), a loop (count, body), an end.
+reads or writes makes it wait for and becomes; of a command of the matrix stream, its blocks), a rotation (the names' places), a loop (count, body), an end.
 """
 
+import enum
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from math import ceil
 
 from lanewise.config import MachineConfig
+from lanewise.sim.matrix_stream import Command
 from lanewise.sim.program import Instruction, Node, Program, Rotate
 from lanewise.sim.timing import STREAMS, UNITS, Timing, timing_table
 
 INSTRUCTION, ROTATE, LOOP, END = range(4)
 DRAIN = len(STREAMS) + len(UNITS)
 """Place of the MAC array's drain in the state, behind streams and units."""
-FIRST_NAME = DRAIN + 1
+MATRIX_TIMES = ("first", "second", "filled", "array", "second_from", "drained", "port")
+"""What ``matrix_stream.h`` keeps from command to command, behind the drain."""
+FIRST_NAME = DRAIN + 1 + len(MATRIX_TIMES)
 """Place of the first name: three numbers for each."""
 EXTERNAL = "external"
 """External memory as a name that is written: nothing waits for it; its last write is an end."""
@@ -27,6 +32,8 @@ UNCHANGED = -1
 """In place of a clock that a write sets: it sets none."""
 NEVER = 1 << 30
 """More clocks than anything takes: what waits so much less does not wait."""
+STREAMED = -1
+"""In place of a drain's clocks: a command of the matrix stream, whose clocks are the recurrence's."""
 _STREAM = {name: place for place, name in enumerate(STREAMS)}
 _UNIT = {name: len(STREAMS) + place for place, name in enumerate(UNITS)}
 
@@ -77,6 +84,50 @@ def whole_sources(instruction: Instruction) -> frozenset[str]:
     return frozenset(filter(is_register, names))
 
 
+class Role(enum.IntFlag):
+    """What a command of the matrix stream reads a buffer for: each has its own last read."""
+
+    OPERANDS = 1
+    CONSTANTS = 2
+    """Of the columns."""
+    SCALES = 4
+    """Of the rows."""
+
+
+def read_roles(instruction: Instruction) -> dict[str, Role]:
+    """What each buffer is read for by ``mm.tile`` or ``mm.accumulate``.
+
+    Without ``tile``, the first two of ``reads`` are operands, the constants are in the second's buffer, and all others are scales.
+
+    Raises:
+        ValueError: ``tile`` reads a buffer that is not among ``reads``, or constants that it does not have.
+
+    >>> read_roles(Instruction(opcode="mm.tile", reads=("@a", "@w", "@scales"), reload=True))
+    {'@a': <Role.OPERANDS: 1>, '@w': <Role.OPERANDS|CONSTANTS: 3>, '@scales': <Role.SCALES: 4>}
+    """
+    reads, tile, ends = instruction.reads, instruction.tile, instruction.opcode == "mm.tile"
+    constants: str | None
+    if tile is None:
+        operands, scales = reads[:2] if ends else reads, reads[2:] if ends else ()
+        constants = reads[:2][-1] if reads else None
+    else:
+        operands = tile.left.address.base, tile.right.address.base
+        scales = (tile.scales.base,) if ends and tile.scales is not None else ()
+        constants = None if tile.constants is None else tile.constants.base
+        if ends and instruction.reload and constants is None:
+            raise ValueError("constants of an mm.tile with reload must be an address, not None")
+    roles = dict.fromkeys(reads, Role(0))
+    named = [(name, Role.OPERANDS) for name in operands] + [(name, Role.SCALES) for name in scales]
+    if ends and instruction.reload and constants is not None:
+        named.append((constants, Role.CONSTANTS))
+    for name, role in named:
+        if name not in roles:
+            raise ValueError(f"reads of {instruction.opcode} must have {name!r}, not only {reads!r}")
+        roles[name] |= role
+    # what is named for the order's sake alone is read with the operands
+    return {name: role or Role.OPERANDS for name, role in roles.items()}
+
+
 @dataclass(kw_only=True)
 class Encoded:
     """A Program's numbers and what is known of it without running."""
@@ -100,6 +151,8 @@ class Encoder:
         self._words = config.vector.register_beats
         self._levels = config.flex_sfu.levels
         self._made = Encoded()
+        self._known: dict[int, tuple[Timing, tuple[int, ...], tuple[int, ...]]] = {}
+        """By object: where loops are unrolled, most of an instruction's copies are one."""
 
     def encode(self, program: Program) -> Encoded:
         """``program``'s numbers.
@@ -128,30 +181,60 @@ class Encoder:
         code.append(END)
 
     def _instruction(self, instruction: Instruction, times: int) -> None:
-        clocks, made = self._table[instruction], self._made
+        known = self._known.get(id(instruction))
+        if known is None:
+            known = self._known[id(instruction)] = self._encoded(instruction)
+        (clocks, before, behind), made = known, self._made
         made.busy_clk[clocks.unit] += times * clocks.beats
         made.executed += times
         if clocks.unit == "matrix":
-            made.macs += times * clocks.beats * self._config.matrix.macs_per_clk
+            made.macs += times * instruction.steps * instruction.passes * self._config.matrix.macs_per_clk
         elif clocks.unit == "dma_load":
             made.loaded_bytes += times * instruction.runs * instruction.run_bytes
         elif clocks.unit == "dma_store":
             made.stored_bytes += times * instruction.runs * instruction.run_bytes
+        made.code.extend(before)
+        made.code.append(len(made.instructions))
+        made.code.extend(behind)
+        made.instructions.append(instruction)
+
+    def _encoded(self, instruction: Instruction) -> tuple[Timing, tuple[int, ...], tuple[int, ...]]:
+        """Its timing, its numbers before its place in the list of instructions, and those behind."""
+        clocks = self._table[instruction]
         reads, read_count = self._reads(instruction, clocks)
         writes, write_count = self._writes(instruction, clocks)
-        made.code.extend((
-            INSTRUCTION, 8 + len(reads) + len(writes), _STREAM[clocks.stream], _UNIT[clocks.unit], clocks.beats, clocks.drain_clk,
-            len(made.instructions), clocks.last_clk, read_count, write_count, *reads, *writes,
-        ))  # fmt: skip
-        made.instructions.append(instruction)
+        command = self._command(clocks.command)
+        if clocks.command is not None and not clocks.command.last and instruction.writes:
+            raise ValueError(f"writes of {instruction.opcode} must be empty, not {instruction.writes!r}")
+        drain = STREAMED if command else clocks.drain_clk
+        size = 8 + len(reads) + len(writes) + len(command)
+        before = INSTRUCTION, size, _STREAM[clocks.stream], _UNIT[clocks.unit], clocks.beats, drain
+        return clocks, before, (clocks.last_clk, read_count, write_count, *reads, *writes, *command)
+
+    def _command(self, command: Command | None) -> tuple[int, ...]:
+        """Blocks of all passes, steps of the first and of the last, whether the tile ends, and whether it has new constants."""
+        if command is None:
+            return ()
+        size = self._config.matrix.block_steps
+        blocks, last_steps = ceil(command.k / size), (command.k - 1) % size + 1
+        return (
+            command.passes * blocks,
+            min(size, command.k),
+            last_steps,
+            int(command.last),
+            int(command.reload),
+        )
 
     def _reads(self, instruction: Instruction, clocks: Timing) -> tuple[list[int], int]:
         numbers: list[int] = []
         whole = whole_sources(instruction) if clocks.whole else ()
+        roles = None if clocks.command is None else read_roles(instruction)
         count = 0
         for name, place in places(instruction.reads, instruction.operands, instruction.lengths):
             count += 1
-            if is_register(name):
+            if roles is not None:
+                numbers += (self._slot(name), 0, 0, roles[name])
+            elif is_register(name):
                 last = 0 if name in whole else NEVER
                 numbers += (self._slot(name), place * self._words, last, clocks.beats)
             else:

@@ -2,8 +2,9 @@
 
 The rules are docs/core.md's "When an instruction starts", and for the other streams: one start a clock in each; a unit takes one
 instruction at a time; a buffer is read when all writes before have landed, and written when all reads and writes before are
-done; a MAC-array tile does not finish before the drain of the one before it has ended. ``recurrence.cpp`` is this recurrence,
-:mod:`lanewise.sim.reference` says it once more in Python, and ``tests/sim/test_engine.py`` holds the two equal.
+done. An array that splits runs its commands as :mod:`lanewise.sim.matrix_stream` says; of the arrays that it is compared with, a tile
+does not finish before the drain of the one before it has ended. ``recurrence.cpp`` is this recurrence, :mod:`lanewise.sim.reference` says
+it once more in Python, and ``tests/sim/test_engine.py`` holds the two equal.
 
 Loops are summarised exactly: the machine's state at the top of a loop, relative to the streams that the loop
 uses, decides all that follows; when it recurs, the clocks between are a period and whole periods are skipped.
@@ -16,10 +17,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lanewise.config import MachineConfig
+from lanewise.config import REQUANTISER_LATENCY_CLK, MachineConfig
 from lanewise.sim.compiled import Watcher as _Watcher
 from lanewise.sim.compiled import library
-from lanewise.sim.encode import DRAIN, FIRST_NAME, Encoded, encode, is_register
+from lanewise.sim.encode import DRAIN, FIRST_NAME, MATRIX_TIMES, Encoded, encode, is_register
 from lanewise.sim.program import Instruction, Program
 from lanewise.sim.timing import STREAMS, UNITS
 
@@ -29,7 +30,8 @@ Watcher: TypeAlias = Callable[[Instruction, int, int], None]
 """Called with an instruction, its first clock, and the clock after its last beat has landed."""
 
 Recorder: TypeAlias = Callable[[Times], bool]
-"""Called with a chunk of instructions in Program order, shape ``(n, 3)``: number, start and end of each; ``False`` ends the run."""
+"""Called with a chunk of instructions in Program order, shape ``(n, 4)``: of each its number, start and end, and for how many clocks it held
+its unit; ``False`` ends the run."""
 
 CHUNK = 1 << 14
 """Instructions that a recorder is told of at once."""
@@ -81,6 +83,9 @@ class Engine:
         if watcher is not None and recorder is not None:
             raise ValueError("watcher must be None with a recorder")
         self._encoded: Encoded = encode(program, config)
+        matrix = config.matrix
+        shape = (matrix.block_steps, matrix.rows, matrix.row_beats, REQUANTISER_LATENCY_CLK)
+        self._shape = np.array(shape, np.int32)
         self._summarise, self._watcher, self._recorder = summarise, watcher, recorder
         self._dma = None if dma_clk is None else np.array(dma_clk, np.int64).reshape(-1, 2)
 
@@ -97,7 +102,7 @@ class Engine:
         busy: Times = np.zeros(len(UNITS), np.int64)
         code = np.frombuffer(encoded.code, np.int32)
         watching = self._watcher is not None or self._recorder is not None
-        events: Times = np.empty((CHUNK if watching else 0, 3), np.int64)
+        events: Times = np.empty((CHUNK if watching else 0, 4), np.int64)
         problems: list[BaseException] = []
 
         def told(count: int) -> int:
@@ -108,8 +113,8 @@ class Engine:
                 return 1
 
         status = library().lanewise_run(
-            code.ctypes.data, len(STREAMS), len(UNITS), len(STREAMS) + UNITS.index("dma_load"), int(self._summarise),
-            self._state.ctypes.data, busy.ctypes.data, None if self._dma is None else self._dma.ctypes.data,
+            code.ctypes.data, len(STREAMS), len(UNITS), len(STREAMS) + UNITS.index("dma_load"), UNITS.index("matrix"),
+            self._shape.ctypes.data, int(self._summarise), self._state.ctypes.data, busy.ctypes.data, None if self._dma is None else self._dma.ctypes.data,
             0 if self._dma is None else len(self._dma), events.ctypes.data, CHUNK, _Watcher(told) if watching else _Watcher(),
         )  # fmt: skip
         if problems:
@@ -118,9 +123,10 @@ class Engine:
             raise ValueError(
                 f"dma_clk must have one entry for each DMA instruction, not {'fewer' if status == 2 else 'more'}"
             )
+        counted = dict(zip(UNITS, busy.tolist()))
         return Run(
             cycles=self._end(),
-            busy_clk=dict(encoded.busy_clk) if self._summarise else dict(zip(UNITS, busy.tolist())),
+            busy_clk=encoded.busy_clk | {"matrix": counted["matrix"]} if self._summarise else counted,
             instructions=encoded.executed, loaded_bytes=encoded.loaded_bytes, stored_bytes=encoded.stored_bytes, macs=encoded.macs,
         )  # fmt: skip
 
@@ -129,25 +135,27 @@ class Engine:
         times = self._state[FIRST_NAME:].reshape(-1, 3)
         buffers = [place for name, place in self._encoded.names.items() if not is_register(name)]
         names = max(times[:, 1:].max(initial=0), times[buffers, 0].max(initial=0))
-        return int(max(self._state[len(STREAMS) : FIRST_NAME].max(), names))
+        return int(max(self._state[len(STREAMS) : DRAIN + 1].max(), names))
 
     def state(self) -> dict[str, Any]:
-        """After a run, all that it left: each stream's last start; when each unit, and the drain, is free; of each name when a reader may
-        start, when the last beat has landed, and when the last read has ended."""
+        """After a run, all that it left: each stream's last start; when each unit, and the drain, is free (of an array that splits, when
+        its last results have landed); its recurrence's times; of each name when a reader may start, when the last beat has landed, and
+        when the last read has ended."""
         values = self._state.tolist()
         names = {
             name: tuple(values[FIRST_NAME + 3 * i : FIRST_NAME + 3 * i + 3])
             for name, i in self._encoded.names.items()
         }
         return {
-            "streams": dict(zip(STREAMS, values)), "units": dict(zip(UNITS, values[len(STREAMS) :])), "drain": values[DRAIN], "names": names,
+            "streams": dict(zip(STREAMS, values)), "units": dict(zip(UNITS, values[len(STREAMS) :])), "drain": values[DRAIN],
+            "matrix": dict(zip(MATRIX_TIMES, values[DRAIN + 1 :])), "names": names,
         }  # fmt: skip
 
     def _tell(self, chunk: Times) -> bool:
         if self._recorder is not None:
             return self._recorder(chunk)
         assert self._watcher is not None
-        for number, start, end in chunk.tolist():
+        for number, start, end, _ in chunk.tolist():
             self._watcher(self._encoded.instructions[number], start, end)
         return True
 

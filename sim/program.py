@@ -91,7 +91,8 @@ class Tile:
     scales: Address | None = None
     """Of the rows' own: multiplier and shift, 4 bytes each."""
     constants: Address | None = None
-    """Of new constants of the columns (``reload``): for each beat of a row as many INT32 biases as the output path has lanes, then as many 16-bit multipliers."""
+    """Of new constants of the columns (``reload``): for each beat of a row as many INT32 biases as the output path has lanes, then as many 16-bit
+    multipliers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,8 @@
 // The recurrence of lanewise.sim.engine on a Program that lanewise.sim.encode has made numbers of; times in clk.
 //
-// State: the last start of each stream; when each unit is free; when the MAC array's drain is; then, for each name, when a reader
-// may start at the earliest, when the last beat lands, and when the last read has ended.
+// State: the last start of each stream; when each unit is free; when the MAC array's drain is, or of an array that splits when its last results
+// have landed; MatrixState; then, for each name, when a reader may start at the earliest, when the last beat lands, and when the last read
+// has ended.
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -11,21 +12,35 @@
 #include <unordered_map>
 #include <vector>
 
+#include "matrix_stream.h"
+
 namespace {
 
-using Time = int64_t;
 enum Operation : int32_t { INSTRUCTION, ROTATE, LOOP, END };
 
 struct Read {
-    int32_t slot, ready, last, end;  // start >= ready[name] - ready, last[name] - last; the read ends at start + end
+    // start >= ready[name] - ready, last[name] - last; the read ends at start + end, or a command's in the clock after the latest of its
+    // last reads that the bits of end name
+    int32_t slot, ready, last, end;
 };
 struct Write {
     // start >= ready[name] - ready, last[name] - last, read[name] - read; then ready and last, where they are not negative
     int32_t slot, ready, last, read, ready_clk, last_clk;
 };
 struct Instruction {
-    int32_t stream, unit, hold, drain, number, last, reads, writes;
+    int32_t stream, unit, hold, drain, number, last, reads, writes;  // drain < 0: a command of the matrix stream, MatrixCommand behind the writes
 };
+enum Role : int32_t { OPERANDS = 1, CONSTANTS = 2, SCALES = 4 };
+constexpr int32_t COMMAND = sizeof(MatrixCommand) / 4;
+
+// The clock after the latest of a command's last reads that `roles` names
+Time ended(const MatrixTimes& times, int32_t roles) {
+    Time end = 0;
+    if (roles & OPERANDS) end = std::max(end, times.operands);
+    if (roles & CONSTANTS) end = std::max(end, times.constants);
+    if (roles & SCALES) end = std::max(end, times.scales);
+    return end + 1;
+}
 
 struct Node;
 using Body = std::vector<Node>;
@@ -49,7 +64,7 @@ struct Loop {
     Body* body = nullptr;
     std::vector<KeyPart> keys;
     std::vector<int32_t> moved, streams;
-    std::unordered_map<Key, std::vector<Time>, Hash> memo;
+    std::unordered_map<Key, std::vector<Time>, Hash> memo;  // moved slots at the end, and clocks that the unit matrix was held
 };
 
 struct Node {
@@ -73,12 +88,16 @@ struct Touched {
         };
         use(head.stream, true);
         use(head.unit, true);
-        if (head.drain) use(drain, true);
+        if (head.drain > 0) use(drain, true);
         const int32_t* at = code + sizeof head / 4;
         for (int32_t i = 0; i < head.reads; i++, at += 4)
             for (int32_t part = 0; part < 3; part++) use(at[0] + part, part == 2);
         for (int32_t i = 0; i < head.writes; i++, at += 6)
             for (int32_t part = 0; part < 3; part++) use(at[0] + part, part != 2 && at[4 + part] >= 0);
+        if (head.drain >= 0) return;
+        const MatrixCommand& command = *reinterpret_cast<const MatrixCommand*>(at);
+        if (command.ends) use(drain, true);
+        for (int32_t part = 0; part < MATRIX_STATE; part++) use(drain + 1 + part, part < MATRIX_DRAINED || command.ends);
     }
 
     void update(const Touched& other) {
@@ -152,7 +171,7 @@ struct Program {
     }
 };
 
-// Told (number, start, end) of a chunk of instructions; not 0: stop
+// Told (number, start, end, clocks that the unit is held) of a chunk of instructions; not 0: stop
 using Watcher = int32_t (*)(int64_t count);
 
 struct Machine {
@@ -166,6 +185,8 @@ struct Machine {
     int64_t capacity, filled = 0;
     Watcher watcher;
     int32_t loads;  // the unit of DMA loads; stores' is the next
+    int32_t matrix;
+    MatrixShape shape;
     int32_t status = 0;
 
     void flush() {
@@ -201,6 +222,8 @@ struct Machine {
             const Read* reads = reinterpret_cast<const Read*>(at + sizeof(Instruction) / 4);
             const Write* writes = reinterpret_cast<const Write*>(reads + now.reads);
             at = reinterpret_cast<const int32_t*>(writes + now.writes);
+            const MatrixCommand* command = reinterpret_cast<const MatrixCommand*>(at);
+            if (now.drain < 0) at += COMMAND;
             Time start = state[now.stream] + 1, hold = now.hold, last = now.last, stretch = 0, told = 0;
             if (dma && (now.unit == loads || now.unit == loads + 1)) {
                 if (dma_used == dma_count) {
@@ -224,25 +247,31 @@ struct Machine {
                 wait(state[writes[i].slot + 1] - writes[i].last);
                 wait(state[writes[i].slot + 2] - writes[i].read);
             }
-            if (now.drain) {
+            MatrixTimes times{};
+            if (now.drain > 0) {
                 wait(state[program.drain] - now.hold);
                 state[program.drain] = start + now.hold + now.drain;
+            } else if (now.drain < 0) {
+                times = matrix_command(*reinterpret_cast<MatrixState*>(state + program.drain + 1), *command, shape, start);
+                hold = times.operands - start;
+                if (command->ends) state[program.drain] = times.written + 1;
+                last = (command->ends ? times.written : times.operands) - start;
             }
             state[now.stream] = start;
             state[now.unit] = start + hold;
             busy[now.unit - program.streams] += hold;
             for (int32_t i = 0; i < now.reads; i++) {
                 Time& read = state[reads[i].slot + 2];
-                Time until = start + reads[i].end + stretch;
+                Time until = now.drain < 0 ? ended(times, reads[i].end) : start + reads[i].end + stretch;
                 read = until > read ? until : read;
             }
             for (int32_t i = 0; i < now.writes; i++) {
                 if (writes[i].ready_clk >= 0) state[writes[i].slot] = start + writes[i].ready_clk + told;
-                if (writes[i].last_clk >= 0) state[writes[i].slot + 1] = start + writes[i].last_clk + told;
+                if (writes[i].last_clk >= 0) state[writes[i].slot + 1] = now.drain < 0 ? times.written + 1 : start + writes[i].last_clk + told;
             }
             if (watcher) {
-                Time* event = events + 3 * filled;
-                event[0] = now.number, event[1] = start, event[2] = start + last + 1;
+                Time* event = events + 4 * filled;
+                event[0] = now.number, event[1] = start, event[2] = start + last + 1, event[3] = hold;
                 if (++filled == capacity) flush();
                 if (status) return;
             }
@@ -279,26 +308,33 @@ struct Machine {
             auto known = loop.memo.find(entry);
             if (known != loop.memo.end()) {
                 for (size_t i = 0; i < loop.moved.size(); i++) state[loop.moved[i]] = base + known->second[i];
+                busy[matrix] += known->second.back();
                 return;
             }
         }
-        std::unordered_map<Key, std::pair<int64_t, Time>, Hash> seen;
+        struct Top {
+            int64_t done;
+            Time at, held;
+        };
+        std::unordered_map<Key, Top, Hash> seen;
         int64_t done = 0;
+        const Time held = busy[matrix];
         while (done < loop.count) {
             if (done) {
                 Time at = key(loop, now, done % loop.phases);
                 auto found = seen.find(now);
                 if (found != seen.end()) {
-                    auto [before, before_at] = found->second;
+                    auto [before, before_at, before_held] = found->second;
                     int64_t period = done - before, periods = (loop.count - done) / period;
                     if (periods) {
                         for (int32_t slot : loop.moved) state[slot] += periods * (at - before_at);
+                        busy[matrix] += periods * (busy[matrix] - before_held);
                         done += periods * period;
                         seen.clear();
                         continue;
                     }
                 }
-                seen[now] = {done, at};
+                seen[now] = {done, at, busy[matrix]};
             }
             sequence(*loop.body);
             done++;
@@ -306,20 +342,22 @@ struct Machine {
         if (memorable) {
             auto& values = loop.memo[entry];
             for (int32_t slot : loop.moved) values.push_back(state[slot] - base);
+            values.push_back(busy[matrix] - held);
         }
     }
 };
 
 }  // namespace
 
-// Runs a Program; 0: to its end, 1: the watcher stopped it, 2: more DMA instructions than durations, 3: fewer.
+// Runs a Program; 0: to its end, 1: the watcher stopped it, 2: more DMA instructions than durations, 3: fewer. With summaries busy is right
+// of the unit matrix only: what the others are held is known without.
 extern "C" int32_t lanewise_run(
-    const int32_t* code, int32_t streams, int32_t units, int32_t loads, int32_t summarise, int64_t* state, int64_t* busy,
+    const int32_t* code, int32_t streams, int32_t units, int32_t loads, int32_t matrix, const MatrixShape* shape, int32_t summarise, int64_t* state, int64_t* busy,
     const int64_t* dma, int64_t dma_count, int64_t* events, int64_t capacity, Watcher watcher) {
     Program program{streams, streams + units, {}};
     Touched touched;
     Body* body = program.parse(code, touched);
-    Machine machine{program, summarise != 0, state, busy, dma, dma_count, 0, events, capacity, 0, watcher, loads, 0};
+    Machine machine{program, summarise != 0, state, busy, dma, dma_count, 0, events, capacity, 0, watcher, loads, matrix, *shape, 0};
     machine.sequence(*body);
     if (!machine.status && watcher) machine.flush();
     if (!machine.status && dma && machine.dma_used != dma_count) return 3;

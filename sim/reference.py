@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from lanewise.config import MachineConfig
-from lanewise.sim.encode import EXTERNAL, LOADS, is_register, places, whole_sources
+from lanewise.sim.encode import EXTERNAL, LOADS, Role, is_register, places, read_roles, whole_sources
+from lanewise.sim.matrix_stream import MatrixStream
 from lanewise.sim.program import Instruction, Node, Program, Rotate
 from lanewise.sim.timing import STREAMS, UNITS, Timing, timing
 
@@ -23,6 +24,7 @@ class Reference:
         self.units = dict.fromkeys(UNITS, 0)
         self.busy_clk = dict.fromkeys(UNITS, 0)
         self.drain = 0
+        self.matrix = MatrixStream(config.matrix)
         self.ready: dict[str, int] = {}
         """When an instruction that reads the name, a word a clock from its first on, may start."""
         self.last: dict[str, int] = {}
@@ -51,8 +53,32 @@ class Reference:
                 for _ in range(node.count):
                     self._run(node.body)
 
+    def _command(self, instruction: Instruction, clocks: Timing) -> None:
+        """A command of the matrix stream."""
+        assert clocks.command is not None
+        times = self.matrix.start(clocks.command, max(self._earliest(instruction, clocks)))
+        self.streams["matrix"], self.units["matrix"] = times.start, times.free
+        self.busy_clk["matrix"] += times.free - times.start
+        ends = {
+            Role.OPERANDS: times.operands_read,
+            Role.CONSTANTS: times.constants_read,
+            Role.SCALES: times.scales_read,
+        }
+        for name, roles in read_roles(instruction).items():
+            until = max(end for role, end in ends.items() if role in roles)
+            self.read[name] = max(self.read.get(name, 0), until + 1)
+        end = times.operands_read
+        if clocks.command.last:
+            end = times.results_written
+            self.drain = end + 1
+            self.last.update(dict.fromkeys(instruction.writes, end + 1))
+        self.events.append((instruction, times.start, end + 1))
+
     def _execute(self, instruction: Instruction) -> None:
         clocks = timing(instruction, self.config)
+        if clocks.command is not None:
+            self._command(instruction, clocks)
+            return
         beats, last = clocks.beats, clocks.last_clk
         if self._dma is not None and clocks.stream in ("load", "store"):
             beats, last = next(self._dma)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from lanewise.config import ROW_SAMPLER_LATENCY_CLK, MachineConfig, OperandPathConfig
 from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit, Width
 from lanewise.sim.dma import Transfer, data_beats
+from lanewise.sim.matrix_stream import Command, matrix_stream_beats_clk, matrix_stream_result_clk
 from lanewise.sim.program import Instruction
 
 STREAMS = ("load", "store", "matrix", "vector", "operand")
@@ -71,6 +72,9 @@ class Timing:
     """Whether the first source must have landed whole."""
     drain_clk: int = 0
     """Clocks that the drain of the MAC array is held after the last beat; 0 for everything else."""
+    command: Command | None = None
+    """Of the matrix stream, where the array has one: what stands above holds of a command that is alone, and
+    :class:`~lanewise.sim.matrix_stream.MatrixStream` says the rest."""
 
     @property
     def ready_clk(self) -> int:
@@ -116,6 +120,8 @@ class TimingTable:
         if opcode not in _UNIT_OF_OTHERS:
             raise ValueError(f"opcode must be one that the timing table has, not {opcode!r}")
         unit = _UNIT_OF_OTHERS[opcode]
+        if unit == "matrix" and config.matrix.splits:
+            return self._command(instruction)
         stream, drain = _STREAM_OF_UNIT[unit], 0
         if stream in ("load", "store"):
             descriptors = max(1, instruction.runs) if instruction.indexed else 1
@@ -131,6 +137,22 @@ class TimingTable:
         return Timing(
             unit=unit, stream=stream, beats=beats, lands_clk=last, last_clk=last, drain_clk=drain
         )  # fmt: skip
+
+    def _command(self, instruction: Instruction) -> Timing:
+        """Of the matrix stream, with nothing before it."""
+        k, passes, reload, config = (
+            instruction.steps,
+            instruction.passes,
+            instruction.reload,
+            self.config.matrix,
+        )
+        command = Command(k=k, passes=passes, last=instruction.opcode == "mm.tile", reload=reload)
+        beats = last = matrix_stream_beats_clk(k, passes, config)
+        if command.last:
+            last = matrix_stream_result_clk(k, passes, config, reload=reload)
+        return Timing(
+            unit="matrix", stream="matrix", beats=beats, lands_clk=last, last_clk=last, command=command
+        )
 
     def _vector(self, instruction: Instruction, operation: Operation) -> Timing:
         config, lanes_bits = self.config, self.config.vector.bits_per_clk

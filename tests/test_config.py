@@ -60,6 +60,12 @@ def test_baseline_differs_in_flex_sfu_alone():
             "[flex_sfu]\nlanes = 3\n",
             "flex_sfu.lanes must be a divisor of vector.lanes = 8, not 3",
         ),
+        ("[flex_sfu]\nlanes = 4\n", "flex_sfu.lanes must be vector.lanes = 8, not 4"),
+        (
+            "[matrix]\noutput_lanes = 5\n",
+            "matrix.output_lanes must be even, or at least matrix.columns = 32, not 5",
+        ),
+        ("[dma]\nlatency_clk = 4\n", "dma.latency_clk must be 5 to 4096, not 4"),
         ("[flex_sfu]\nenabled = 1\n", "flex_sfu.enabled: input should be a valid boolean, not 1"),
         ("[vector]\nlanes = true\n", "vector.lanes: input should be a valid integer, not True"),
         ("[vector]\nlanes = 3\n", "vector.lanes must be a power of two, 1 to 64, not 3"),

@@ -1,37 +1,44 @@
 """One tile of a matrix product: its loads, its steps on the array, what the vector unit does to it, its stores."""
 
-from dataclasses import replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING
 
 from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.builder import Register, VectorKernel
-from lanewise.mapping.kernels.epilogue import emit_steps, format_bits, store_outputs
-from lanewise.mapping.kernels.strips import best_kernel, load, store, table_bytes
-from lanewise.mapping.kernels.turn_back import BUFFERS, TURN_BACK
-from lanewise.sim.program import Instruction, Node, Rotate, repeat
+from lanewise.mapping.kernels.builder import VectorKernel
+from lanewise.mapping.kernels.epilogue import format_bits
+from lanewise.mapping.kernels.matmul_operand import BATCH, MatrixOperand, contiguous, packed_bytes
+from lanewise.mapping.kernels.matmul_vector import TileCode, aligned, reductions
+from lanewise.mapping.kernels.patch_loads import patch_loads
+from lanewise.mapping.kernels.place import Place
+from lanewise.mapping.kernels.strips import load, store, table_bytes
+from lanewise.models.matrix_commands import CONSTANT_BYTES, SCALE_BYTES
+from lanewise.sim.program import Address, Instruction, Node, Rotate
+from lanewise.sim.program import Tile as Products
 
 if TYPE_CHECKING:
     from lanewise.mapping.kernels.matmul import MatmulWork
 
-CONSTANT_BYTES = 6
-"""Of a column: INT32 bias and 16-bit multiplier."""
-SCALE_BYTES = 4
-"""Of a row that has a scale of its own: 16-bit multiplier, shift, format."""
 
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Where a tile of ``rows`` x ``columns`` results is."""
 
-@lru_cache(maxsize=4096)
-def _tile_kernel(work: "MatmulWork", config: MachineConfig) -> VectorKernel:
-    """The vector code for an FP16 tile of a product of size 1: it does not depend on the size."""
-    tile = Tile(work, config)
-    return best_kernel(
-        config,
-        tile.elements,
-        tile.vector_strip,
-        prepare=tile.column_registers,
-        multiple=tile.columns if tile.channel_steps or tile.beside else 1,
-    )
+    rows: int
+    columns: int
+    first_row: Place
+    """Of the left operand's lines in the buffer, in the product; and"""
+    row: Place
+    """which of them is the tile's first."""
+    loaded_rows: int
+    """Lines in the buffer."""
+    first_column: Place
+    """Likewise of the right operand's lines."""
+    column: Place
+    loaded_columns: int
+    k: int
+    """Elements of each line in the buffers."""
 
 
 class Tile:
@@ -40,48 +47,90 @@ class Tile:
     def __init__(self, work: "MatmulWork", config: MachineConfig) -> None:
         self.work, self.config = work, config
         matrix = config.matrix
-        self.rows, self.columns, self.bits = matrix.rows, matrix.columns, matrix.operand_bits
-        self.tensor_steps = [i for i, s in enumerate(work.steps) if s.operand == "tensor"]
-        self.channel_steps = [i for i, s in enumerate(work.steps) if s.operand == "channel"]
-        self.beside = BUFFERS if any(s.function == TURN_BACK for s in work.steps) else {}
+        self.bits = matrix.operand_bits
         self.left_bits, self.right_bits = (
             (bits or self.bits) if matrix.splits else self.bits for bits in (work.left_bits, work.right_bits)
         )
+        self.rows, self.columns = work.tile_shape(config)
         self.passes = matrix.passes(self.left_bits, self.right_bits)
-        self.column_bytes = CONSTANT_BYTES * work.weights + 2 * len(self.channel_steps)
+        self.left = MatrixOperand(
+            name="left", lines=work.m, k=work.k, bits=self.left_bits, turned=work.left_transposed, pitch=work.left_pitch,
+            step=work.left_step, batch=work.batch,
+        )  # fmt: skip
+        self.right = MatrixOperand(
+            name="right", lines=work.n, k=work.k, bits=self.right_bits, turned=work.right_transposed, pitch=work.right_pitch,
+            step=work.right_step, batch=work.batch,
+        )  # fmt: skip
+        self.first_k = 0
+        """Where the product's part of k begins in the lines."""
+        self.code = TileCode(
+            steps=work.steps, outputs=work.outputs, inverse_step=work.inverse_step, rows=self.rows, columns=self.columns,
+            packs=self.bits == 4,
+        )  # fmt: skip
         self.outputs = work.outputs
         self.direct = not work.steps and len(self.outputs) == 1
         """Whether what leaves the output path is what is stored."""
 
     @cached_property
     def fixed_bytes(self) -> dict[str, int]:
-        """Buffers that do not depend on the tiling: results, and second operands of the steps."""
-        tile = self.elements
-        sizes = {} if self.direct else {"@middle.0": 2 * tile, "@middle.1": 2 * tile}
+        """Buffers that do not depend on the tiling: results, second operands of the steps, the constants of a product of activations."""
+        elements = self.rows * self.columns if self.direct else self.code.touched(self.config)
+        sizes = {} if self.direct else {"@middle.0": 2 * elements, "@middle.1": 2 * elements}
         for form in self.outputs:
-            size = max(1, tile * format_bits(form, self.bits) // 8)
+            rows = self.rows * self.result_bytes(form, self.columns)
+            size = max(rows, self.code.bytes_of(form, elements, self.bits))
             sizes |= {f"@{form}.0": size, f"@{form}.1": size}
-        for index in self.tensor_steps:
-            sizes |= {f"@operand{index}.0": 2 * tile, f"@operand{index}.1": 2 * tile}
-        for name, element in self.beside.items():
-            sizes |= {f"@{name}.{copy}": ceil(element * tile) for copy in "01"}
-        if self.beside:
+        for index in self.code.tensors:
+            sizes |= {f"@operand{index}.0": 2 * elements, f"@operand{index}.1": 2 * elements}
+        for name, element in self.code.beside.items():
+            sizes |= {f"@{name}.{copy}": ceil(element * elements) for copy in "01"}
+        if self.code.beside:
             sizes["@sums"] = 4
         if self.work.row_scales:
             sizes |= {f"@scales.{copy}": SCALE_BYTES * self.rows for copy in "01"}
+        if self.shared_constants:
+            sizes["@constants"] = self.constants_bytes
         return sizes | table_bytes(self.setup)
 
+    @property
+    def shared_constants(self) -> bool:
+        """Whether the columns' constants are the same in all tiles, and so are loaded once."""
+        return not self.work.weights and self.config.matrix.integers
+
+    @property
     def constants_bytes(self) -> int:
-        """Scale, bias and further constants of a tile of columns."""
-        return self.columns * self.column_bytes
+        """Bias and multiplier of a tile of columns, in whole beats of the output path."""
+        matrix = self.config.matrix
+        columns = matrix.row_beats * matrix.requantiser_lanes if matrix.integers else self.columns
+        return CONSTANT_BYTES * columns
+
+    def result_bytes(self, form: str, columns: int) -> int:
+        """From row to row of a tile's results in the scratchpad, as they are stored."""
+        elements = columns if self.direct else self.code.row_elements(columns)
+        return packed_bytes(elements, format_bits(form, self.bits))
 
     def left_bytes(self, lines: int, k: int) -> int:
-        return ceil(lines * k * self.left_bits / 8)
+        """Of so many lines of the left operand in the scratchpad."""
+        return self.left.bytes(lines, k)
 
     def right_bytes(self, lines: int, k: int) -> int:
-        return ceil(lines * k * self.right_bits / 8)
+        """Likewise of the right operand, with the columns' constants."""
+        channels = len(self.code.channels)
+        tiles = ceil(lines / self.columns)
+        return self._channels_at(lines, k) + (
+            channels * tiles * self.code.channel_bytes(self.config) if channels else 0
+        )
+
+    def _constants_at(self, lines: int, k: int) -> int:
+        return aligned(self.right.bytes(lines, k)) if self.work.weights else self.right.bytes(lines, k)
+
+    def _channels_at(self, lines: int, k: int) -> int:
+        at = self._constants_at(lines, k)
+        at += ceil(lines / self.columns) * self.constants_bytes * self.work.weights
+        return aligned(at) if self.code.channels else at
 
     def free_bytes(self) -> int:
+        """What the fixed buffers leave of the scratchpad."""
         bank = self.config.scratchpad.bank_bytes
         return self.config.scratchpad.bytes - sum(
             ceil(size / bank) * bank for size in self.fixed_bytes.values()
@@ -89,123 +138,164 @@ class Tile:
 
     # Loads
 
-    def load_left(self, lines: int, k: int) -> Instruction:
-        work, bits = self.work, self.left_bits
-        if work.left_transposed:
-            return load("@left.0", k, ceil(lines * bits / 8))
-        if work.left_runs == 0 and k == work.k:
-            return load("@left.0", 1, self.left_bytes(lines, k))
-        runs = max(1, ceil(max(1, work.left_runs) * k / work.k))
-        return load("@left.0", lines * runs, ceil(k * bits / 8 / runs))
+    def load_left(self, first: Place, lines: int, at: Place, k: int) -> list[Node]:
+        """``lines`` lines of the left operand from the line ``first`` on, of each ``k`` elements from the element ``at`` on: into the buffer side by
+        side, each from a byte on."""
+        work = self.work
+        if work.patches is not None:
+            group = Place().along(BATCH, 1 if work.batch > 1 else 0)
+            stride, part = packed_bytes(k, self.left_bits), (at.first + self.first_k, k)
+            loads = patch_loads(
+                "@left.0", work.patches, self.left_bits, first, lines, stride, group=group, part=part
+            )
+            return list(loads)
+        if work.left_runs and not work.left_transposed:
+            runs = max(1, ceil(work.left_runs * k / work.k))
+            return [load("@left.0", lines * runs, ceil(k * self.left_bits / 8 / runs))]
+        return [self.left.load(first, lines, at + Place(self.first_k), k)]
 
-    def load_right(self, lines: int, k: int) -> list[Instruction]:
-        bits = self.right_bits
-        if self.work.right_transposed:
-            loads = [load("@right.0", k, ceil(lines * bits / 8))]
-        elif k == self.work.k:
-            loads = [load("@right.0", 1, self.right_bytes(lines, k))]
-        else:
-            loads = [load("@right.0", lines, ceil(k * bits / 8))]
-        constants = ceil(self.constants_bytes() * lines / self.columns)
-        return [*loads, load("@right.0", 1, constants)] if constants else loads
+    def load_right(
+        self, first: Place, lines: int, at: Place, k: int, *, constants: bool = True
+    ) -> list[Node]:
+        """Likewise of the right operand; with the columns' constants, or without."""
+        loads: list[Node] = [self.right.load(first, lines, at + Place(self.first_k), k)]
+        if not constants:
+            return loads
+        tiles = ceil(lines / self.columns)
+        if self.work.weights:
+            size, total = self.constants_bytes, ceil(self.work.n / self.columns)
+            place = first.times(1, self.columns).times(size) + self._batch(total * size)
+            inside = Address("@right.0", self._constants_at(lines, k))
+            loads.append(load(inside, 1, tiles * size, external=place.address("constants")))
+        if self.code.channels:
+            batch = self._batch(2 * self.work.n)
+            loads += self.code.load_channels(self.config, self._channels_at(lines, k), first, lines, batch)
+        return loads
+
+    def _batch(self, step_bytes: int) -> Place:
+        return Place().along(BATCH, step_bytes if self.work.batch > 1 else 0)
+
+    def load_columns(self, lines: int, k: int, tile: Place) -> list[Node]:
+        """Channels' constants of the ``tile``-th tile of columns of the right operand's buffer to registers."""
+        if self.direct or not self.code.channels:
+            return []
+        at = self._channels_at(lines, k)
+        return [*self.code.read_channels(self.config, at, tile, ceil(lines / self.columns))]
 
     # The block: one tile of results
-
-    @property
-    def elements(self) -> int:
-        """Results in a tile."""
-        return self.rows * self.columns
 
     @cached_property
     def vector(self) -> VectorKernel | None:
         """Vector code for a tile, where there is something to do."""
-        if self.direct:
-            return None
-        return _tile_kernel(replace(self.work, m=1, k=1, n=1, batch=1), self.config)
+        return None if self.direct else self.code.kernel(self.config)
 
     @property
     def setup(self) -> tuple[Instruction, ...]:
-        return () if self.vector is None else tuple(self.vector.setup)
+        """What runs once: the vector code's constants and tables, the constants of a product of activations."""
+        vector = () if self.vector is None else tuple(self.vector.setup)
+        if not self.shared_constants:
+            return vector
+        return (*vector, load("@constants", 1, self.constants_bytes, external=Address("constants")))
 
     @property
     def end(self) -> tuple[Instruction, ...]:
         """Reductions of what all tiles have added up, and their stores."""
-        if self.vector is None:
-            return ()
-        if not self.vector.sums:
-            return ()
-        code = [Instruction(opcode="vmv.s.x", writes=("v0",), vl=1, sew_bits=32, constant=0)]
-        for register in self.vector.sums.values():
-            code.append(
-                Instruction(
-                    opcode="vfwredusum.vs",
-                    reads=(*register.names, "v0"),
-                    writes=register.names[:1],
-                    vl=self.vector.vl,
-                    operands=(register.names[0], "v0"),
-                )
-            )
-            code.append(
-                Instruction(opcode="vse32.v", reads=register.names[:1], writes=("@sums",), vl=1, sew_bits=32)
-            )
-        return tuple(code)
+        return () if self.vector is None else reductions(self.vector)
 
-    def load_columns(self) -> list[Instruction]:
-        """Loads of the channel steps' constants, once a tile of columns, into the registers that the code has for them."""
-        if self.vector is None or not self.channel_steps:
-            return []
-        probe = VectorKernel(config=self.config, vl=self.vector.vl)
-        for _ in self.channel_steps:
-            probe.load("@right.0")
-        return probe.code
+    def accumulate(self, block: Block, first: int, *, shift: bool) -> Instruction:
+        """The ``first``-th pass of a tile's chunk of k."""
+        return Instruction(
+            opcode="mm.accumulate", reads=("@left.0", "@right.0"), steps=self.steps(block.k, last=False),
+            tile=self._products(block, first, shift=shift),
+        )  # fmt: skip
 
-    def vector_strip(self, kernel: VectorKernel, constants: list[Register]) -> None:
-        value = kernel.load("@middle.0")
-        operands: dict[int, Register | str] = {i: f"@operand{i}.0" for i in self.tensor_steps}
-        operands |= dict(zip(self.channel_steps, constants))
-        result = emit_steps(kernel, value, self.work.steps, operands)
-        store_outputs(kernel, result, self.outputs, {form: f"@{form}.0" for form in self.outputs})
-        kernel.release(result)
+    def _products(self, block: Block, first: int, *, shift: bool) -> Products | None:
+        if not self.config.matrix.splits:
+            return None
+        return Products(
+            left=self.left.part(block.row, block.rows, block.loaded_rows, block.k),
+            right=self.right.part(block.column, block.columns, block.loaded_columns, block.k),
+            first=first, shift=shift,
+        )  # fmt: skip
 
-    def column_registers(self, kernel: VectorKernel) -> list[Register]:
-        """Column constants of the steps, in registers that the strips do not write."""
-        return [kernel.allocate() for _ in self.channel_steps]
+    def tile(self, block: Block, first: int, passes: int, *, shift: bool, reload: bool) -> Instruction:
+        """The command that ends a tile."""
+        form = self.outputs[0] if self.direct else "middle"
+        reload = reload and self.config.matrix.integers and self.work.weights
+        reads = ("@left.0", "@right.0", *(("@scales.0",) if self.work.row_scales else ()))
+        made = Instruction(
+            opcode="mm.tile", reads=reads, writes=(f"@{form}.0",), steps=self.steps(block.k, last=True), passes=passes, reload=reload
+        )  # fmt: skip
+        products = self._products(block, first, shift=shift)
+        if products is None:
+            return made
+        constants = None
+        if reload:
+            place = block.column.times(1, self.columns).times(self.constants_bytes)
+            place += Place(self._constants_at(block.loaded_columns, block.k))
+            constants = place.address("@right.0")
+        products = replace(
+            products, results=Address(f"@{form}.0"), results_stride_bytes=self.result_bytes(form, block.columns),
+            form=f"int{self.bits}" if form == "quantised" else "fp16", multiplier=self.work.multiplier, shift_bits=self.work.shift,
+            scales=Address("@scales.0") if self.work.row_scales else None, constants=constants,
+        )  # fmt: skip
+        return replace(made, tile=products)
 
-    def block(self, rows: int, columns: int, k: int, *, reload: bool) -> tuple[Node, ...]:
-        """One tile of ``rows`` x ``columns`` results, of which these are the last ``k`` steps.
+    def block(
+        self, block: Block, *, reload: bool, first: int = 0, passes: int = 0, shift: bool = False
+    ) -> tuple[Node, ...]:
+        """One tile of results, of which the buffers hold the last ``block.k`` steps.
 
         Args:
             reload: The tile before had other columns.
+            first: The first pass that is to be done; ``passes``: how many are, 0: all.
+            shift: Whether the sums move before them.
         """
-        target = f"@{self.outputs[0]}" if self.direct else "@middle"
-        reads: tuple[str, ...] = ("@left.0", "@right.0")
+        work, rows, columns = self.work, block.rows, block.columns
+        row, column = block.first_row + block.row, block.first_column + block.column
         body: list[Node] = []
-        if self.work.row_scales:
-            body.append(load("@scales.0", 1, SCALE_BYTES * rows))
-            reads = (*reads, "@scales.0")
-        body.append(
-            Instruction(
-                opcode="mm.tile", reads=reads, writes=(f"{target}.0",), steps=self.steps(k, last=True), passes=self.passes,
-                reload=reload and self.bits != 16 and self.work.weights,
-            )
-        )  # fmt: skip
-        apart = self.work.row_scales  # the rows of results lie where their numbers say
-        body += [load(f"@operand{index}.0", rows, 2 * columns, indexed=apart) for index in self.tensor_steps]
+        if work.row_scales:
+            place = row.times(SCALE_BYTES) + self._batch(SCALE_BYTES * work.m)
+            body.append(load("@scales.0", 1, SCALE_BYTES * rows, external=place.address("scales")))
+        body.append(self.tile(block, first, passes or self.passes, shift=shift, reload=reload))
+        body += [self._move(f"operand{i}", "fp16", row, column, rows, columns) for i in self.code.tensors]
         body += [
-            load(f"@{name}.0", rows, ceil(element * columns), indexed=apart)
-            for name, element in self.beside.items()
+            load(f"@{name}.0", rows, ceil(element * columns), indexed=work.row_scales)
+            for name, element in self.code.beside.items()
         ]
-        if self.vector is not None:
-            body += repeat(self.vector.strips(rows * self.columns), *self.vector.code)
-        for form in self.outputs:
-            body.append(
-                store(f"@{form}.0", rows, ceil(columns * format_bits(form, self.bits) / 8), indexed=apart)
-            )
-        names = [*self.outputs, *(f"operand{i}" for i in self.tensor_steps)]
+        if not self.direct:
+            body += self.code.run(self.config, rows, columns)
+        body += [self._move(form, form, row, column, rows, columns, out=True) for form in self.outputs]
+        names = [*self.outputs, *(f"operand{i}" for i in self.code.tensors)]
         names += [] if self.direct else ["middle"]
-        names += ["scales"] if self.work.row_scales else []
-        names += self.beside
+        names += ["scales"] if work.row_scales else []
+        names += self.code.beside
         return (*body, *(Rotate(names=(f"@{name}.0", f"@{name}.1")) for name in names))
+
+    def _move(
+        self, name: str, form: str, row: Place, column: Place, rows: int, columns: int, *, out: bool = False
+    ) -> Instruction:
+        """A tile of results, or of what lies as they do, from or to external memory; its rows where numbers say, if they are a sample's."""
+        work, bits = self.work, format_bits(form, self.bits)
+        size, stride = packed_bytes(columns, bits), self.result_bytes(form, columns)
+        distance = packed_bytes(work.result_pitch or work.n, bits)
+        step = (
+            self._batch(work.result_step).times(bits, 8)
+            if work.result_step
+            else self._batch(work.m * distance)
+        )
+        place = column.times(bits, 8) + step
+        indices = None
+        runs = (rows, size)
+        if work.row_scales:
+            indices = (row.times(4) + self._batch(4 * work.m)).address("rows")
+        else:
+            place += row.times(distance)
+            runs = contiguous(rows, size, distance, stride)
+        stride = 0 if stride == size or runs[0] == 1 else stride
+        return (store if out else load)(
+            f"@{name}.0", *runs, external=place.address(name), distance_bytes=distance, stride_bytes=stride, indices=indices
+        )  # fmt: skip
 
     def steps(self, k: int, *, last: bool) -> int:
         """Steps of ``k`` elements in a pass; an FP16 array adds the bias as a product with 1."""

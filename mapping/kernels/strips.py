@@ -155,11 +155,12 @@ def store(
     external: Address | None = None,
     distance_bytes: int = 0,
     stride_bytes: int = 0,
+    indices: Address | None = None,
     indexed: bool = False,
 ) -> Instruction:
     """DMA from a buffer to external memory; arguments as of :func:`load`."""
     address = Address(buffer) if isinstance(buffer, str) else buffer
     return Instruction(
-        opcode="dma.store", reads=(address.base,), writes=("external",), runs=runs, run_bytes=run_bytes, indexed=indexed, address=address,
-        external=external, distance_bytes=distance_bytes, stride_bytes=stride_bytes,
+        opcode="dma.store", reads=(address.base,), writes=("external",), runs=runs, run_bytes=run_bytes, indexed=indexed or indices is not None,
+        address=address, external=external, distance_bytes=distance_bytes, stride_bytes=stride_bytes, indices=indices,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from lanewise.config import MachineConfig
-from lanewise.errors import UserError
+from lanewise.errors import UnmappedError, UserError
 from lanewise.mapping.graph import Graph, Operator
 from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
@@ -23,7 +23,8 @@ from lanewise.mapping.kernels.movement import FillWork, MovementWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.layout import is_view
-from lanewise.mapping.lower import Lowering, Task, UnmappedError
+from lanewise.mapping.lower import Lowering, Task
+from lanewise.mapping.lower_convolution import is_depthwise
 from lanewise.mapping.training.linear import (
     Linear,
     Part,
@@ -177,8 +178,8 @@ class _Training(Lowering):
     # Forward
 
     def _forward(self, operator: Operator) -> None:
-        if (operator.kind == "normalise" and operator.function == "batch_norm") or self.is_depthwise(
-            operator
+        if (operator.kind == "normalise" and operator.function == "batch_norm") or is_depthwise(
+            operator, self.layouts
         ):
             raise self._refused(operator)
         before = len(self.tasks)
@@ -212,8 +213,9 @@ class _Training(Lowering):
             raise self._refused(operator)
         bias = len(operator.inputs) > 2
         return Linear(
-            rows=work.m, inputs=work.k, outputs=work.n, bias=bias, steps=work.steps, left_runs=work.left_runs
-        )
+            rows=work.m, inputs=work.k, outputs=work.n, bias=bias, steps=work.steps, left_runs=work.left_runs,
+            left_transposed=work.left_transposed, left_pitch=work.left_pitch, patches=work.patches,
+        )  # fmt: skip
 
     def block(self, layer: Linear) -> int:
         """Elements that are transformed together."""

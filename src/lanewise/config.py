@@ -544,7 +544,7 @@ class DmaConfig:
     bytes_per_clk: int = 32
     """Bytes per clock and channel, a 256-bit AXI4 port: a power of two, 4 to 512. 16 GB/s at 500 MHz."""
     latency_clk: int = 64
-    """From request to the first byte, external memory included (128 ns at 500 MHz): 1 to 4096."""
+    """From request to the first byte, external memory included (128 ns at 500 MHz): 5 to 4096, of which four are the engine's own."""
     descriptor_clk: int = 4
     """Clocks to fetch and decode one descriptor, during which nothing moves: 1 to 256."""
 
@@ -553,7 +553,8 @@ class DmaConfig:
             4 <= self.bytes_per_clk <= 512 and self.bytes_per_clk.bit_count() == 1,
             "bytes_per_clk", "a power of two, 4 to 512", self.bytes_per_clk,
         )  # fmt: skip
-        _require(1 <= self.latency_clk <= 4096, "latency_clk", "1 to 4096", self.latency_clk)
+        least = DMA_PIPELINE_CLK + 1
+        _require(least <= self.latency_clk <= 4096, "latency_clk", f"{least} to 4096", self.latency_clk)
         _require(1 <= self.descriptor_clk <= 256, "descriptor_clk", "1 to 256", self.descriptor_clk)
 
 
@@ -659,9 +660,30 @@ def parse_config(data: dict[str, Any], source: str) -> MachineConfig:
     if isinstance(sfu, dict) and type(lanes) is int and 1 <= lanes <= 64:
         data = data | {"flex_sfu": {"lanes": lanes} | sfu}
     try:
-        return TypeAdapter(MachineConfig).validate_json(json.dumps(data, default=str))
+        config = TypeAdapter(MachineConfig).validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         raise UserError(f"{source}: {_first_problem(error)}") from None
+    try:
+        _check_core(config)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from None
+    return config
+
+
+def _check_core(config: MachineConfig) -> None:
+    """What the core asks for beyond its units, each of which stands for itself as well.
+
+    Raises:
+        ValueError: It has no such core.
+    """
+    matrix, lanes = config.matrix, config.vector.lanes
+    _require(
+        config.flex_sfu.lanes == lanes, "flex_sfu.lanes", f"vector.lanes = {lanes}", config.flex_sfu.lanes
+    )
+    _require(
+        matrix.operand_bits != SPLIT_BITS or matrix.row_beats == 1 or matrix.output_lanes % 2 == 0,
+        "matrix.output_lanes", f"even, or at least matrix.columns = {matrix.columns}", matrix.output_lanes,
+    )  # fmt: skip
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -9,3 +9,7 @@ class UserError(Exception):
     >>> str(UserError("lanewise.toml: matrix.rows: must be 4 to 64, not 3"))
     'lanewise.toml: matrix.rows: must be 4 to 64, not 3'
     """
+
+
+class UnmappedError(Exception):
+    """The operator at hand has no kernel."""

@@ -11,6 +11,7 @@ from lanewise.errors import UserError
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
@@ -86,6 +87,54 @@ def test_convolution_shapes_and_batch_norm_folding():
         32,
         9,
     )
+
+
+def test_convolutions_read_their_input_as_it_is_stored():
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, (7, 5), stride=2, padding=(3, 2)), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=2, dilation=2, groups=8), nn.ReLU(),
+        nn.Conv2d(64, 10, 1),
+    )  # fmt: skip
+    tasks = lower(graph_of(net, (2, 3, 28, 20))).tasks
+    assert [t.kind for t in tasks] == ["quantise", *["convolution"] * 3]  # borders are no task
+    assert tasks[0].work.elements == 2 * 28 * 20 * 4  # an even number of channels
+    first, second, third = (t.work for t in tasks[1:])
+    assert first.patches == Patches(
+        images=2, channels=3, size=(28, 20), kernel=(7, 5), stride=(2, 2), dilation=(1, 1), padding=(3, 2)
+    )
+    assert second.patches == Patches(
+        images=2,
+        channels=4,
+        groups=8,
+        size=(14, 10),
+        kernel=(3, 3),
+        stride=(1, 1),
+        dilation=(2, 2),
+        padding=(2, 2),
+    )
+    assert [(w.batch, w.m, w.k, w.n) for w in (first, second, third)] == [
+        (1, 280, 105, 32), (8, 280, 36, 8), (1, 280, 64, 10),
+    ]  # fmt: skip
+    done = [w.on(MachineConfig()) for w in (first, second, third)]
+    assert [(w.batch, w.k, w.n) for w in done] == [(1, 140, 32), (2, 144, 32), (1, 64, 10)]
+    assert (done[1].result_pitch, done[1].result_step) == (64, 32)
+
+
+def test_groups_together_are_faster_than_one_by_one():
+    patches = Patches(
+        images=1,
+        channels=4,
+        groups=32,
+        size=(28, 28),
+        kernel=(3, 3),
+        stride=(1, 1),
+        dilation=(1, 1),
+        padding=(1, 1),
+    )
+    groups = MatmulWork(m=784, k=36, n=4, batch=32, patches=patches, outputs=("quantised",))
+    one = MatmulWork(m=784, k=36, n=4, patches=dataclasses.replace(patches, groups=1), outputs=("quantised",))
+    together, alone = (work_cost(work, MachineConfig()) for work in (groups, one))
+    assert 4 * together.cycles < 32 * alone.cycles
+    assert together.busy_clk["matrix"] <= 1.02 * 32 * alone.busy_clk["matrix"]
 
 
 def test_attention_reads_the_transposed_operand():

@@ -53,7 +53,7 @@ def test_a_unit_without_fp16_serves_no_fp16_activation(minilm, formats):
     "better",
     [
         dataclasses.replace(CONFIG, dma=DmaConfig(bytes_per_clk=64)),
-        dataclasses.replace(CONFIG, dma=DmaConfig(latency_clk=1, descriptor_clk=1)),
+        dataclasses.replace(CONFIG, dma=DmaConfig(latency_clk=5, descriptor_clk=1)),
         dataclasses.replace(
             CONFIG, vector=VectorConfig(lanes=16), flex_sfu=dataclasses.replace(CONFIG.flex_sfu, lanes=16)
         ),

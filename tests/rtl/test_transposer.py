@@ -27,8 +27,8 @@ def test_transposer_full(run_bench, case):
 
 
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
-@pytest.mark.parametrize(("size", "bits"), [(1, 4), (4, 0)])
-def test_shapes_that_make_no_square_are_refused(size, bits):
+@pytest.mark.parametrize(("size", "bits", "parts"), [(1, 4, 1), (4, 0, 1), (4, 4, 0)])
+def test_shapes_that_make_no_square_are_refused(size, bits, parts):
     with pytest.raises(ValueError, match="size must be at least 2"):
-        Transposer(size=size, bits=bits)
+        Transposer(size=size, bits=bits, parts=parts)
     gc.collect()  # what was not finished warns when it goes; not in another test

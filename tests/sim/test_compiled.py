@@ -28,6 +28,16 @@ def test_the_library_is_compiled_once_for_each_compiler(fresh, monkeypatch):
     assert len(list(fresh.iterdir())) == 2
 
 
+def test_another_header_is_another_library(fresh, monkeypatch, tmp_path):
+    header = tmp_path / compiled.HEADER.name
+    header.write_bytes(compiled.HEADER.read_bytes() + b"// more\n")
+    for path in (compiled.HEADER, header):
+        monkeypatch.setattr(compiled, "HEADER", path)
+        compiled.library.cache_clear()
+        compiled.library()
+    assert len(list(fresh.iterdir())) == 2
+
+
 def test_a_damaged_library_is_made_again(fresh, monkeypatch):
     compiled.library()
     (kept,) = fresh.iterdir()

@@ -1,6 +1,7 @@
 """The engine against the plain recurrence, and its loop summary against unrolled execution: random Programs of every unit and stream."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -9,13 +10,20 @@ from hypothesis import strategies as st
 
 from lanewise.config import MachineConfig, MatrixConfig, VectorConfig
 from lanewise.sim.engine import CHUNK, Engine, run
-from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate
+from lanewise.sim.program import Address, Instruction, Lines, Loop, Node, Program, Rotate, Tile
 from lanewise.sim.reference import Reference
 from lanewise.sim.timing import UNITS
 
-CONFIG = dataclasses.replace(
-    MachineConfig(), matrix=MatrixConfig(rows=4, columns=4), vector=VectorConfig(vlen_bits=512)
-)
+ARRAYS = (
+    MatrixConfig(rows=4, columns=4), MatrixConfig(rows=4, columns=4, output_lanes=2), MatrixConfig(rows=3, columns=5),
+    MatrixConfig(rows=1, columns=1), MatrixConfig(rows=2, columns=2, output_lanes=1), MatrixConfig(rows=1, columns=6, output_lanes=2),
+    MatrixConfig(), MatrixConfig(rows=4, columns=4, operand_bits=16), MatrixConfig(rows=4, columns=4, operand_bits=8),
+)  # fmt: skip
+CONFIGS = [
+    dataclasses.replace(MachineConfig(), matrix=array, vector=VectorConfig(vlen_bits=512)) for array in ARRAYS
+]
+CONFIG = CONFIGS[0]
+machines = st.sampled_from(CONFIGS)
 BUFFERS = {f"@{name}": 64 for name in "abcdef"}
 GROUPS = [("@a", "@b"), ("@c", "@d", "@e")]
 FIRSTS = (0, 2, 3, 4, 8, 12)
@@ -70,12 +78,6 @@ def instructions() -> st.SearchStrategy[Instruction]:
     stores = st.builds(
         lambda b, n: Instruction(opcode="dma.store", reads=(b,), writes=("external",), runs=2, run_bytes=n), buffers(), size
     )  # fmt: skip
-    tiles = st.builds(
-        lambda op, a, w, o, k: Instruction(
-            opcode=op, reads=(a, w), writes=(o,) * (op == "mm.tile"), steps=k, reload=k % 2 == 0
-        ),
-        st.sampled_from(["mm.tile", "mm.tile", "mm.accumulate"]), buffers(), buffers(), buffers(), st.integers(1, 20),
-    )  # fmt: skip
     operand = st.builds(
         lambda op, a, b, n: {
             "settings": Instruction(opcode="op.settings", reads=("op.path",), writes=("op.settings",)),
@@ -84,24 +86,66 @@ def instructions() -> st.SearchStrategy[Instruction]:
         }[op],
         st.sampled_from(["settings", "quantise", "sample"]), buffers(), buffers(), size,
     )  # fmt: skip
-    return st.one_of(arithmetic, arithmetic, memory, tables, look_ups, loads, stores, tiles, operand)
+    return st.one_of(arithmetic, arithmetic, memory, tables, look_ups, loads, stores, commands(), operand)
 
 
-def nodes() -> st.SearchStrategy[Node]:
-    leaf = st.one_of(
-        instructions(), instructions(), instructions(), st.sampled_from(GROUPS).map(lambda g: Rotate(names=g))
-    )
+def lines(name: str) -> Lines:
+    return Lines(address=Address(name), stride_bytes=1, lines=1)
+
+
+def command(
+    ends: bool, names: list[str], told: bool, scales: bool, k: int, passes: int, reload: bool
+) -> Instruction:
+    """``mm.tile`` or ``mm.accumulate``, priced alone or with a tile's addresses, in buffers that need not differ."""
+    left, right, constants, rows, results = names
+    reads: tuple[str, ...] = (left, right, *(rows,) * scales)
+    tile = None
+    if told:
+        reads = (*reads, constants) if reload else reads
+        tile = Tile(
+            left=lines(left), right=lines(right), scales=Address(rows) if scales else None,
+            constants=Address(constants) if reload else None, results=Address(results) if ends else None,
+        )  # fmt: skip
+    return Instruction(
+        opcode="mm.tile" if ends else "mm.accumulate", reads=reads, writes=(results,) * ends, steps=k, passes=passes, reload=reload,
+        tile=tile,
+    )  # fmt: skip
+
+
+def commands() -> st.SearchStrategy[Instruction]:
+    return st.builds(
+        command, st.sampled_from([True, True, False]), st.lists(buffers(), min_size=5, max_size=5), st.booleans(), st.booleans(),
+        st.one_of(st.integers(1, 12), st.sampled_from([31, 33, 65])), st.sampled_from([1, 1, 2, 4]), st.booleans(),
+    )  # fmt: skip
+
+
+def nodes(some: st.SearchStrategy[Instruction], rounds: int) -> st.SearchStrategy[Node]:
+    leaf = st.one_of(some, some, some, st.sampled_from(GROUPS).map(lambda g: Rotate(names=g)))
     return st.recursive(
         leaf,
         lambda inner: st.builds(
-            lambda n, b: Loop(n, tuple(b)), st.integers(0, 30), st.lists(inner, min_size=1, max_size=6)
+            lambda n, b: Loop(n, tuple(b)), st.integers(0, rounds), st.lists(inner, min_size=1, max_size=6)
         ),
         max_leaves=14,
     )
 
 
-def programs(most: int = 6) -> st.SearchStrategy[Program]:
-    return st.lists(nodes(), max_size=most).map(lambda body: Program(body=tuple(body), buffers_bytes=BUFFERS))
+def programs(
+    most: int = 6, some: st.SearchStrategy[Instruction] | None = None, rounds: int = 30
+) -> st.SearchStrategy[Program]:
+    each = nodes(instructions() if some is None else some, rounds)
+    return st.lists(each, max_size=most).map(lambda body: Program(body=tuple(body), buffers_bytes=BUFFERS))
+
+
+def products(rounds: int = 30) -> st.SearchStrategy[Program]:
+    """Commands of the matrix stream, with loads and stores of their buffers between them."""
+    loads = st.builds(
+        lambda b, n: Instruction(opcode="dma.load", writes=(b,), runs=1, run_bytes=n),
+        buffers(),
+        st.sampled_from(SIZES),
+    )
+    stores = st.builds(lambda b: Instruction(opcode="vse16.v", reads=("v0",), writes=(b,), vl=16), buffers())
+    return programs(4, st.one_of(commands(), commands(), commands(), commands(), loads, stores), rounds)
 
 
 def plain_state(reference: Reference, names: list[str]) -> dict[str, object]:
@@ -112,23 +156,25 @@ def plain_state(reference: Reference, names: list[str]) -> dict[str, object]:
     return {"streams": reference.streams, "units": reference.units, "drain": reference.drain, "names": times}
 
 
-@settings(max_examples=150)
-@given(programs(4))
-def test_every_start_is_the_plain_recurrence_s(program):
+@settings(max_examples=200)
+@given(st.one_of(programs(4, rounds=5), products(5)), machines)
+def test_every_start_is_the_plain_recurrence_s(program, config):
     seen = []
-    engine = Engine(program, CONFIG, summarise=False, watcher=lambda *event: seen.append(event))
-    result, reference = engine.run(), Reference(program, CONFIG)
+    engine = Engine(program, config, summarise=False, watcher=lambda *event: seen.append(event))
+    result, reference = engine.run(), Reference(program, config)
     assert seen == reference.events
-    assert engine.state() == plain_state(reference, list(engine.state()["names"]))
+    state = engine.state()
+    del state["matrix"]  # the plain recurrence of the matrix stream has other variables
+    assert state == plain_state(reference, list(state["names"]))
     assert result.cycles == reference.cycles
     assert result.busy_clk == reference.busy_clk
     assert result.instructions == len(reference.events)
 
 
-@settings(max_examples=300)
-@given(programs())
-def test_summary_of_loops_is_exact(program):
-    fast, slow = Engine(program, CONFIG), Engine(program, CONFIG, summarise=False)
+@settings(max_examples=400)
+@given(st.one_of(programs(), products()), machines)
+def test_summary_of_loops_is_exact(program, config):
+    fast, slow = Engine(program, config), Engine(program, config, summarise=False)
     assert fast.run() == slow.run()
     assert fast.state() == slow.state()  # not only the total: every register, buffer, unit and stream
 
@@ -147,7 +193,7 @@ def test_the_random_programs_use_everything():
 
 
 @settings(max_examples=60)
-@given(programs(3), st.randoms(use_true_random=False))
+@given(programs(3, rounds=5), st.randoms(use_true_random=False))
 def test_dma_takes_as_long_as_told(program, random):
     count = sum(event[0].opcode.startswith("dma.") for event in Reference(program, CONFIG).events)
     dma_clk = [(random.randint(1, 99), random.randint(1, 400)) for _ in range(count)]
@@ -171,10 +217,82 @@ def test_dma_clk_has_an_entry_for_each_dma_instruction(given, word):
 
 
 @settings(max_examples=100)
-@given(programs(4))
-def test_no_unit_is_busier_than_the_run(program):
-    result = run(program, CONFIG)
+@given(st.one_of(programs(4), products()), machines)
+def test_no_unit_is_busier_than_the_run(program, config):
+    result = run(program, config)
     assert all(busy <= result.cycles for busy in result.busy_clk.values())
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.builds(
+            command, st.booleans(), st.lists(buffers(), min_size=5, max_size=5), st.just(False), st.booleans(),
+            st.integers(1, 5000), st.sampled_from([1, 2, 4]), st.booleans(),
+        ), min_size=1, max_size=6,
+    ), machines,
+)  # fmt: skip
+def test_blocks_that_are_skipped_are_the_plain_recurrence_s(body, config):
+    seen = []
+    program = Program(body=tuple(body), buffers_bytes=BUFFERS)
+    run(program, config, summarise=False, watcher=lambda *event: seen.append(event))
+    assert seen == Reference(program, config).events
+
+
+def test_a_tile_of_thousands_of_blocks_costs_no_more_than_one_of_few():
+    def tiles(k):
+        tile = Instruction(opcode="mm.tile", reads=("@a", "@b"), writes=("@c",), steps=k, passes=4)
+        return Program(body=(Loop(200, (tile,)),), buffers_bytes=BUFFERS)
+
+    def seconds(k):
+        engine = Engine(tiles(k), CONFIG, summarise=False)
+        times = []
+        for _ in range(5):
+            start = time.process_time()
+            engine.run()
+            times.append(time.process_time() - start)
+        return min(times)
+
+    assert seconds(10_000_000) < 10 * seconds(10) + 0.01  # block by block that would be 10^9 of them, seconds
+
+
+def test_an_event_says_how_long_its_unit_is_held():
+    tiles = [Instruction(opcode="mm.tile", reads=("@a",), writes=(f"@{o}",), steps=10) for o in "bcdefb"]
+    events: list[np.ndarray] = []
+
+    def keep(chunk):
+        events.append(chunk.copy())
+        return True
+
+    engine = Engine(
+        Program(body=tuple(tiles), buffers_bytes=BUFFERS), MachineConfig(), summarise=False, recorder=keep
+    )
+    busy = engine.run().busy_clk["matrix"]
+    held = np.concatenate(events)[:, 3]
+    assert held.sum() == busy
+    assert held.min() == 32  # the first is a block
+    assert held.max() == 128  # the last waits for the drain
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"reads": ("@a",)}, r"reads of mm\.tile must have '@b', not only \('@a',\)"),
+        ({"reload": True}, r"constants of an mm\.tile with reload must be an address, not None"),
+        ({"opcode": "mm.accumulate"}, r"writes of mm\.accumulate must be empty, not \('@c',\)"),
+        ({"steps": 0}, r"k and passes must be at least 1, not 0 and 1"),
+    ],
+)
+def test_commands_that_contradict_themselves_are_refused(given, problem):
+    tile = Instruction(
+        opcode="mm.tile",
+        reads=("@a", "@b"),
+        writes=("@c",),
+        steps=4,
+        tile=Tile(left=lines("@a"), right=lines("@b")),
+    )
+    with pytest.raises(ValueError, match=problem):
+        Engine(Program(body=(dataclasses.replace(tile, **given),), buffers_bytes=BUFFERS), CONFIG)
 
 
 def test_a_long_run_comes_in_chunks_and_can_be_ended():

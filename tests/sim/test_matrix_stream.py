@@ -13,6 +13,7 @@ from lanewise.sim.matrix_stream import (
     matrix_stream_beats_clk,
     matrix_stream_first_step_clk,
     matrix_stream_leave_clk,
+    matrix_stream_result_clk,
     matrix_stream_tile_clk,
 )
 from lanewise.sim.matrix_unit import matrix_unit_starts_clk
@@ -39,6 +40,8 @@ def test_alone_a_tile_takes_its_closed_form(config, command, start):
     constants = (2 * config.row_beats - 1) * command.reload
     drain = config.rows * config.row_beats
     assert times.results_written == times.last_step + 2 + constants + drain + 8
+    result = matrix_stream_result_clk(command.k, command.passes, config, reload=command.reload)
+    assert times.results_written + 1 == start + result
 
 
 @given(shapes, st.integers(1, 300), st.sampled_from([1, 2, 4]), st.booleans())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -18,9 +19,10 @@ from lanewise.isa.operations import OPERATIONS, Width
 from lanewise.sim.engine import run
 from lanewise.sim.flex_sfu import flex_sfu_clk, flex_sfu_load_clk
 from lanewise.sim.mac_array import mac_array_clk
+from lanewise.sim.matrix_stream import Command, MatrixStream
 from lanewise.sim.matrix_unit import matrix_unit_clk
 from lanewise.sim.operand_path import operand_path_tensors_clk
-from lanewise.sim.program import Instruction, Program
+from lanewise.sim.program import Address, Instruction, Lines, Program, Tile
 from lanewise.sim.row_sampler import row_sampler_clk
 from lanewise.sim.timing import timing
 
@@ -64,12 +66,13 @@ def test_a_table_load_between_two_runs_takes_the_rtl_s_clocks(entries):
     assert seen[2][0] - last_beat_before == flex_sfu_load_clk(entries, config.flex_sfu) + 2
 
 
-def test_the_matrix_unit_takes_the_rtl_s_clocks():
+def test_the_int8_array_s_unit_takes_the_rtl_s_clocks():
     rng = random.Random(SEED)
     print(f"seed {SEED}")
     for rows, columns, lanes in ((1, 1, 1), (4, 4, 2), (8, 5, 2), (32, 32, 8)):
         config = dataclasses.replace(
-            MachineConfig(), matrix=MatrixConfig(rows=rows, columns=columns, output_lanes=lanes)
+            MachineConfig(),
+            matrix=MatrixConfig(rows=rows, columns=columns, output_lanes=lanes, operand_bits=8),
         )
         leaves = config.matrix.leave_clk()
         for _ in range(50):
@@ -87,6 +90,64 @@ def test_the_matrix_unit_takes_the_rtl_s_clocks():
             ]
             # a beat is in its buffer the clock after the unit hands it over
             assert starts(config, *tiles)[0] == matrix_unit_clk(steps, config.matrix, reloads) + 1
+
+
+def test_the_matrix_stream_takes_the_rtl_s_clocks():
+    """The recurrence that the RTL is held to, and what waits for the buffers that its commands read and write."""
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    for rows, columns, lanes in ((1, 1, 1), (2, 2, 1), (4, 4, 2), (3, 5, 2), (32, 32, 8)):
+        config = dataclasses.replace(
+            MachineConfig(), matrix=MatrixConfig(rows=rows, columns=columns, output_lanes=lanes)
+        )
+        for _ in range(50):
+            stream, body, expected = MatrixStream(config.matrix), [], []
+            for _ in range(rng.randint(1, 8)):
+                ends = rng.random() < 0.7
+                k = rng.choice([1, 2, config.matrix.block_steps, rng.randint(1, 100)])
+                command = Command(
+                    k=k, passes=rng.choice([1, 2, 4]), last=ends, reload=ends and rng.random() < 0.4
+                )
+                times = stream.start(command, expected[-1][0] + 1 if expected else 0)
+                expected.append((times.start, (times.results_written if ends else times.operands_read) + 1))
+                body.append(
+                    Instruction(
+                        opcode="mm.tile" if ends else "mm.accumulate", reads=("@a",), writes=(f"@{'bcdefghi'[len(body)]}",) * ends,
+                        steps=k, passes=command.passes, reload=command.reload,
+                    )
+                )  # fmt: skip
+            assert starts(config, *body)[1] == expected
+
+
+@pytest.mark.parametrize("reload", [False, True])
+@pytest.mark.parametrize("told", [False, True])
+def test_a_writer_of_a_command_s_buffers_waits_for_its_own_last_read(reload, told):
+    config = MachineConfig()
+    times = MatrixStream(config.matrix).start(Command(k=64, reload=reload), 0)
+    reads = ("@a", "@b", "@c", *("@d",) * (told and reload))
+    tile = Tile(
+        left=Lines(address=Address("@a"), stride_bytes=32, lines=32), right=Lines(address=Address("@b"), stride_bytes=32, lines=32),
+        scales=Address("@c"), constants=Address("@d") if reload else None, results=Address("@e"),
+    )  # fmt: skip
+    command = Instruction(
+        opcode="mm.tile", reads=reads, writes=("@e",), steps=64, reload=reload, tile=tile if told else None
+    )
+    loads = [Instruction(opcode="dma.load", writes=(name,), runs=1, run_bytes=32) for name in reads]
+    reader = Instruction(opcode="vle16.v", reads=("@e",), writes=("v1",), vl=1)
+    ends = {"@a": times.operands_read, "@b": times.operands_read, "@c": times.scales_read}
+    if reload:
+        ends["@d" if told else "@b"] = times.constants_read
+    for load, name in zip(loads, reads, strict=True):
+        assert starts(config, command, load)[1][1][0] == ends[name] + 1
+    assert starts(config, command, reader)[1][1][0] == times.results_written + 1
+    assert starts(config, command, command)[1][1][0] == times.results_written + 1
+
+
+def test_a_buffer_of_two_roles_is_read_until_the_later_end():
+    times = MatrixStream(MatrixConfig()).start(Command(k=64), 0)
+    command = Instruction(opcode="mm.tile", reads=("@a", "@b", "@a"), writes=("@e",), steps=64)
+    load = Instruction(opcode="dma.load", writes=("@a",), runs=1, run_bytes=32)
+    assert starts(MachineConfig(), command, load)[1][1][0] == times.scales_read + 1 > times.operands_read + 1
 
 
 def test_the_fp16_array_takes_the_rtl_s_clocks():
@@ -258,8 +319,12 @@ def test_a_load_and_a_store_overlap_but_two_loads_share_the_channel():
 
 
 def test_short_tiles_wait_for_the_drain():
-    tiles = [Instruction(opcode="mm.tile", reads=("@a",), writes=(f"@{o}",), steps=10) for o in "bcd"]
-    assert [start for start, _ in clocks(*tiles)] == [0, 128, 256]  # 32 rows of 4 beats
+    tiles = [Instruction(opcode="mm.tile", reads=("@a",), writes=(f"@{o}",), steps=10) for o in "bcdefghi"]
+    seen = clocks(*tiles)
+    begun, ends = [start for start, _ in seen], [end for _, end in seen]
+    assert begun[:2] == [0, 32]  # whole blocks; in the feed there is room
+    assert begun[7] - begun[6] == 128  # 32 rows of 4 beats
+    assert [later - end for end, later in pairwise(ends)] == [128] * 7
 
 
 def test_what_the_machine_does_not_have_is_refused():

@@ -1,17 +1,20 @@
 """Kernels of the mapping on the core: small works, the memory that they start from, and what the engine says of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 
-from lanewise.config import MachineConfig
+from lanewise.config import MachineConfig, MatrixConfig
 from lanewise.mapping.functional import execute_program, table_tensor
 from lanewise.mapping.kernels.elementwise import CHUNK_ELEMENTS, ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.fft import FftWork
+from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork, MovementWork
+from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.price import priced
 from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
@@ -19,14 +22,19 @@ from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.models.fit import fit
+from lanewise.models.matrix_commands import CONSTANT_BYTES
 from lanewise.models.reduction_tables import reduction_table
 from lanewise.models.scan import OPERATORS
 from lanewise.sim.engine import run
 from lanewise.sim.program import Program, flatten_once, priced_only
-from lanewise.verify.core_programs import Clocks, Command, Entry, Watched
+from lanewise.verify.core_entries import Command, Entry
+from lanewise.verify.core_outcomes import Clocks, Watched
+from lanewise.verify.core_tiles import matrix_tables
 from lanewise.verify.host import Host
 
-Work: TypeAlias = ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork | FftWork | WindowsWork
+Work: TypeAlias = (
+    ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork | FftWork | WindowsWork | MatmulWork
+)
 
 TABLE, REDUCED = "table ", "reduced "
 """Begin the names of tensors with Flex-SFU's tables, and of functions of a reduced range among them."""
@@ -92,8 +100,28 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
                 yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
     for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
         yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
-
     yield from _windows()
+    if config.matrix.splits:
+        yield from _products(config.matrix)
+
+
+def _products(matrix: MatrixConfig) -> Iterator[tuple[str, MatmulWork]]:
+    """Matrix products: widths, layouts, ends of tiles, what is done to the results; most of these in a range that shows the sums."""
+    plain = MatmulWork(m=9, k=21, n=10, multiplier=3, shift=20)
+    yield "product", plain
+    yield "product of INT8", replace(plain, left_bits=8, right_bits=8, shift=28)
+    chunks = replace(plain, m=matrix.rows, k=9000, n=matrix.columns, left_bits=8, shift=30)
+    yield "product of INT8 and INT4, k in chunks", chunks
+    yield "products of two operands", replace(plain, batch=3, weights=False, multiplier=40_000)
+    turned = replace(plain, m=10, n=8, left_transposed=True, right_transposed=True)
+    yield "product of transposed operands", turned
+    yield "product to INT4", replace(plain, outputs=("quantised",), shift=26)
+    steps = (Step(function="add", operand="tensor"), Step(function="relu"))
+    yield "product and steps", replace(plain, steps=steps, outputs=("fp16", "quantised"))
+    patches = Patches(
+        images=1, channels=4, size=(5, 6), kernel=(3, 3), stride=(1, 2), dilation=(1, 1), padding=(1, 1)
+    )
+    yield "convolution", replace(plain, m=patches.lines, k=patches.k(4), patches=patches)
 
 
 def _windows() -> Iterator[tuple[str, Work]]:
@@ -176,6 +204,13 @@ def _initial(tensor: str, size: int, config: MachineConfig, rng: np.random.Gener
         else:
             table = fit(name, segments=sfu.segments, degree=sfu.degree).table()
         return table_tensor(sfu, table).view(np.uint8).copy()
+    if tensor == "constants":
+        matrix = config.matrix
+        one = CONSTANT_BYTES * matrix.requantiser_lanes * matrix.row_beats
+        tables = matrix_tables(matrix, rng, -(-size // one))
+        return np.concatenate([*islice(tables, -(-size // one))])[:size]
+    if tensor in ("left", "right"):
+        return rng.integers(0, 256, size, np.uint8)
     values = rng.normal(0, 3, -(-size // 2)).astype(np.float16)
     special = rng.random(values.size) < 0.05
     values[special] = rng.choice(

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cocotb.triggers import RisingEdge
 
+from lanewise.rtl.core import MATRIX_STROBES
 from lanewise.rtl.vector_unit import LANDINGS
-from lanewise.verify.core_programs import UNITS_THAT_LAND, Clocks, Entry, Issue
+from lanewise.sim.matrix_stream import MatrixStream
+from lanewise.verify.core_entries import Command, Entry, MatrixCommand
+from lanewise.verify.core_outcomes import STREAMS, UNITS_THAT_LAND, Clocks
 from lanewise.verify.testbench import Testbench
 
-STREAMS = ("vector", "load", "store")
 _IDLE_LIMIT_CLK = 20_000
 _QUIET_CLK = 120
 """Clocks without an event after which everything has landed: more than a reduction's latency."""
@@ -20,14 +22,17 @@ class CoreSession:
     def __init__(self, tb: Testbench) -> None:
         self.tb = tb
         self._edge = RisingEdge(tb.dut.clk)
+        matrix = tb.config.matrix.splits
+        self._names = (*STREAMS, "seed") if matrix else tuple(name for name in STREAMS if name != "matrix")
         self._streams = {
             name: tuple(tb.port(f"{name}__{part}") for part in ("valid", "payload", "ready"))
-            for name in STREAMS
+            for name in self._names
         }
         self._watch = {
             name: tb.port(name)
             for name in ("started", "landed", "load_free", "load_finished", "store_read", "store_finished")
         }
+        self._matrix_done = tb.port("matrix_done") if matrix else None
 
     async def run(
         self,
@@ -47,8 +52,8 @@ class CoreSession:
             When instructions started and landed; and of each DMA command how long it held its engine and when all of it had landed, from
             its start on, as :func:`lanewise.sim.engine.run` takes it.
         """
-        tb = self.tb
-        words: dict[str, list[int]] = {name: [] for name in STREAMS}
+        tb, names = self.tb, self._names
+        words: dict[str, list[int]] = {name: [] for name in names}
         for entry in entries:
             words[entry.stream].append(entry.payload(tb.config))
         starts: dict[str, list[int]] = {name: [] for name in STREAMS}
@@ -56,21 +61,25 @@ class CoreSession:
         free: list[int] = []
         """Of each load, the first clock after its start in which the engine could take another."""
         read: list[int] = []
-        fed, gaps = dict.fromkeys(STREAMS, 0), dict.fromkeys(STREAMS, 0)
-        offered = {name: bool(words[name]) for name in STREAMS}
-        for name in STREAMS:
+        done: dict[str, list[int]] = {name: [] for name in MATRIX_STROBES}
+        fed, gaps = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+        offered = {name: bool(words[name]) for name in names}
+        for name in names:
             self._offer(name, words[name], 0)
         clock = quiet = 0
         watch = self._watch
-        counts = {name: len(words[name]) for name in STREAMS}
-        while quiet < _QUIET_CLK or any(len(starts[name]) < counts[name] for name in STREAMS) or (
-            len(ends["dma_load"]) < counts["load"] or len(ends["dma_store"]) < counts["store"]
+        counts = {name: len(words[name]) for name in names}
+        tiles = sum(isinstance(entry, MatrixCommand) and entry.output is not None for entry in entries)
+        started_streams = [name for name in names if name in starts]
+        while (
+            quiet < _QUIET_CLK or any(len(starts[name]) < counts[name] for name in started_streams)
+            or len(ends["dma_load"]) < counts["load"] or len(ends["dma_store"]) < counts["store"] or len(done["results_written"]) < tiles
         ):  # fmt: skip
             await self._edge
             clock += 1
             quiet += 1
             if clock == limit_clk:
-                for name in STREAMS:
+                for name in names:
                     self._streams[name][0].set(0)
                 return Clocks(starts={}, ends={}), []
             started, landed = watch["started"].get(), watch["landed"].get()
@@ -90,7 +99,13 @@ class CoreSession:
                 ends["dma_store"].append(clock)
             if watch["store_read"].get():
                 read.append(clock)
-            for name in STREAMS:
+            strobes = self._matrix_done.get() if self._matrix_done is not None else 0
+            if strobes:
+                quiet = 0
+                for place, name in enumerate(MATRIX_STROBES):
+                    if strobes >> place & 1:
+                        done[name].append(clock)
+            for name in names:
                 if offered[name] and self._streams[name][2].get():
                     fed[name] += 1
                     offered[name] = False
@@ -103,7 +118,7 @@ class CoreSession:
                         offered[name] = True
             step()
             if quiet > _IDLE_LIMIT_CLK:
-                waiting = {name: counts[name] - len(starts[name]) for name in STREAMS}
+                waiting = {name: counts[name] - len(starts[name]) for name in started_streams}
                 raise AssertionError(
                     f"nothing has started for {quiet} clocks: {waiting} wait; seed {tb.seed}"
                 )
@@ -118,7 +133,15 @@ class CoreSession:
                 (r - s, e + 1 - s) for s, r, e in zip(starts["store"], read, ends["dma_store"], strict=True)
             ],
         }
-        order = [entry.stream for entry in entries if not isinstance(entry, Issue)]
+        commands = [entry for entry in entries if isinstance(entry, MatrixCommand)]
+        self._check_strobes(commands, starts["matrix"], done)
+        ends["mm_tile"] = done["results_written"]
+        ends["mm_accumulate"] = [
+            clock
+            for clock, command in zip(done["operands_read"], commands, strict=True)
+            if command.output is None
+        ]
+        order = [entry.stream for entry in entries if isinstance(entry, Command)]
         rest = {name: iter(clocks) for name, clocks in held.items()}
         for name in ("dma_load", "dma_store"):  # a reader of the buffer can start in the clock after
             ends[name] = [clock + 1 for clock in ends[name]]
@@ -126,6 +149,21 @@ class CoreSession:
             Clocks(starts=_from(starts, first), ends=_from(ends, first)),
             [next(rest[stream]) for stream in order],
         )
+
+    def _check_strobes(
+        self, commands: Sequence[MatrixCommand], starts: Sequence[int], done: Mapping[str, Sequence[int]]
+    ) -> None:  # fmt: skip
+        """The matrix stream's own clocks, whatever a command has waited for."""
+        recurrence = MatrixStream(self.tb.config.matrix)
+        times = [
+            recurrence.start(command.timing, start) for command, start in zip(commands, starts, strict=True)
+        ]
+        tiles = [each for each, command in zip(times, commands, strict=True) if command.output is not None]
+        reloads = [each for each, command in zip(times, commands, strict=True) if command.timing.reload]
+        check = self.tb.check_clocks
+        check(starts, [each.start for each in times], "starts of matrix, no earlier than the RTL's")
+        for name, whose in zip(MATRIX_STROBES, (times, reloads, tiles, tiles), strict=True):
+            check(done[name], [getattr(each, name) for each in whose], name)
 
     def _offer(self, name: str, words: Sequence[int], index: int) -> None:
         valid, payload, _ = self._streams[name]

@@ -8,12 +8,13 @@ from lanewise.isa.operations import OPERATIONS, Latency, Unit
 from lanewise.isa.vtype import Vtype
 from lanewise.mapping.assemble import scalar_bits, word
 from lanewise.mapping.kernels.price import priced
+from lanewise.mapping.matrix_commands import output_of, products_of
 from lanewise.mapping.walk import ProgramWalk
 from lanewise.rtl.tags import TAGS
 from lanewise.sim.dma import Transfer
 from lanewise.sim.program import Address, Instruction, Program
-from lanewise.verify.core_programs import Command, Entry, Issue
-from lanewise.verify.tag_counts import TagCounts
+from lanewise.verify.core_entries import Command, Entry, Issue, MatrixCommand
+from lanewise.verify.tag_counts import Access, TagCounts
 
 
 class Host(ProgramWalk):
@@ -23,19 +24,22 @@ class Host(ProgramWalk):
         program: Without what is set of vl and vtype.
         config: The machine.
         tensors: Where each tensor of external memory begins.
+        counts: Of the buffers' accesses by the Programs before, if the core has not been reset since.
 
     Raises:
-        ValueError: The core has no stream for an instruction, or too few tags, or the counts of a buffer would come round; or
-            as :class:`~lanewise.mapping.walk.ProgramWalk`.
+        ValueError: The core has no stream for an instruction, or too few tags, or the counts of a buffer would come round; a matrix
+            command is priced alone, or writes to a buffer that it reads; or as :class:`~lanewise.mapping.walk.ProgramWalk`.
     """
 
-    def __init__(self, *, program: Program, config: MachineConfig, tensors: Mapping[str, int]) -> None:
+    def __init__(
+        self, *, program: Program, config: MachineConfig, tensors: Mapping[str, int], counts: TagCounts | None = None
+    ) -> None:  # fmt: skip
         super().__init__(priced(program, config), config)
         if len(self.buffers) > TAGS:
             raise ValueError(f"program must have at most {TAGS} buffers, not {len(self.buffers)}")
         self.tensors = tensors
         self.entries: list[Entry] = []
-        self._counts = TagCounts()
+        self._counts = counts or TagCounts()
         self._vtype, self._vl = Vtype.decode(0), 0
         self.walk()
 
@@ -45,6 +49,8 @@ class Host(ProgramWalk):
             self._vector(instruction)
         elif instruction.opcode in ("dma.load", "dma.store"):
             self._transfer(instruction)
+        elif instruction.opcode in ("mm.tile", "mm.accumulate") and self.config.matrix.splits:
+            self._matrix(instruction)
         else:
             raise ValueError(f"{instruction.opcode} must be of a stream of the core")
 
@@ -62,24 +68,25 @@ class Host(ProgramWalk):
             rs1 = instruction.vl
         else:
             rs1 = scalar_bits(instruction, operation)
-        region, reads, writes = None, 0, 0
+        access = None
         if instruction.address is not None:
-            rs1, region = self._located(instruction.address)
-            reads, writes = self._counts.add(region, write=operation.stores)
+            rs1, tag = self._located(instruction.address)
+            access = Access.counted(self._counts, tag, stores=operation.stores)
         self.entries.append(
             Issue(
                 decoded=decoded, word=code, vtype=self._vtype, vl=self._vl, rs1=rs1 % 2**32, rs2=instruction.stride_bytes % 2**32,
-                region=region, reads=reads, writes=writes,
+                access=access,
             )
         )  # fmt: skip
-        assert operation.latency is not Latency.TABLE or region is not None
+        assert operation.latency is not Latency.TABLE or access is not None
 
     def _transfer(self, instruction: Instruction) -> None:
         if instruction.indexed or instruction.address is None or instruction.external is None:
             raise ValueError(f"{instruction.opcode} must have addresses, and runs at a distance")
-        scratch, region = self._located(instruction.address)
+        scratch, tag = self._located(instruction.address)
         stream = instruction.opcode.removeprefix("dma.")
-        reads, writes = self._counts.add(region, write=stream == "load", load=stream == "load")
+        loads = stream == "load"
+        access = Access.counted(self._counts, tag, stores=loads, load=loads)
         external = self.tensors[instruction.external.base] + instruction.external.at(self.counters)
         transfer = Transfer(
             external=external, runs=instruction.runs, run_bytes=instruction.run_bytes,
@@ -87,7 +94,23 @@ class Host(ProgramWalk):
         )  # fmt: skip
         self.entries.append(
             Command(
-                stream=stream, transfer=transfer, scratch=scratch, region=region, reads=reads, writes=writes,
+                stream=stream, transfer=transfer, scratch=scratch, access=access,
                 scratch_stride=instruction.stride_bytes or instruction.run_bytes,
             )
         )  # fmt: skip
+
+    def _matrix(self, instruction: Instruction) -> None:
+        products = products_of(instruction, self.place)
+        output = output_of(instruction, self.place) if instruction.opcode == "mm.tile" else None
+        tile = instruction.tile
+        assert tile is not None
+        addresses = {
+            "left": tile.left.address, "right": tile.right.address, "constants": tile.constants, "scales": tile.scales,
+            "results": tile.results,
+        }  # fmt: skip
+        tags = {
+            role: self.buffers[address.base].number
+            for role, address in addresses.items()
+            if address is not None
+        }
+        self.entries.append(MatrixCommand.counted(self._counts, products, output, tags))

@@ -16,6 +16,8 @@ _SHAPES_FULL = (*_SHAPES, (2, 2, 2), (1, 2, 2), (2, 7, 2), (8, 8, 8), (16, 12, 4
 _SIZE_KIB, _ODD_SIZE_KIB, _LARGE_SIZE_KIB = 16, 17, 64
 _LARGE = 16
 """Edges of arrays that have the large scratchpad."""
+_LAYOUTS = ((False,), (True,), (False, True))
+"""Of an operand, turned or not; one that has both changes from command to command."""
 
 
 def matrix_cases(machine: MachineConfig, full: bool) -> list[Case]:
@@ -55,43 +57,64 @@ class Image:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How an operand lies in the scratchpad."""
+
+    turned: bool
+    """A step a row, not a line a row."""
+    address: int
+    stride: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Placed:
     """An operand in the scratchpad: a line a row."""
 
     values: npt.NDArray[np.int64]
     bits: int
-    address: int
-    stride: int
+    layouts: tuple[Layout, ...]
+    """Where it is; a command takes any of them."""
 
 
-def place(rng: np.random.Generator, image: Image, values: npt.NDArray[np.int64], bits: int) -> Placed:
-    """Put an operand into the image, its lines side by side or some bytes apart."""
-    lines, k = values.shape
-    width = ceil(k * bits / 8)
+def place(
+    rng: np.random.Generator, image: Image, values: npt.NDArray[np.int64], bits: int, *, turned: bool
+) -> Layout:
+    """Put an operand into the image, its lines, or if ``turned`` its steps, side by side or some bytes apart."""
+    rows = values.T if turned else values
+    count, length = rows.shape
+    width = ceil(length * bits / 8)
     stride = width + int(rng.choice([0, 0, 1, 5]))
-    address = image.take(lines * stride)
-    padded = np.zeros((lines, k + k % 2), np.int64)
-    padded[:, :k] = values & ((1 << bits) - 1)
-    if k % 2:
-        padded[:, k] = rng.integers(0, 1 << bits, lines)
+    address = image.take(count * stride)
+    padded = np.zeros((count, length + length % 2), np.int64)
+    padded[:, :length] = rows & ((1 << bits) - 1)
+    if length % 2:
+        padded[:, length] = rng.integers(0, 1 << bits, count)
     packed = padded if bits == 8 else padded[:, ::2] | padded[:, 1::2] << 4
-    for line, row in enumerate(packed.astype(np.uint8)):
-        image.put(address + line * stride, row[:width])
-    return Placed(values=values, bits=bits, address=address, stride=stride)
+    for number, row in enumerate(packed.astype(np.uint8)):
+        image.put(address + number * stride, row[:width])
+    return Layout(turned=turned, address=address, stride=stride)
 
 
-def operand_fields(a: Placed, w: Placed, start: int, config: MachineConfig) -> list[tuple[int, int]]:
-    """Both sides' part of a command, from element ``start`` of the lines on."""
+def most_operand_bytes(lines: int, k: int) -> int:
+    """What :func:`random_operand` takes of an image, at most: both layouts of INT8."""
+    return lines * (k + 5) + k * (lines + 5)
+
+
+def operand_fields(
+    rng: np.random.Generator, a: Placed, w: Placed, start: int, config: MachineConfig
+) -> list[tuple[int, int]]:
+    """Both sides' part of a command, from step ``start`` on, of each side from a random one of its layouts."""
     size, matrix = config.scratchpad.bytes, config.matrix
     address_bits, lines_bits = (size - 1).bit_length(), max(matrix.rows, matrix.columns).bit_length()
-    return [
-        field
-        for side in (a, w)
-        for field in (
-            ((side.address + start * side.bits // 8) % size, address_bits), (side.stride, address_bits),
-            (len(side.values), lines_bits), (int(side.bits == 8), 1),
-        )
-    ]  # fmt: skip
+    fields = []
+    for side in (a, w):
+        layout = side.layouts[int(rng.integers(len(side.layouts)))]
+        distance = start * layout.stride if layout.turned else start * side.bits // 8
+        fields += [
+            ((layout.address + distance) % size, address_bits), (layout.stride, address_bits),
+            (len(side.values), lines_bits), (int(side.bits == 8), 1), (int(layout.turned), 1),
+        ]  # fmt: skip
+    return fields
 
 
 def chunks_of(
@@ -110,11 +133,14 @@ def chunks_of(
 
 
 def random_operand(rng: np.random.Generator, image: Image, most: int, k: int) -> Placed:
-    """Up to ``most`` lines of INT4 or INT8, mostly all of them."""
+    """Up to ``most`` lines of INT4 or INT8, mostly all of them, in one layout or in both."""
     bits = int(rng.choice([4, 8]))
     lines = most if rng.random() < 0.5 else int(rng.integers(1, most + 1))
     half = 1 << (bits - 1)
-    return place(rng, image, rng.integers(-half, half, (lines, k)), bits)
+    values = rng.integers(-half, half, (lines, k))
+    layouts = _LAYOUTS[int(rng.integers(len(_LAYOUTS)))]
+    placed = tuple(place(rng, image, values, bits, turned=turned) for turned in layouts)
+    return Placed(values=values, bits=bits, layouts=placed)
 
 
 def packed(fields: list[tuple[int, int]]) -> int:

@@ -7,40 +7,61 @@ import cocotb
 import numpy as np
 from cocotbext.axi import AxiBus, AxiRam
 
-from lanewise.config import DmaConfig, FlexSfuConfig, MachineConfig, ScratchpadConfig, VectorConfig
+from lanewise.config import (
+    DmaConfig,
+    FlexSfuConfig,
+    MachineConfig,
+    MatrixConfig,
+    ScratchpadConfig,
+    VectorConfig,
+)
 from lanewise.isa.operations import OPERATIONS, Latency, Unit
+from lanewise.mapping.lower import Lowered
+from lanewise.mapping.simulate import network_cost
 from lanewise.rtl.core import Core
 from lanewise.rtl.dma import AXI_PREFIX
 from lanewise.sim.dma import dma_beats, memory_clk
 from lanewise.verify.bench import Bench, Case
+from lanewise.verify.core_entries import Command, Entry
 from lanewise.verify.core_kernels import kernel_runs, simulated
-from lanewise.verify.core_programs import (
-    DUMPED,
-    EXTERNAL_BYTES,
-    REGION_BYTES,
+from lanewise.verify.core_network import small_network_run
+from lanewise.verify.core_outcomes import (
     Clocks,
-    Command,
-    Entry,
-    ProgramWriter,
-    end,
     expected_external,
     initial_external,
-    programs_of,
-    random_program,
+    last_end,
     simulated_clocks,
 )
+from lanewise.verify.core_programs import END_ENTRIES, long_program, programs_of, random_program
 from lanewise.verify.core_session import CoreSession
+from lanewise.verify.core_writer import DUMPED, EXTERNAL_BYTES, REGION_BYTES
 from lanewise.verify.external_memory import IdealMemory
+from lanewise.verify.tag_counts import MODULUS, TagCounts
 from lanewise.verify.testbench import Testbench
 
 _LENGTH = 80
 """Instructions of a program."""
+_TESTS = (
+    "every_instruction",
+    "random_programs",
+    "hesitant_memory",
+    "hesitant_host",
+    "resets",
+    "kernels",
+    "network",
+)
+_ROUNDS = MODULUS + 500
+"""Writes and reads of one buffer after which its counts have come round."""
 
 
-def small_machine(lanes: int, vlen_bits: int, sfu: FlexSfuConfig, dma: DmaConfig) -> MachineConfig:
-    """A machine for a bench."""
+def small_machine(
+    lanes: int, vlen_bits: int, sfu: FlexSfuConfig, dma: DmaConfig, array: tuple[int, int, int] = (4, 4, 2), operand_bits: int = 4,
+) -> MachineConfig:  # fmt: skip
+    """A machine for a bench; ``array``: its rows, columns and lanes of the output path."""
+    rows, columns, output_lanes = array
     return MachineConfig(
         vector=VectorConfig(lanes=lanes, vlen_bits=vlen_bits), flex_sfu=sfu,
+        matrix=MatrixConfig(rows=rows, columns=columns, output_lanes=output_lanes, operand_bits=operand_bits),
         scratchpad=ScratchpadConfig(size_kib=64, banks=32), dma=dma,
     )  # fmt: skip
 
@@ -53,23 +74,28 @@ def _cases(_: MachineConfig, full: bool) -> Sequence[Case]:
     wide = [
         ("1x128", small_machine(
             1, 128, FlexSfuConfig(lanes=1, segments=4, degree=2, formats=("fp16", "fp32")),
-            DmaConfig(bytes_per_clk=4, latency_clk=9, descriptor_clk=1),
+            DmaConfig(bytes_per_clk=4, latency_clk=9, descriptor_clk=1), array=(3, 5, 5),
         ), 1500),
         ("4x512", small_machine(
             4, 512, FlexSfuConfig(lanes=4, segments=16, formats=everything, double_buffered=True),
-            DmaConfig(bytes_per_clk=32, latency_clk=64),
+            DmaConfig(bytes_per_clk=32, latency_clk=64), array=(7, 3, 2),
         ), 1500),
-        ("8x1024", small_machine(8, 1024, FlexSfuConfig(lanes=8, segments=32), DmaConfig()), 800),
+        ("8x1024", small_machine(8, 1024, FlexSfuConfig(lanes=8, segments=32), DmaConfig(), array=(16, 12, 4)), 800),
+        ("4x128", small_machine(4, 128, FlexSfuConfig(lanes=4, segments=8), DmaConfig(), array=(2, 3, 3)), 500),
         ("2x128-baseline", small_machine(2, 128, FlexSfuConfig(lanes=2, enabled=False), DmaConfig(bytes_per_clk=8)), 500),
+        ("2x128-unsplit", small_machine(
+            2, 128, FlexSfuConfig(lanes=2, segments=8), DmaConfig(bytes_per_clk=8), operand_bits=8,
+        ), 100),
     ]  # fmt: skip
-    return [
-        Case(
-            label=label,
-            config=config,
-            parameters={"programs": 2500 if full and label == "2x128" else programs},
-        )
-        for label, config, programs in (quick + wide if full else quick)
-    ]
+    cases = []
+    for label, config, programs in quick + wide if full else quick:
+        longest = full and label == "2x128"
+        tests = [*_TESTS, "counts_come_round"] if longest else list(_TESTS)
+        if not config.matrix.splits:
+            tests.remove("network")  # there is none without the matrix stream
+        parameters = {"programs": 2500 if longest else programs}
+        cases.append(Case(label=label, config=config, parameters=parameters, tests=tests))
+    return cases
 
 
 BENCH = Bench(component=Core, cases=_cases)
@@ -147,6 +173,30 @@ async def kernels(dut: Any) -> None:
         _check_clocks(tb, kernel.entries, clocks, simulated(tb.config, kernel.program), f"{kernel.name}: ")
 
 
+@cocotb.test()
+async def network(dut: Any) -> None:
+    """A whole small network from its quantised input to its results, task by task: memory, and every clock; in sum those of ``lanewise simulate``."""
+    tb = await Testbench.start(dut, MachineConfig)
+    run = small_network_run(tb.config, int(tb.rng.integers(1 << 31)))
+    await tb.reset()
+    outer, session, total = _ideal(tb, run.before), CoreSession(tb), 0
+    for task in run.tasks:
+        clocks, _ = await session.run(task.entries, outer.step)
+        _check_clocks(tb, task.entries, clocks, simulated(tb.config, task.program), f"{task.name}: ")
+        total += last_end(clocks)
+    found = np.frombuffer(bytes(outer.contents), np.uint8)
+    tb.check_values(found, np.frombuffer(run.after, np.uint8), "external memory")
+    priced = network_cost(Lowered(tasks=run.lowered, unmapped=()), tb.config)
+    tb.check_clocks([total], [priced.cycles], "clocks of the network")
+
+
+@cocotb.test()
+async def counts_come_round(dut: Any) -> None:
+    """More reads and writes of one buffer than its counts can tell apart, by all streams."""
+    tb = await Testbench.start(dut, MachineConfig)
+    await _check(tb, long_program(tb.config, tb.rng, _ROUNDS), _ideal)
+
+
 class _Axi:
     """A memory of cocotbext-axi."""
 
@@ -212,7 +262,7 @@ def _check_clocks(
         _compare(tb, entries, clocks.starts[name], starts, f"{what}starts of {name}", name)
     for name, ends in wanted.ends.items():
         tb.check_clocks(clocks.ends[name], ends, f"{what}ends of {name}")
-    tb.count_clocks(max(max(values, default=0) for values in clocks.ends.values()))
+    tb.count_clocks(last_end(clocks))
     tb.count_programs(1, len(entries))
 
 
@@ -231,14 +281,14 @@ def _compare(
 
 async def _explain(tb: Testbench, entries: Sequence[Entry], external: bytes, memory: Memory) -> str:
     """The entry of a failing program after which registers or memory first differ, and how."""
-    low, high = 10, len(entries)
+    low, high = 10, len(entries) - END_ENTRIES
     while low < high:
         middle = (low + high) // 2
-        part = _prefix(tb.config, entries, middle)
+        part = _prefix(entries, middle)
         found = (await _outcome(tb, part, external, memory))[0]
         same = found == expected_external(tb.config, part, external)
         low, high = (middle + 1, high) if same else (low, middle)
-    part = _prefix(tb.config, entries, low)
+    part = _prefix(entries, low)
     found = (await _outcome(tb, part, external, memory))[0]
     expected = expected_external(tb.config, part, external)
     places = [k for k, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b]
@@ -248,15 +298,10 @@ async def _explain(tb: Testbench, entries: Sequence[Entry], external: bytes, mem
     return f"after entry {low - 1}: {first}: {values}\n{text}"
 
 
-def _prefix(config: MachineConfig, entries: Sequence[Entry], count: int) -> list[Entry]:
-    """The first entries, then the end of a program."""
-    writer = ProgramWriter(config=config, rng=np.random.default_rng(0), entries=list(entries[:count]))
-    for entry in writer.entries:
-        if entry.region is not None:
-            stores = entry.stream == "load" or (entry.stream == "vector" and entry.operation.stores)  # type: ignore[union-attr]
-            writer.counts.add(entry.region, write=stores, load=entry.stream == "load")
-    end(writer)
-    return writer.entries
+def _prefix(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """The first entries, then the end of the program."""
+    counts = TagCounts()
+    return [entry.recounted(counts) for entry in (*entries[:count], *entries[-END_ENTRIES:])]
 
 
 def _where(config: MachineConfig, address: int) -> str:

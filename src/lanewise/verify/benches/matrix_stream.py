@@ -31,6 +31,7 @@ from lanewise.verify.matrix_operands import (
     Placed,
     chunks_of,
     matrix_cases,
+    most_operand_bytes,
     operand_fields,
     packed,
     random_operand,
@@ -72,7 +73,7 @@ class Seen:
 @cocotb.test()
 @cocotb.parametrize(gap=[0, 3, 60])
 async def tiles(dut: Any, gap: int) -> None:
-    """Tiles of all sizes and widths, in one command or chunks, with constants and row scales or without; offered at once, or up to ``gap`` clocks
+    """Tiles of all sizes, widths and layouts, in one command or chunks, with constants and row scales or without; offered at once, or up to ``gap`` clocks
     behind each other."""
     tb = await Testbench.start(dut, MachineConfig)
     size = tb.config.matrix.block_steps
@@ -134,7 +135,8 @@ def _most_bytes(config: MachineConfig, k: int) -> int:
     """A tile's bytes, at most: operands, results, constants, scales."""
     rows, columns = config.matrix.rows, config.matrix.columns
     lanes = config.matrix.row_beats * config.matrix.requantiser_lanes
-    return (rows + columns) * (k + 6) + rows * (2 * columns + 6 + SCALE_BYTES) + 6 * lanes
+    operands = most_operand_bytes(rows, k) + most_operand_bytes(columns, k)
+    return operands + rows * (2 * columns + 6 + SCALE_BYTES) + 6 * lanes
 
 
 def _tile(
@@ -162,7 +164,7 @@ def _tile(
     for start, count, first, final, last in chunks_of(rng, k, passes, whole=whole):
         shift = start == 0 and first % 2 == 1
         fields = [
-            *operand_fields(a, w, start, config), (count, K_BITS), (first, 2), (final, 2), (int(shift), 1), (int(last), 1),
+            *operand_fields(rng, a, w, start, config), (count, K_BITS), (first, 2), (final, 2), (int(shift), 1), (int(last), 1),
             (int(rng.integers(1 << 16)) if own else int(scales.multiplier[0]), 16),
             (int(rng.integers(1 << 6)) if own else int(scales.shift[0]), 6), (form, 2), (stochastic, 1), (int(new), 1),
             (int(own), 1), (places, address_bits), (constants, address_bits), (address, address_bits), (stride, address_bits),

@@ -1,4 +1,4 @@
-"""Operand feed: tiles of every pair of widths, of all sizes, in chunks of k and of passes, stalls; the simulator's clocks."""
+"""Operand feed: tiles of every pair of widths and layouts, of all sizes, in chunks of k and of passes, stalls; the simulator's clocks."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from lanewise.verify.matrix_operands import (
     Image,
     chunks_of,
     matrix_cases,
+    most_operand_bytes,
     operand_fields,
     packed,
     random_operand,
@@ -92,7 +93,10 @@ async def _batch(tb: Testbench, k: list[int] | None = None) -> list[Chunk]:
     image.end = int(rng.integers(len(image.bytes)))
     chunks: list[Chunk] = []
     lengths = k or [1, size - 1, size + 1, *rng.integers(1, 3 * size + 2, 8).tolist()]
-    while sum(lengths) * tb.config.matrix.rows * 2 > len(image.bytes) // 2:
+    matrix = tb.config.matrix
+    while sum(most_operand_bytes(n, k) for n in (matrix.rows, matrix.columns) for k in lengths) > len(
+        image.bytes
+    ):
         lengths.pop()
     for length in lengths:
         chunks += _tile(tb, image, length, whole=k is not None)
@@ -116,7 +120,7 @@ def _tile(tb: Testbench, image: Image, k: int, *, whole: bool) -> list[Chunk]:
         flags = signs[places] | shift << 2
         flags[-1] |= last << 3
         fields = [
-            *operand_fields(a, w, start, tb.config), (count, K_BITS),
+            *operand_fields(rng, a, w, start, tb.config), (count, K_BITS),
             (first, 2), (final, 2), (int(shift[0]), 1), (int(last), 1),
         ]  # fmt: skip
         words = step_payloads(made.a[:, places], made.w.T[:, places], flags, matrix)

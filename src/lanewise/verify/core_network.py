@@ -1,0 +1,105 @@
+"""A whole small network on the core: what its streams are fed task by task, and external memory before and after."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lanewise.config import MachineConfig
+from lanewise.mapping.deploy.network import Deployment, deploy
+from lanewise.mapping.lower import Task
+from lanewise.sim.program import Program
+from lanewise.verify.core_entries import Entry
+from lanewise.verify.core_kernels import PAGE_BYTES
+from lanewise.verify.host import Host
+from lanewise.verify.tag_counts import TagCounts
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkTask:
+    """A task's Program and what the streams are fed for it."""
+
+    name: str
+    program: Program
+    entries: list[Entry]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRun:
+    """All tasks, one after another: each ends before the next begins."""
+
+    deployment: Deployment
+    tasks: list[NetworkTask]
+    before: bytes
+    after: bytes
+
+    @property
+    def lowered(self) -> tuple[Task, ...]:
+        """The network's tasks as ``lanewise simulate`` prices them."""
+        return tuple(bound.task for bound in self.deployment.tasks)
+
+
+def small_network_run(config: MachineConfig, seed: int) -> NetworkRun:
+    """:func:`small_network` on the core, weights and inputs drawn from ``seed``."""
+    import torch
+
+    torch.manual_seed(seed)
+    return network_run(deploy(small_network(), (torch.randn(1, 4, 12, 12),), config))
+
+
+def small_network() -> "torch.nn.Module":
+    """A network of every kind of operator: convolutions with borders and strides, a depthwise one, pooling, a layer norm, attention, a residual,
+    a mean, linear layers, GELU, SiLU and softmax."""
+    from torch import Tensor, nn, softmax
+
+    class SmallNetwork(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 16, 3, stride=2, padding=1)
+            self.norm, self.depthwise = nn.BatchNorm2d(16), nn.Conv2d(16, 16, 3, padding=1, groups=16)
+            self.pool, self.row_norm = nn.MaxPool2d(2), nn.LayerNorm(16)
+            self.query, self.key, self.value, self.out = (nn.Linear(16, 16) for _ in range(4))
+            self.head = nn.Linear(16, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = nn.functional.gelu(self.first(x))
+            x = nn.functional.silu(self.norm(self.second(x)))
+            tokens = self.pool(self.depthwise(x)).flatten(2).transpose(1, 2)
+            normed = self.row_norm(tokens)
+            scores = self.query(normed) @ self.key(normed).transpose(1, 2) / 4
+            tokens = tokens + self.out(softmax(scores, -1) @ self.value(normed))
+            return softmax(self.head(tokens.mean(1)), -1)
+
+    return SmallNetwork().eval()
+
+
+def network_run(deployment: Deployment) -> NetworkRun:
+    """What the core is fed for a network, its tensors in pages of external memory."""
+    places, at = {}, 0
+    for tensor, values in deployment.after.items():
+        places[tensor] = at
+        at += -(-values.nbytes // PAGE_BYTES) * PAGE_BYTES
+    counts = TagCounts()  # go on from task to task, as the core's do
+
+    def tasks() -> Iterator[NetworkTask]:
+        for bound in deployment.tasks:
+            program = bound.program(deployment.config)
+            tensors = {name: places[tensor] for name, tensor in bound.tensors.items()}
+            host = Host(program=program, config=deployment.config, tensors=tensors, counts=counts)
+            yield NetworkTask(name=bound.task.name, program=program, entries=host.entries)
+
+    def placed(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
+        whole = np.zeros(at, np.uint8)
+        for tensor, values in tensors.items():
+            data = values.reshape(-1).view(np.uint8)
+            whole[places[tensor] : places[tensor] + data.size] = data
+        return whole.tobytes()
+
+    return NetworkRun(
+        deployment=deployment, tasks=list(tasks()), before=placed(deployment.before), after=placed(deployment.after),
+    )  # fmt: skip
