@@ -1,6 +1,7 @@
 """Windows executed from external memory to external memory: the bits of ``models.windows``, and what PyTorch computes."""
 
 import dataclasses
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.window_axes import Axis, bands
 from lanewise.mapping.kernels.windows import FUNCTIONS, WindowsWork
 from lanewise.models.windows import depthwise, pooled, summed
-from lanewise.sim.program import Loop, Program, Rotate, priced_only
+from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate, priced_only
+
+Names = Callable[[Instruction], tuple[str, ...]]
 
 SEED = 31
 MACHINE = MachineConfig()
@@ -213,31 +216,44 @@ def test_constants_that_are_read_too_often_are_loaded_again(monkeypatch):
     work = WindowsWork(function="depthwise", axes=square(12, 7, 1, 3), channels=40)
     config, rng = MACHINES["8 lanes"], np.random.default_rng(SEED)
     assert "@weights.1" not in work.program(config).buffers_bytes
-    monkeypatch.setattr(window_bands, "MOST_READS", 700)
+    monkeypatch.setattr(window_bands, "MOST_ACCESSES", 700)
     program = work.program(config)
     assert "@weights.1" in program.buffers_bytes
     assert max(counted_reads(program).values()) <= 700
     check(work, config, rng)
 
 
+def test_a_band_has_no_more_stores_than_the_core_can_count():
+    work = WindowsWork(function="max", axes=square(300, 1), channels=1)
+    assert max(counted_stores(work.program(MACHINE)).values()) < 1 << 15
+
+
 def counted_reads(program: Program) -> dict[str, int]:
     """Vector loads of each buffer between two writes of it, at most."""
+    return counted(program, lambda i: i.writes, lambda i: () if i.opcode == "dma.store" else i.reads)
+
+
+def counted_stores(program: Program) -> dict[str, int]:
+    """Vector stores to each buffer between two reads of it, at most."""
+    return counted(program, lambda i: i.reads, lambda i: () if i.opcode == "dma.load" else i.writes)
+
+
+def counted(program: Program, clears: Names, counts: Names) -> dict[str, int]:
     most: dict[str, int] = {}
     now: dict[str, int] = {}
 
-    def walk(body) -> None:
+    def walk(body: Iterable[Node]) -> None:
         for node in body:
             if isinstance(node, Loop):
                 for _ in range(node.count):
                     walk(node.body)
             elif isinstance(node, Rotate):
                 moved = [now.pop(name, 0) for name in (*node.names[1:], node.names[0])]
-                now.update(zip(node.names, moved))
+                now.update(zip(node.names, moved, strict=True))
             else:
-                for name in node.writes:
-                    now[name] = 0
-                for name in node.reads:
-                    if name.startswith("@") and node.opcode != "dma.store":
+                now.update(dict.fromkeys(clears(node), 0))
+                for name in counts(node):
+                    if name.startswith("@"):
                         now[name] = now.get(name, 0) + 1
                         most[name] = max(most.get(name, 0), now[name])
 
