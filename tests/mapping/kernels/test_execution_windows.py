@@ -224,7 +224,7 @@ def test_constants_that_are_read_too_often_are_loaded_again(monkeypatch):
 
 
 def test_a_band_has_no_more_stores_than_the_core_can_count():
-    work = WindowsWork(function="max", axes=square(300, 1), channels=1)
+    work = WindowsWork(function="max", axes=square(290, 1), channels=1)
     assert max(counted_stores(work.program(MACHINE)).values()) < 1 << 15
 
 
