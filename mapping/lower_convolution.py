@@ -30,9 +30,7 @@ def is_depthwise(operator: Operator, layouts: Layouts) -> bool:
     """Whether it is a convolution with a group for each channel of its input, and a result for each."""
     if operator.kind != "convolution":
         return False
-    channels, results = (
-        layouts.shape(value)[1] for value in (operator.inputs[0], operator.outputs[0])
-    )
+    channels, results = (layouts.shape(value)[1] for value in (operator.inputs[0], operator.outputs[0]))
     return 1 < operator.number("groups") == channels == results
 
 

@@ -107,13 +107,16 @@ class Bindings:
         """A quantisation."""
         if not isinstance(task.work, ElementwiseWork):
             raise ValueError("values must lie in the order in which they are read")
-        self._even(value)
-        if task.work.elements != self.layouts.size(value):
-            raise ValueError(
-                f"a picture must have an even number of channels, not {self.tensors.line(value)}"
-            )
         work = replace(task.work, inverse_step=inverse)
-        return self._made(task, work, {"in": self._fp16(value)}, value)
+        if work.elements == self.layouts.size(value):
+            self._even(value)
+            return self._made(task, work, {"in": self._fp16(value)}, value)
+        channels = self.tensors.line(value)  # of a picture that the host gives: an even number of them
+        picture = self.tensors.fp16(self._fp16(value)).astype(np.float64).reshape(-1, channels)
+        even = np.pad(picture, [(0, 0), (0, channels % 2)])
+        if even.size != work.elements:
+            raise ValueError(f"groups must have an even number of channels, not all {channels} an odd one")
+        return self._made(task, work, {"in": self._host(task, "in", even)}, value)
 
     def _elementwise(
         self, task: Task, work: ElementwiseWork, members: Sequence[Operator], inverse: float
@@ -172,8 +175,9 @@ class Bindings:
         self, task: Task, work: MatmulWork, members: Sequence[Operator], inverse: float
     ) -> BoundTask:
         operator, result = members[0], members[-1].outputs[0]
-        if operator.kind == "convolution" and operator.number("groups") > 1:
-            raise ValueError("convolutions of groups have no deployment")
+        given, patches = work, work.patches
+        if patches is not None and patches.groups > 1 and patches.channels % 2:
+            raise ValueError(f"groups must have an even number of channels, not {patches.channels}")
         norm = [each for each in members[1:] if each.kind == "normalise"]
         after = members[1 + len(norm) :]
         work = work.on(self.config)
@@ -182,11 +186,11 @@ class Bindings:
             left, right = right, left
         tensors = {"left": self._quantised(left)}
         scale = self.tensors.scales[tensors["left"]]
-        bias: Reals = np.zeros(work.n)
+        bias: Reals = np.zeros(work.batch * work.n)
         if len(operator.inputs) > 2:
             bias = self.parameters[operator.inputs[2]].reshape(-1)
         if work.weights:
-            lines = self._lines(operator, right, work)
+            lines = self._lines(operator, right, given, work)
             for each in norm:
                 factor, shift = self._norm(each)
                 lines, bias = lines * factor[:, None], bias * factor + shift
@@ -200,11 +204,11 @@ class Bindings:
         direct = not steps and work.outputs == ("quantised",)
         mults, shift_bits = multipliers(factors * inverse if direct else factors)
         tile = work.tile_shape(self.config)[1]
-        columns = tile if not work.weights else 0
-        constants = column_constants(
-            biases(bias, factors) if work.weights else np.zeros(tile),
-            mults if work.weights else np.full(tile, mults[0]), self.config.matrix, columns or tile,
-        )  # fmt: skip
+        of_products = [(np.zeros(tile), np.full(tile, mults[0]))]
+        if work.weights:
+            both = (each.reshape(work.batch, work.n) for each in (biases(bias, factors), mults))
+            of_products = list(zip(*both, strict=True))
+        constants = np.concatenate([column_constants(b, m, self.config.matrix, tile) for b, m in of_products])
         tensors["constants"] = self._bytes(task, "constants", constants)
         for k, value in operands:
             if steps[k].operand == "channel":
@@ -216,16 +220,20 @@ class Bindings:
         made = replace(work, steps=steps, shift=shift_bits, inverse_step=1.0 if direct else inverse)
         return self._made(task, made, tensors, result)
 
-    def _lines(self, operator: Operator, value: int, work: MatmulWork) -> Reals:
-        """Weights, a line for each column: of a convolution kernel positions, then channels, as many as there are in memory."""
+    def _lines(self, operator: Operator, value: int, given: MatmulWork, work: MatmulWork) -> Reals:
+        """Weights, a line for each column of each product: of a convolution kernel positions, then channels, as many as there are in memory; of groups that
+        are ``given`` one by one and multiplied together, zeros for the others' channels."""
         if operator.kind == "matmul":
             turned = not operator.attributes.get("transposed_b", False)
             return self.parameters.matrix(value, work.n, work.k, turned=turned)
-        weight = self.parameters[value]  # n, channels, kernel
-        assert work.patches is not None
-        stored = work.patches.stored_channels(self.bits)
-        padded = np.pad(weight, [(0, 0), (0, stored - weight.shape[1]), *[(0, 0)] * (weight.ndim - 2)])
-        return np.moveaxis(padded, 1, -1).reshape(work.n, work.k)
+        weight = np.moveaxis(self.parameters[value], 1, -1)  # n, kernel, channels
+        assert given.patches is not None
+        stored, together = given.patches.stored_channels(self.bits), given.batch // work.batch
+        groups = weight.reshape(work.batch, together, given.n, -1, weight.shape[-1])
+        lines = np.zeros((*groups.shape[:-1], together, stored))
+        for group in range(together):
+            lines[:, group, :, :, group, : weight.shape[-1]] = groups[:, group]
+        return lines.reshape(work.batch * work.n, work.k)
 
     def _norm(self, operator: Operator) -> tuple[Reals, Reals]:
         """A batch norm as a factor and a shift for each channel."""

@@ -17,6 +17,7 @@ from lanewise.mapping.deploy.bindings import Bindings, BoundTask
 from lanewise.mapping.deploy.quantities import inverse_step
 from lanewise.mapping.functional import execute_program
 from lanewise.mapping.graph import Graph
+from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.lower import Task
 from lanewise.mapping.trace import trace
 
@@ -85,7 +86,10 @@ class _Deployer(Bindings):
         if "quantised" not in first.work.outputs:
             return first
         trial = replace(first.work, outputs=("fp16",))
-        values = np.zeros(self.tensors.layouts.size(first.result), np.float16)
+        size = self.tensors.layouts.size(first.result)
+        values = np.zeros(
+            first.work.elements if isinstance(first.work, ElementwiseWork) else size, np.float16
+        )
         self._execute(replace(first, work=trial), {"fp16": values})
         inverse = inverse_step(values, self.bits)
         self.tensors.scales[first.tensors["quantised"]] = 1 / inverse

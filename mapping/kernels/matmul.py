@@ -123,6 +123,9 @@ class MatmulWork:
 
         Groups together are one product, in which a group's weights are zero for the others' channels: as many steps of the array as one group after the
         other, of which each used so many columns less, and runs of memory that are so much longer.
+
+        Raises:
+            ValueError: A group's results would not begin with a byte.
         """
         if self.patches is None:
             return self
@@ -134,6 +137,12 @@ class MatmulWork:
             if self.batch % d == 0 and (d == 1 or d * self.n <= matrix.columns)
         )
         patches, n = self.patches.joined(together, bits), together * self.n
+        if (
+            n % 2
+            and together < self.batch
+            and any(format_bits(f, matrix.operand_bits) == 4 for f in self.outputs)
+        ):
+            raise ValueError(f"columns of a group must be an even number for results of INT4, not {n}")
         return replace(
             self, batch=self.batch // together, n=n, k=patches.k(bits), patches=patches,
             result_pitch=self.batch * self.n, result_step=n,

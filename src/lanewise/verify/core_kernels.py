@@ -18,6 +18,9 @@ from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.price import priced
 from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
+from lanewise.mapping.kernels.window_axes import Axis
+from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
+from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.models.fit import fit
 from lanewise.models.matrix_commands import CONSTANT_BYTES
 from lanewise.models.reduction_tables import reduction_table
@@ -29,7 +32,9 @@ from lanewise.verify.core_outcomes import Clocks, Watched
 from lanewise.verify.core_tiles import matrix_tables
 from lanewise.verify.host import Host
 
-Work: TypeAlias = ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork | FftWork | MatmulWork
+Work: TypeAlias = (
+    ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork | FftWork | WindowsWork | MatmulWork
+)
 
 TABLE, REDUCED = "table ", "reduced "
 """Begin the names of tensors with Flex-SFU's tables, and of functions of a reduced range among them."""
@@ -95,6 +100,7 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
                 yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
     for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
         yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
+    yield from _windows()
     if config.matrix.splits:
         yield from _products(config.matrix)
 
@@ -116,6 +122,37 @@ def _products(matrix: MatrixConfig) -> Iterator[tuple[str, MatmulWork]]:
         images=1, channels=4, size=(5, 6), kernel=(3, 3), stride=(1, 2), dilation=(1, 1), padding=(1, 1)
     )
     yield "convolution", replace(plain, m=patches.lines, k=patches.k(4), patches=patches)
+
+
+def _windows() -> Iterator[tuple[str, Work]]:
+    """Windows of every function: bands and borders, an axis, a volume, uneven windows, whole images."""
+    square = (Axis(size=9, kernel=3, padding=1), Axis(size=11, kernel=3, stride=2, padding=1))
+    for function in WINDOWS:
+        steps = (Step(function="relu"), Step(function="add", operand="tensor"))
+        yield (
+            f"{function} of windows",
+            WindowsWork(
+                function=function,
+                images=2,
+                axes=square,
+                channels=20,
+                steps=steps,
+                outputs=("fp16", "quantised"),
+            ),
+        )
+        yield (
+            f"{function} along an axis",
+            WindowsWork(function=function, axes=(Axis(size=150, kernel=7),), channels=37),
+        )
+    wide = Axis(size=7, kernel=7, padding=3)
+    yield "depthwise of wide windows", WindowsWork(function="depthwise", axes=(wide, wide), channels=70)
+    volume = (Axis(size=3, kernel=2, padding=1), Axis(size=4, kernel=3), Axis(size=5, kernel=2, stride=2))
+    yield "average of volumes", WindowsWork(function="average", axes=volume, channels=18)
+    uneven = (Axis(size=7, results=3, adaptive=True), Axis(size=5, results=4, adaptive=True))
+    yield "adaptive average", WindowsWork(function="average", axes=uneven, channels=16)
+    for function in ("max", "average", "sum"):
+        whole = (Axis(size=5, kernel=5), Axis(size=7, kernel=7))
+        yield f"{function} of whole images", WindowsWork(function=function, images=2, axes=whole, channels=40)
 
 
 def kernel_runs(config: MachineConfig, rng: np.random.Generator) -> Iterator[KernelRun]:

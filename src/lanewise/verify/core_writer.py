@@ -13,8 +13,8 @@ from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit
 from lanewise.isa.vtype import LMULS, SEWS, Vtype
 from lanewise.rtl.tags import TAGS
 from lanewise.sim.dma import Transfer
-from lanewise.verify.core_entries import Access, Command, Entry, Issue
-from lanewise.verify.tag_counts import TagCounts
+from lanewise.verify.core_entries import Command, Entry, Issue
+from lanewise.verify.tag_counts import Access, TagCounts
 
 REGION_BYTES = 1024
 """Of each buffer that programs load from and store to."""
@@ -38,7 +38,7 @@ DUMPED = 1 << 15
 """In external memory: registers, then buffers, at the end of a program."""
 CORNERS_32 = (
     0, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 1, 0x807FFFFF, 0x00800000,
-    0x7F7FFFFF, 0x3C003C00, 0x7C007E00, 0x04000001, 0x80008000, 0xFFFFFFFF, 0x7FFF7FFF, 0x80, 0x7F,
+    0x7F7FFFFF, 0x3C003C00, 0x7C007E00, 0x04000001, 0x80008000, 0xFFFFFFFF, 0x7FFF7FFF, 0x80, 0x7F, 0x7FFFFFFF, 0xFFFFFFF0,
 )  # fmt: skip
 """Scalars, and words of the memory that programs begin with: bounds of integers, and special floating-point numbers."""
 

@@ -13,8 +13,8 @@ from lanewise.mapping.walk import ProgramWalk
 from lanewise.rtl.tags import TAGS
 from lanewise.sim.dma import Transfer
 from lanewise.sim.program import Address, Instruction, Program
-from lanewise.verify.core_entries import Access, Command, Entry, Issue, MatrixCommand
-from lanewise.verify.tag_counts import TagCounts
+from lanewise.verify.core_entries import Command, Entry, Issue, MatrixCommand
+from lanewise.verify.tag_counts import Access, TagCounts
 
 
 class Host(ProgramWalk):

@@ -1,6 +1,7 @@
 """The host's side of the tags: what each access of a buffer waits for, from the order of the Program alone."""
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from lanewise.rtl.tags import COUNT_BITS
 
@@ -52,3 +53,39 @@ class TagCounts:
                 f"a buffer must be loaded less than {MODULUS // 2} times between two other accesses, not more often"
             )
         return before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """An access of a buffer: by which tag, and after how many finished reads and writes."""
+
+    tag: int
+    reads: int
+    writes: int
+    stores: bool = False
+    load: bool = False
+    """Of a DMA load, which waits for no load."""
+
+    @classmethod
+    def counted(cls, counts: TagCounts, tag: int, *, stores: bool = False, load: bool = False) -> Self:
+        """The next access of the Program whose accesses are counted.
+
+        Raises:
+            ValueError: The counts would come round.
+        """
+        reads, writes = counts.add(tag, write=stores, load=load)
+        return cls(tag=tag, reads=reads, writes=writes, stores=stores, load=load)
+
+    def recounted(self, counts: TagCounts) -> Self:
+        """The same behind other accesses."""
+        return self.counted(counts, self.tag, stores=self.stores, load=self.load)
+
+    @property
+    def request(self) -> dict[str, int]:
+        """As :data:`lanewise.rtl.tags.REQUEST` has it."""
+        return {"tag": self.tag, "reads": self.reads % MODULUS, "writes": self.writes % MODULUS}
+
+    @property
+    def buffer(self) -> str:
+        """Its name for the engine."""
+        return f"@{self.tag}"

@@ -30,7 +30,7 @@ SMALL = MachineConfig(
 
 
 class Blocks(nn.Module):
-    """A stem of three channels, a convolution without a bias, a global mean, a scalar parameter, two outputs."""
+    """A stem, a convolution without a bias, a global mean, a scalar parameter, two outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,6 +51,10 @@ class Blocks(nn.Module):
 CASES: list[tuple[Callable[[], nn.Module], tuple[int, ...], float]] = [
     (small_network, (1, 4, 12, 12), 0.97),
     (Blocks, (2, 4, 11, 9), 0.97),
+    (lambda: nn.Sequential(  # no biases, which are the same in all places and would make any results alike
+        nn.Conv2d(3, 24, 3, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(24, 24, 3, padding=1, groups=6, bias=False), nn.ReLU(),
+        nn.Conv2d(24, 32, 3, padding=2, dilation=2, groups=2, bias=False), nn.Conv2d(32, 5, 3, bias=False), nn.Conv2d(5, 8, 1, bias=False),
+    ), (2, 3, 17, 15), 0.9),
     (lambda: nn.Sequential(nn.Linear(24, 40), nn.GELU(), nn.Linear(40, 10)), (5, 24), 0.95),
     (lambda: nn.Sequential(nn.LayerNorm(32), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 7), nn.Softmax(-1)), (3, 6, 32), 0.97),
 ]  # fmt: skip
@@ -59,7 +63,7 @@ CASES: list[tuple[Callable[[], nn.Module], tuple[int, ...], float]] = [
 @pytest.mark.parametrize(
     "config", [SMALL, SMALL.baseline(), MachineConfig()], ids=["small", "software", "default"]
 )
-@pytest.mark.parametrize(("make", "shape", "alike"), CASES, ids=["all", "blocks", "mlp", "rows"])
+@pytest.mark.parametrize(("make", "shape", "alike"), CASES, ids=["all", "blocks", "groups", "mlp", "rows"])
 def test_results_are_near_to_pytorch_s(
     make: Callable[[], nn.Module], shape: tuple[int, ...], alike: float, config: MachineConfig
 ) -> None:
@@ -114,7 +118,11 @@ class Concatenation(nn.Module):
     ("module", "shape", "message"),
     [
         (Concatenation(), (2, 8), "movements have no deployment"),
-        (nn.Sequential(nn.Conv2d(4, 8, 3, groups=2)), (1, 4, 5, 5), "groups"),
+        (
+            nn.Sequential(nn.Conv2d(6, 8, 3, groups=2)),
+            (1, 6, 5, 5),
+            "groups must have an even number of channels",
+        ),
         (nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 4)), (3, 8), ""),
     ],
 )

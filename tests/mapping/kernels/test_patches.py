@@ -69,9 +69,11 @@ def random_input(rng, patches, bits):
 
 
 def execute(nodes, memory, size, patches, bits):
-    zeros = np.zeros(zeros_bytes(patches, bits), np.uint8)
+    """Execute them on a buffer that is not zero."""
+    dirt, zeros = np.full(size, 0x5A, np.uint8), np.zeros(zeros_bytes(patches, bits), np.uint8)
+    body = (load("@left", 1, size, external=Address("dirt")), *nodes)
     execute_program(
-        Program(body=tuple(nodes), buffers_bytes={"@left": size}), MACHINE, {**memory, ZEROS: zeros}
+        Program(body=body, buffers_bytes={"@left": size}), MACHINE, {**memory, "dirt": dirt, ZEROS: zeros}
     )
 
 
