@@ -84,25 +84,29 @@ class Layouts:
         return tuple(strides[axis] for axis in range(len(shape)))
 
     def lines(self, value_id: int, batch: int, *, turned: bool = False) -> tuple[int, int] | None:
-        """Elements from line to line and from product to product of a value (..., lines, length), or ``turned`` (..., length, lines), whose lines
-        are contiguous, 0 where they lie side by side; ``None`` where there is no such number, or INT4 products would not begin with a byte."""
+        """Elements from run to run and from product to product of a value (..., lines, k) that a product reads, 0 where they lie side by side.
+
+        A run is a line, or, ``turned``, all lines' elements for a k. ``None`` where there is no such number, or INT4 products would not begin with
+        a byte.
+        """
         shape, strides = self.shape(value_id), self.strides(value_id)
         if len(shape) < 2:
             return (0, 0)
-        inner, line = (len(shape) - 2, len(shape) - 1) if turned else (len(shape) - 1, len(shape) - 2)
-        outer = list(range(len(shape) - 2))
-        products = _folded([(shape[a], strides[a]) for a in (outer if batch > 1 else [])])
-        rows = _folded([(shape[a], strides[a]) for a in ([] if batch > 1 else outer) + [line]])
-        if (
-            products is None
-            or rows is None
-            or products[0] != batch
-            or (shape[inner] > 1 and strides[inner] != 1)
-        ):
+        last, outer = len(shape) - 1, list(range(len(shape) - 2))
+        own = [
+            *(outer if batch == 1 else []),
+            last - 1,
+        ]  # of a single product all axes but the last one are its lines
+        runs, inner = ([last], own) if turned else (own, [last])
+        products, rows, length = (
+            _folded([(shape[a], strides[a]) for a in axes])
+            for axes in (outer if batch > 1 else [], runs, inner)
+        )
+        if products is None or rows is None or length is None or products[0] != batch or length[1] > 1:
             return None
         (count, pitch), step = rows, products[1]
-        pitch = 0 if count == 1 or pitch == shape[inner] else pitch
-        step = 0 if batch == 1 or (not pitch and step == count * shape[inner]) else step
+        pitch = 0 if count == 1 or pitch == length[0] else pitch
+        step = 0 if batch == 1 or (not pitch and step == count * length[0]) else step
         return None if step % 2 else (pitch, step)
 
     def _of_result(self, operator: Operator, out: int) -> Order:

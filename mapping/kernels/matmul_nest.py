@@ -18,6 +18,8 @@ STREAMED_TILES = (1, 2, 4)
 """Tiles that are loaded at once of the operand that streams, where an operand is transposed: a line is a short run for each k."""
 K_PARTS = (2, 4, 8, 16)
 """Parts of k in which an FP16 array's product may be taken: shorter ones leave room for more lines."""
+PASSES = {1: ((0, 1),), 2: ((0, 1), (1, 1)), 4: ((0, 1), (1, 2), (3, 1))}
+"""By the number of passes, those of a chunk between which the sums do not move: the first of them, and how many."""
 Copies: TypeAlias = tuple[int, int]
 """Buffers of the left and of the right operand."""
 LEFT, RIGHT = Rotate(names=("@left.0", "@left.1")), Rotate(names=("@right.0", "@right.1"))
@@ -172,7 +174,8 @@ class Nest(Tile):
         return (*first, *repeat(count - 1, *self.block(rest, reload=False), index="row"))
 
     def chunked(self) -> Program:
-        """Both operands stream in chunks of k; the accumulators stay in the array. Of INT8 all chunks go through a pass before the next one.
+        """Both operands stream in chunks of k; the accumulators stay in the array. Of INT8 all chunks go through a pass, or two of the same
+        weight, before the next one.
 
         Raises:
             ValueError: The scratchpad does not hold two tiles of a single step.
@@ -196,14 +199,17 @@ class Nest(Tile):
                     rows=rows, columns=columns, first_row=m, row=Place(), loaded_rows=rows, first_column=n, column=Place(),
                     loaded_columns=columns, k=steps,
                 )  # fmt: skip
-                return tuple(node for number in range(self.passes) for node in self.one_pass(block, number))
+                return tuple(
+                    node for first, count in PASSES[self.passes] for node in self.through(block, first, count)
+                )
 
             nest += repeat(n_count, *self.over_left(self.rows, over), index="column")
         return self.assemble(tuple(nest), self.rows, self.columns, steps)
 
-    def one_pass(self, block: Block, number: int) -> Iterator[Node]:
-        """All chunks of a tile, ``block.k`` steps of each pass at a time, through pass ``number``; behind the last pass the tile's end."""
-        shift, last = number % 2 == 1, number == self.passes - 1
+    def through(self, block: Block, first: int, count: int) -> Iterator[Node]:
+        """All chunks of a tile, ``block.k`` steps of each pass at a time, through the ``count`` passes from ``first`` on; behind the last pass the
+        tile's end."""
+        shift, last = first % 2 == 1, first + count == self.passes
         chunks = ceil(self.work.k / block.k)
 
         def chunk(at: Place, k: int, *, shift: bool, ends: bool) -> tuple[Node, ...]:
@@ -211,9 +217,9 @@ class Nest(Tile):
             rows = self.load_left(part.first_row, part.rows, at, k)
             columns = self.load_right(part.first_column, part.columns, at, k, constants=ends)
             if not ends:
-                return (*rows, *columns, self.accumulate(part, number, shift=shift), LEFT, RIGHT)
+                return (*rows, *columns, self.accumulate(part, first, count, shift=shift), LEFT, RIGHT)
             registers = self.load_columns(part.columns, k, Place())
-            tile = self.block(part, reload=True, first=number, passes=1, shift=shift)
+            tile = self.block(part, reload=True, first=first, passes=count, shift=shift)
             return (*rows, *columns, *registers, *tile, LEFT, RIGHT)
 
         alone = int(shift or chunks == 1)  # the first chunk of a pass in which the sums move

@@ -202,10 +202,10 @@ class Tile:
         """Reductions of what all tiles have added up, and their stores."""
         return () if self.vector is None else reductions(self.vector)
 
-    def accumulate(self, block: Block, first: int, *, shift: bool) -> Instruction:
-        """The ``first``-th pass of a tile's chunk of k."""
+    def accumulate(self, block: Block, first: int, passes: int, *, shift: bool) -> Instruction:
+        """So many passes of a tile's chunk of k, from ``first`` on."""
         return Instruction(
-            opcode="mm.accumulate", reads=("@left.0", "@right.0"), steps=self.steps(block.k, last=False),
+            opcode="mm.accumulate", reads=("@left.0", "@right.0"), steps=self.steps(block.k, last=False), passes=passes,
             tile=self._products(block, first, shift=shift),
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
+from lanewise.mapping.layout import Layouts
 from lanewise.mapping.lower import lower
 from lanewise.mapping.simulate import simulate, work_cost
 from lanewise.mapping.trace import trace
@@ -150,6 +151,65 @@ def test_attention_reads_the_transposed_operand():
     assert values.right_transposed
     softmax = next(t.work for t in tasks if isinstance(t.work, RowsWork))
     assert (softmax.rows, softmax.length, softmax.outputs) == (4 * 48, 48, ("quantised",))
+
+
+def heads(x: torch.Tensor, count: int) -> torch.Tensor:
+    return x.view(*x.shape[:2], count, -1).transpose(1, 2)
+
+
+def test_attention_reads_its_heads_where_they_lie_interleaved():
+    class Attention(nn.Module):
+        def forward(self, q, k, v):
+            q, k, v = (heads(each, 4) for each in (q, k, v))
+            return torch.softmax(q @ k.transpose(-2, -1), -1) @ v
+
+    def products(batch):
+        tasks = lower(graph_of(Attention(), *[(batch, 48, 128)] * 3)).tasks
+        return [t.work for t in tasks if isinstance(t.work, MatmulWork)]
+
+    scores, values = products(1)
+    assert (scores.left_pitch, scores.left_step, scores.right_pitch, scores.right_step) == (128, 32, 128, 32)
+    assert (values.left_pitch, values.left_step, values.right_pitch, values.right_step) == (0, 0, 128, 32)
+    assert (scores.right_transposed, values.right_transposed, scores.left_runs) == (False, True, 0)
+    scores, _ = products(2)  # two steps from product to product: priced as rows in pieces
+    assert (scores.batch, scores.left_pitch, scores.left_runs) == (8, 0, 1)
+
+
+def test_tokens_are_mixed_in_the_order_in_which_they_lie():
+    class Mixer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens = nn.Linear(24, 40)
+
+        def forward(self, x):
+            return self.tokens(x.transpose(1, 2))
+
+    def product(*shape):
+        tasks = lower(graph_of(Mixer(), shape)).tasks
+        return next(t.work for t in tasks if isinstance(t.work, MatmulWork))
+
+    work = product(1, 24, 32)
+    assert (work.m, work.k, work.left_transposed, work.left_pitch, work.left_runs) == (32, 24, True, 0, 0)
+    assert product(2, 24, 32).left_runs == 1  # no one distance from token to token
+
+
+def test_lines_of_a_value():
+    class Turned(nn.Module):
+        def forward(self, x):
+            return x.permute(0, 2, 1, 3) + 1
+
+    def layouts(*shape):
+        graph = graph_of(Turned(), shape)
+        view = next(op.outputs[0] for op in graph.operators if op.attributes.get("operation") == "permute")
+        return Layouts(graph), view
+
+    found, view = layouts(1, 6, 4, 10)
+    assert found.strides(view) == (240, 10, 40, 1)
+    assert found.lines(view, 4) == (40, 10)
+    assert found.lines(view, 4, turned=True) is None
+    assert layouts(1, 6, 1, 10)[0].lines(layouts(1, 6, 1, 10)[1], 1) == (0, 0)
+    found, view = layouts(1, 6, 4, 9)
+    assert found.lines(view, 4) is None  # INT4 heads would not begin with a byte
 
 
 def test_fused_and_written_out_attention_cost_the_same_products():

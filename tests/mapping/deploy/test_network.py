@@ -48,6 +48,20 @@ class Blocks(nn.Module):
         return pooled + self.bias, torch.sigmoid(self.head(pooled))
 
 
+class Heads(nn.Module):
+    """Attention whose heads lie side by side in each token; a linear layer over tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
+        self.tokens = nn.Linear(10, 6)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        q, k, v = (f(x).view(*x.shape[:2], 4, 4).transpose(1, 2) for f in (self.q, self.k, self.v))
+        mixed = torch.softmax(q @ k.transpose(-2, -1) / 2, -1) @ v
+        return mixed, self.tokens(torch.relu(x).transpose(1, 2))
+
+
 CASES: list[tuple[Callable[[], nn.Module], tuple[int, ...], float]] = [
     (small_network, (1, 4, 12, 12), 0.97),
     (Blocks, (2, 4, 11, 9), 0.97),
@@ -57,13 +71,16 @@ CASES: list[tuple[Callable[[], nn.Module], tuple[int, ...], float]] = [
     ), (2, 3, 17, 15), 0.9),
     (lambda: nn.Sequential(nn.Linear(24, 40), nn.GELU(), nn.Linear(40, 10)), (5, 24), 0.95),
     (lambda: nn.Sequential(nn.LayerNorm(32), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 7), nn.Softmax(-1)), (3, 6, 32), 0.97),
+    (Heads, (1, 10, 16), 0.95),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "config", [SMALL, SMALL.baseline(), MachineConfig()], ids=["small", "software", "default"]
 )
-@pytest.mark.parametrize(("make", "shape", "alike"), CASES, ids=["all", "blocks", "groups", "mlp", "rows"])
+@pytest.mark.parametrize(
+    ("make", "shape", "alike"), CASES, ids=["all", "blocks", "groups", "mlp", "rows", "heads"]
+)
 def test_results_are_near_to_pytorch_s(
     make: Callable[[], nn.Module], shape: tuple[int, ...], alike: float, config: MachineConfig
 ) -> None:

@@ -290,6 +290,14 @@ def test_steps(steps, outputs, config):
     Product(work, config, 1).check()
 
 
+@pytest.mark.parametrize("outputs", [("fp16",), ("quantised",), ("fp16", "quantised")])
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("n", [1, 4, 5])
+def test_steps_of_tiles_narrower_than_the_array(steps, outputs, n):
+    work = MatmulWork(m=9, k=8, n=n, steps=tuple(STEPS[steps]), outputs=outputs, inverse_step=2.5)
+    Product(work, WIDE, 1).check()
+
+
 @pytest.mark.parametrize("bits", [(4, 4), (8, 4), (4, 8), (8, 8)])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("k", [640, 801, 802, 2501])
