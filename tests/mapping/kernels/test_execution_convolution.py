@@ -177,7 +177,7 @@ def test_a_convolution_reads_what_another_has_stored(between):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize(("groups", "channels", "n"), [(4, 3, 3), (3, 1, 3), (6, 1, 2), (2, 5, 9)])
+@pytest.mark.parametrize(("groups", "channels", "n"), [(4, 3, 3), (3, 1, 3), (6, 1, 2), (2, 5, 9), (3, 4, 3)])
 def test_groups_that_are_no_whole_bytes(groups, channels, n, machine):
     """As many together as begin with a byte, operands and INT4 results."""
     rng, config = np.random.default_rng([groups, n]), MACHINES[machine]
