@@ -117,4 +117,7 @@ class DmaStore(wiring.Component):
         with m.If(walker.step):
             m.d.sync += issued.eq(after)
         with m.If(self.bvalid):
-            m.d.sync += [received.eq(received + 1), self.failed.eq(self.failed | self.bresp.any() | self.bid.any())]
+            m.d.sync += [
+                received.eq(received + 1),
+                self.failed.eq(self.failed | self.bresp.any() | self.bid.any()),
+            ]

@@ -1,5 +1,6 @@
 """Verilog text of a component: one file, hierarchy kept, equal modules written once, names stable."""
 
+import gc
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -58,13 +59,16 @@ def emit_verilog(component: wiring.Component, name: str) -> str:
     ``<name>_<submodule>`` without indices, so that an array's processing element is written (and synthesised)
     once. The text depends on nothing but the component and the versions of Amaranth and its yosys.
     """
-    token = _prototypes.set([])
+    token, collects = _prototypes.set([]), gc.isenabled()
+    gc.disable()  # a third of the time, and hardly anything to collect
     try:
         modules = [rtlil.convert(component, name=name, emit_src=False)]
         for module, prototype in _prototypes.get():  # grows while prototypes with prototypes are converted
             modules.append(rtlil.convert(prototype, name=module, emit_src=False))
     finally:
         _prototypes.reset(token)
+        if collects:
+            gc.enable()
     text = _share_modules("\n".join(modules), name)
     return str(_amaranth._convert_rtlil_text(text, strip_internal_attrs=True))
 

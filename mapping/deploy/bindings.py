@@ -114,8 +114,6 @@ class Bindings:
         channels = self.tensors.line(value)  # of a picture that the host gives: an even number of them
         picture = self.tensors.fp16(self._fp16(value)).astype(np.float64).reshape(-1, channels)
         even = np.pad(picture, [(0, 0), (0, channels % 2)])
-        if even.size != work.elements:
-            raise ValueError(f"groups must have an even number of channels, not all {channels} an odd one")
         return self._made(task, work, {"in": self._host(task, "in", even)}, value)
 
     def _elementwise(
@@ -175,9 +173,7 @@ class Bindings:
         self, task: Task, work: MatmulWork, members: Sequence[Operator], inverse: float
     ) -> BoundTask:
         operator, result = members[0], members[-1].outputs[0]
-        given, patches = work, work.patches
-        if patches is not None and patches.groups > 1 and patches.channels % 2:
-            raise ValueError(f"groups must have an even number of channels, not {patches.channels}")
+        given = work
         norm = [each for each in members[1:] if each.kind == "normalise"]
         after = members[1 + len(norm) :]
         work = work.on(self.config)
@@ -227,12 +223,12 @@ class Bindings:
             turned = not operator.attributes.get("transposed_b", False)
             return self.parameters.matrix(value, work.n, work.k, turned=turned)
         weight = np.moveaxis(self.parameters[value], 1, -1)  # n, kernel, channels
-        assert given.patches is not None
-        stored, together = given.patches.stored_channels(self.bits), given.batch // work.batch
-        groups = weight.reshape(work.batch, together, given.n, -1, weight.shape[-1])
-        lines = np.zeros((*groups.shape[:-1], together, stored))
+        assert work.patches is not None
+        channels, together = weight.shape[-1], given.batch // work.batch
+        groups = weight.reshape(work.batch, together, given.n, -1, channels)
+        lines = np.zeros((*groups.shape[:-1], work.patches.stored_channels(self.bits)))
         for group in range(together):
-            lines[:, group, :, :, group, : weight.shape[-1]] = groups[:, group]
+            lines[:, group, ..., group * channels : (group + 1) * channels] = groups[:, group]
         return lines.reshape(work.batch * work.n, work.k)
 
     def _norm(self, operator: Operator) -> tuple[Reals, Reals]:

@@ -22,8 +22,8 @@ BUDGET_SHARE = 6
 """A band of the input may take this part of the scratchpad."""
 NARROW = 64
 """Channels of which a tile is not split for the budget's sake."""
-MOST_READS = 65535
-"""How often a buffer may be read between two writes: the core's counts are of 16 bits."""
+MOST_ACCESSES = 65535
+"""How often a buffer may be read between two writes, and half as often written before it is read: the core's counts are of 16 bits."""
 UNROLLED_TAPS = 32
 """The rows of larger windows' taps are a loop."""
 
@@ -128,10 +128,10 @@ class WindowBands:
         """Everything."""
         tile, size = self._chosen()
         body, most, sizes = self._body(tile, size, reload=False)
-        while most > MOST_READS and size > 1:
+        while most > MOST_ACCESSES and size > 1:
             size = ceil(size / 2)
             body, most, sizes = self._body(tile, size, reload=False)
-        if self._constant_reads(body) > MOST_READS:
+        if self._constant_reads(body) > MOST_ACCESSES:
             body, _, sizes = self._body(tile, size, reload=True)
         tables = {i.writes[0]: i.run_bytes for i in self.tables if i.opcode == "dma.load"}
         return Program(body=(*self.tables, *body), buffers_bytes=sizes | tables)
@@ -146,7 +146,7 @@ class WindowBands:
         return max((sum(reads(node, f"{name}.0") for node in inner) for name in self.constants), default=0)
 
     def _body(self, tile: int, size: int, *, reload: bool) -> tuple[tuple[Node, ...], int, dict[str, int]]:
-        """The nodes, the reads of a band's input, and the buffers."""
+        """The nodes, the accesses of a band's buffers at most, and the buffers."""
         self.room = 0
         work, nodes, most = self.work, list[Node](), 0
         whole, rest = divmod(work.channels, tile)
@@ -155,7 +155,7 @@ class WindowBands:
                 layout = self._layout(channels, size)
                 one = Tile(self, layout, first, tile, size, reload)
                 nodes += repeat(count, *one.nodes(), index=TILE)
-                most = max(most, one.reads)
+                most = max(most, one.accesses)
         sizes = self._sizes(self._layout(tile, size), size)
         if not reload:
             sizes = {

@@ -38,7 +38,8 @@ class Tile:
         )
         self.first, self.tile = first, tile
         self.channels = layout.channels
-        self.reads = 0
+        self.accesses = 0
+        """Reads of a band's input, or twice the stores of its results: at most."""
         self.strips: list[tuple[int, WindowStrip, int]] = []
         """How many, how they are computed, and the first one's first channel."""
         done = 0
@@ -83,7 +84,8 @@ class Tile:
             rows = self._rows(depth, band, strip, first, strips)
             made += repeat(strips, *strip.prologue(first, strips), *rows, index=STRIP)
             self.windows.tables |= dict.fromkeys(strip.tables())
-        self.reads = max(self.reads, sum(reads(node, "@in.0") for node in made[before:]))
+        stores = results * sum(strips for strips, _, _ in self.strips)
+        self.accesses = max(self.accesses, 2 * stores, sum(reads(node, "@in.0") for node in made[before:]))
         if self.second is not None:
             kernel, elements = self.second, results * self.channels
             made += [i for i in kernel.setup if not fills_table(i)]

@@ -117,11 +117,10 @@ def _parts(
         for part, sub_component in inner.items():
             yield from _parts(f"{path}/{part}", sub_component, run, macros)
     elif isinstance(component, Scratchpad):
-        ports = len(component.clients)
         macros.append(
             Macro(
-                path=f"{path}/column", instances=component.columns, words=component.rows, bits=8, read_ports=ports,
-                write_ports=ports,
+                path=f"{path}/column", instances=component.columns, words=component.rows, bits=8,
+                read_ports=len(component.clients), write_ports=sum(client.writes for client in component.clients),
             )
         )  # fmt: skip
         yield path, run.verilog(black_box(emit_verilog(component, name), f"{name}_column"), name)

@@ -21,7 +21,7 @@ def synth_lines(result: SynthResult) -> Iterator[str]:
     node = "unknown node" if library.node_nm is None else f"{library.node_nm:g} nm"
     yield f"{library.name}, {node}, clock {result.clock_ns} ns; um2 of standard cells"
     yield f"{'baseline':>14} {'machine':>14}"
-    for path, baseline_um2, area_um2 in rows(result, DEPTH):
+    for path, baseline_um2, area_um2 in area_rows(result, DEPTH):
         yield f"{_number(baseline_um2)} {_number(area_um2)}  {path}"
     yield f"{'':14} {result.area_um2:14,.1f}  in all"
     for macro in result.core.macros:
@@ -42,7 +42,7 @@ def synth_lines(result: SynthResult) -> Iterator[str]:
     yield f"baseline: {BASELINE_NOTE}"
 
 
-def rows(result: SynthResult, depth: int) -> Iterator[tuple[str, float | None, float | None]]:
+def area_rows(result: SynthResult, depth: int) -> Iterator[tuple[str, float | None, float]]:
     """Path, area in the baseline and area in the machine of the blocks down to ``depth`` levels, in um2; ``None`` where there is no such block."""
     baseline = {block.path: block.area_um2 for block in result.baseline.blocks}
     for block in result.blocks:

@@ -66,8 +66,8 @@ CASES: list[tuple[Callable[[], nn.Module], tuple[int, ...], float]] = [
     (small_network, (1, 4, 12, 12), 0.97),
     (Blocks, (2, 4, 11, 9), 0.97),
     (lambda: nn.Sequential(  # no biases, which are the same in all places and would make any results alike
-        nn.Conv2d(3, 24, 3, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(24, 24, 3, padding=1, groups=6, bias=False), nn.ReLU(),
-        nn.Conv2d(24, 32, 3, padding=2, dilation=2, groups=2, bias=False), nn.Conv2d(32, 5, 3, bias=False), nn.Conv2d(5, 8, 1, bias=False),
+        nn.Conv2d(3, 24, 3, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(24, 48, 3, padding=1, groups=24, bias=False), nn.ReLU(),
+        nn.Conv2d(48, 24, 3, padding=2, dilation=2, groups=2, bias=False), nn.Conv2d(24, 5, 3, bias=False), nn.Conv2d(5, 8, 1, bias=False),
     ), (2, 3, 17, 15), 0.9),
     (lambda: nn.Sequential(nn.Linear(24, 40), nn.GELU(), nn.Linear(40, 10)), (5, 24), 0.95),
     (lambda: nn.Sequential(nn.LayerNorm(32), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 7), nn.Softmax(-1)), (3, 6, 32), 0.97),
@@ -135,11 +135,6 @@ class Concatenation(nn.Module):
     ("module", "shape", "message"),
     [
         (Concatenation(), (2, 8), "movements have no deployment"),
-        (
-            nn.Sequential(nn.Conv2d(6, 8, 3, groups=2)),
-            (1, 6, 5, 5),
-            "groups must have an even number of channels",
-        ),
         (nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 4)), (3, 8), ""),
     ],
 )
