@@ -116,10 +116,8 @@ class Tile:
     def right_bytes(self, lines: int, k: int) -> int:
         """Likewise of the right operand, with the columns' constants."""
         channels = len(self.code.channels)
-        tiles = ceil(lines / self.columns)
-        return self._channels_at(lines, k) + (
-            channels * tiles * self.code.channel_bytes(self.config) if channels else 0
-        )
+        size = channels * self.code.channel_bytes(self.config) if channels else 0
+        return self._channels_at(lines, k) + ceil(lines / self.columns) * size
 
     def _constants_at(self, lines: int, k: int) -> int:
         return aligned(self.right.bytes(lines, k)) if self.work.weights else self.right.bytes(lines, k)
@@ -132,9 +130,8 @@ class Tile:
     def free_bytes(self) -> int:
         """What the fixed buffers leave of the scratchpad."""
         bank = self.config.scratchpad.bank_bytes
-        return self.config.scratchpad.bytes - sum(
-            ceil(size / bank) * bank for size in self.fixed_bytes.values()
-        )
+        banks = sum(ceil(size / bank) for size in self.fixed_bytes.values())
+        return self.config.scratchpad.bytes - banks * bank
 
     # Loads
 

@@ -112,6 +112,12 @@ def _products(matrix: MatrixConfig) -> Iterator[tuple[str, MatmulWork]]:
     yield "product of INT8", replace(plain, left_bits=8, right_bits=8, shift=28)
     chunks = replace(plain, m=matrix.rows, k=9000, n=matrix.columns, left_bits=8, shift=30)
     yield "product of INT8 and INT4, k in chunks", chunks
+    yield "product of INT8, k in chunks", replace(chunks, k=6000, right_bits=8, shift=34)
+    heads = replace(
+        plain, k=8, batch=3, weights=False, left_pitch=24, left_step=8, right_pitch=24, right_step=8, result_pitch=30,
+        result_step=10,
+    )  # fmt: skip
+    yield "products of heads side by side", heads
     yield "products of two operands", replace(plain, batch=3, weights=False, multiplier=40_000)
     turned = replace(plain, m=10, n=8, left_transposed=True, right_transposed=True)
     yield "product of transposed operands", turned
