@@ -178,7 +178,7 @@ class MatrixCommand:
                     f"results of mm.tile must be in a buffer that it does not read, not in that of tag {tags['results']}"
                 )
         roles = {
-            role: Access.counted(counts, tags[role], stores=role == "results")
+            role: Access.counted(counts, tags[role], "matrix", stores=role == "results")
             for role in ROLES if role in has
         }  # fmt: skip
         return cls(products=products, output=output, roles=roles, noise=noise)

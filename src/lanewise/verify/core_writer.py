@@ -131,7 +131,7 @@ class ProgramWriter:
         decoded = Decoded(operation=operation, vd=vd, vs2=fields["vs2"], vs1=fields["vs1"], vm=vm)
         access, turns = None, (0, 0)
         if region is not None:
-            access = Access.counted(self.counts, self.tags[region], stores=operation.stores)
+            access = Access.counted(self.counts, self.tags[region], "vector", stores=operation.stores)
             if self.turns and self.rng.random() < 0.5:
                 most = 2**32 // self._size
                 turns = (int(self.rng.integers(most)), int(self.rng.integers(most)))
@@ -199,7 +199,7 @@ class ProgramWriter:
 
     def _move(self, stream: str, region: int, transfer: Transfer, offset: int, stride: int) -> None:
         loads = stream == "load"
-        access = Access.counted(self.counts, self.tags[region], stores=loads, load=loads)
+        access = Access.counted(self.counts, self.tags[region], stream, stores=loads)
         self.entries.append(
             Command(
                 stream=stream, transfer=transfer, scratch=self.start_of(region) + offset, scratch_stride=stride, access=access
