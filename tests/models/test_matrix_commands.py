@@ -153,9 +153,7 @@ def test_a_tile_without_lines_writes_nothing_and_begins_anew(form, rows, columns
     sides = [Operand(address=8 * number, stride=2, lines=2) for number in range(2)]
     stream.accumulate(Products(left=sides[0], right=sides[1], k=4))
     left, right = (replace(side, lines=lines) for side, lines in zip(sides, (rows, columns)))
-    stream.tile(
-        Products(left=left, right=right, k=4), Output(address=32, stride=8, form=form, constants=16)
-    )
+    stream.tile(Products(left=left, right=right, k=4), Output(address=32, stride=8, form=form, constants=16))
     assert memory == before
     assert not stream.sums.any()
 
