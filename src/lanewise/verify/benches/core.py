@@ -34,7 +34,7 @@ from lanewise.verify.core_outcomes import (
 )
 from lanewise.verify.core_programs import END_ENTRIES, long_program, programs_of, random_program
 from lanewise.verify.core_session import CoreSession
-from lanewise.verify.core_writer import DUMPED, EXTERNAL_BYTES, REGION_BYTES
+from lanewise.verify.core_writer import DUMPED, EXTERNAL_BYTES, REGION_BYTES, REGIONS
 from lanewise.verify.external_memory import IdealMemory
 from lanewise.verify.tag_counts import MODULUS, TagCounts
 from lanewise.verify.testbench import Testbench
@@ -156,7 +156,8 @@ async def resets(dut: Any) -> None:
         external = initial_external(tb.config, tb.rng)
         outer = _ideal(tb, external)
         await tb.reset()
-        limit = int(tb.rng.integers(100, 900))
+        filled = REGIONS * REGION_BYTES // tb.config.dma.bytes_per_clk  # before that little runs
+        limit = int(tb.rng.integers(100, filled + 900))
         await CoreSession(tb).run(random_program(tb.config, tb.rng, _LENGTH), outer.step, limit_clk=limit)
         for answer in ("rvalid", "bvalid"):  # memory is reset as well
             tb.port(f"{AXI_PREFIX}_{answer}").set(0)
