@@ -29,9 +29,9 @@ _CHUNKS, _LINE_BYTES = 4, 64
 
 
 class Level(NamedTuple):
-    """``count`` repetitions of what is within, so many elements apart on both sides; less than 0: backwards, 0: the same again."""
+    """``repeats`` repetitions of what is within, so many elements apart on both sides; less than 0: backwards, 0: the same again."""
 
-    count: int
+    repeats: int
     source: int
     target: int
 
@@ -54,10 +54,10 @@ class Copy:
     """Element of the target, the tensor ``out``."""
 
     def __post_init__(self) -> None:
-        for name, count in (("run", self.run), *(("count", level.count) for level in self.levels)):
+        for name, count in (("run", self.run), *(("repeats", level.repeats) for level in self.levels)):
             if count < 1:
                 raise ValueError(f"{name} must be at least 1, not {count}")
-        if any(level.target == 0 and level.count > 1 for level in self.levels):
+        if any(level.target == 0 and level.repeats > 1 for level in self.levels):
             raise ValueError(
                 f"levels must have distances in the target, not {self.levels}"
             )  # stores are in no order
@@ -65,7 +65,7 @@ class Copy:
     @property
     def elements(self) -> int:
         """Elements that are written."""
-        return self.run * prod(level.count for level in self.levels)
+        return self.run * prod(level.repeats for level in self.levels)
 
     def whole(self, divisor: int) -> bool:
         """Whether runs and distances are multiples of so many elements."""
@@ -76,16 +76,16 @@ class Copy:
         """The same with the fewest levels, the farthest in the target first.
 
         >>> Copy(levels=(Level(4, 2, 2), Level(3, 8, 100)), run=2).merged()
-        Copy(levels=(Level(count=3, source=8, target=100),), run=8, source='in', first=0, target=0)
+        Copy(levels=(Level(repeats=3, source=8, target=100),), run=8, source='in', first=0, target=0)
         """
         levels: list[Level] = []
-        for level in sorted((lv for lv in self.levels if lv.count > 1), key=lambda lv: -abs(lv.target)):
+        for level in sorted((lv for lv in self.levels if lv.repeats > 1), key=lambda lv: -abs(lv.target)):
             while levels and _continues(levels[-1], level):
-                level = Level(levels.pop().count * level.count, *level[1:])
+                level = Level(levels.pop().repeats * level.repeats, *level[1:])
             levels.append(level)
         run = self.run
         while levels and levels[-1].target == run and (levels[-1].source == run or self.source == FILL):
-            run *= levels.pop().count
+            run *= levels.pop().repeats
         return replace(self, levels=tuple(levels), run=run)
 
     def scaled(self, bits: int) -> "Copy":
@@ -97,7 +97,7 @@ class Copy:
         if bits < 8 and not self.whole(8 // bits):
             raise ValueError(f"runs must be whole bytes of {bits} bits, not {self}")
         levels = tuple(
-            Level(level.count, level.source * bits // 8, level.target * bits // 8) for level in self.levels
+            Level(level.repeats, level.source * bits // 8, level.target * bits // 8) for level in self.levels
         )
         return replace(
             self, levels=levels, run=self.run * bits // 8, first=self.first * bits // 8, target=self.target * bits // 8
@@ -114,13 +114,13 @@ class Copy:
 
 
 def _continues(outer: Level, inner: Level) -> bool:
-    return outer[1:] == (inner.count * inner.source, inner.count * inner.target)
+    return outer[1:] == (inner.repeats * inner.source, inner.repeats * inner.target)
 
 
 class _Axis(NamedTuple):
     """A level of a chunk: where its repetitions are in external memory on one side, and in the scratchpad."""
 
-    count: int
+    repeats: int
     outside: int
     inside: int
 
@@ -154,7 +154,7 @@ class Chunks:
     def nodes(self) -> Iterator[Node]:
         """All commands: chunks of whole parts, then those of the remainders along each level, loop within loop."""
         levels = self.copy.levels
-        axes = [list(split(level.count, part, f"at{k}")) for k, (level, part) in enumerate(zip(levels, self.parts))]
+        axes = [list(split(level.repeats, part, f"at{k}")) for k, (level, part) in enumerate(zip(levels, self.parts))]
         for combination in product(*axes):
             counts = tuple(size for _, size, _ in combination)
             loops = [(f"at{k}", count) for k, (count, _, _) in enumerate(combination) if count > 1]
@@ -199,8 +199,8 @@ class Chunks:
         for level, count in order:
             outside = level.source if loads else level.target
             if count > 1:
-                if joined and joined[-1].count * joined[-1].outside == outside:
-                    joined[-1] = joined[-1]._replace(count=joined[-1].count * count)
+                if joined and joined[-1].repeats * joined[-1].outside == outside:
+                    joined[-1] = joined[-1]._replace(repeats=joined[-1].repeats * count)
                 elif not joined and outside == run:
                     run *= count
                 else:
@@ -219,17 +219,17 @@ class Chunks:
         make, tensor = (load, self.copy.source) if loads else (store, "out")
         body: tuple[Node, ...] = (
             make(
-                inside.address(base), runs.count, run, external=place.address(tensor), distance_bytes=runs.outside,
+                inside.address(base), runs.repeats, run, external=place.address(tensor), distance_bytes=runs.outside,
                 stride_bytes=runs.inside,
             ),
         )  # fmt: skip
         for index, axis in rest:
-            body = repeat(axis.count, *body, index=index)
+            body = repeat(axis.repeats, *body, index=index)
         return body
 
     def _clocks(self, parts: tuple[int, ...], gathers: tuple[bool, ...]) -> float:
         """What the busier engine takes, roughly."""
-        chunks = prod(level.count / part for level, part in zip(self.copy.levels, parts))
+        chunks = prod(level.repeats / part for level, part in zip(self.copy.levels, parts))
         sides = [sum(self._beats(parts, each, loads=loads) for each in gathers) for loads in (True, False)]
         if self.fills:
             sides = sides[1:]
@@ -240,8 +240,8 @@ class Chunks:
         run, axes = self._axes(counts, gathers, loads=loads)
         width = self.dma.bytes_per_clk
         aligned = gcd(width, run, *(axis.outside for axis in axes))
-        runs = prod(axis.count for axis in axes)
-        most = max((axis.count for axis in axes if axis.outside > 0), default=1)
+        runs = prod(axis.repeats for axis in axes)
+        most = max((axis.repeats for axis in axes if axis.outside > 0), default=1)
         return runs * ((run - aligned) / width + 1) + runs / most * self.dma.descriptor_clk
 
 
@@ -250,7 +250,7 @@ def _parts(levels: Sequence[Level], order: Sequence[Level], run: int, size: int)
     room = max(1, size // run)
     parts: dict[Level, int] = {}
     for level in reversed(order):
-        parts[level] = min(level.count, room)
+        parts[level] = min(level.repeats, room)
         room //= parts[level]
     return tuple(parts[level] for level in levels)
 
@@ -259,16 +259,16 @@ def _square(levels: Sequence[Level], by_source: Sequence[Level], run: int, size:
     """Likewise, with runs of like length on both sides."""
     side = max(1, isqrt(max(1, size // run)))
     inner = {levels[-1], by_source[-1]}
-    first = {level: min(level.count, side) for level in inner}
+    first = {level: min(level.repeats, side) for level in inner}
     rest = max(1, size // (run * prod(first.values())))
     parts: dict[Level, int] = {}
     for level in reversed(levels):
         if level in first:
             continue
-        parts[level] = min(level.count, rest)
+        parts[level] = min(level.repeats, rest)
         rest //= parts[level]
     for level in first:
-        first[level] = min(level.count, first[level] * max(1, rest))
+        first[level] = min(level.repeats, first[level] * max(1, rest))
         rest = max(1, size // (run * prod(first.values()) * prod(parts.values())))
     parts |= first
     return tuple(parts[level] for level in levels)

@@ -26,17 +26,24 @@ class ElementwiseWork:
     outputs: tuple[str, ...] = ("fp16",)
     inverse_step: float = 1.0
     """Of the quantised output: what a value is multiplied by before it is rounded."""
+    channels: int = 0
+    """Elements after which channel operands come again; 0: there are none."""
 
     @property
     def macs(self) -> int:
         """None: the array is not used."""
         return 0
 
+    @property
+    def chunk_elements(self) -> int:
+        """Of a chunk: whole rounds of the channels, where one fits."""
+        return min(self.elements, CHUNK_ELEMENTS - CHUNK_ELEMENTS % min(self.channels or 1, CHUNK_ELEMENTS))
+
     def program(self, config: MachineConfig) -> Program:
         """Chunks through double buffers: load, strips, store."""
         if not self.elements:
             return Program(body=())
-        chunk = min(CHUNK_ELEMENTS, self.elements)
+        chunk = self.chunk_elements
         vectors = [i for i, step in enumerate(self.steps) if step.operand in ("tensor", "channel")]
         kernel = best_kernel(config, chunk, lambda kernel, _: self._strip(kernel, vectors))
         buffers = ["@in", *(f"@operand{i}" for i in vectors if self.steps[i].operand == "tensor")]

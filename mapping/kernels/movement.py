@@ -37,7 +37,7 @@ class MovementWork:
         body: list[Node] = []
         filled = largest = 0
         for given in self.copies:
-            merged = given.scaled(bits).merged()
+            merged = given.merged().scaled(bits)
             size = chunk_bytes(merged.elements)
             for copy in merged.pieces(size):
                 chunks = Chunks(copy, size, config.dma)
@@ -54,19 +54,21 @@ class MovementWork:
 
 @dataclass(frozen=True, kw_only=True)
 class LookUpWork:
-    """``rows`` rows of ``width`` FP16 elements of the tensor ``in``, by the 32-bit numbers in ``indices``, one after the other to ``out``."""
+    """``rows`` rows of ``width`` elements of the tensor ``in``, by the 32-bit numbers in ``indices``, one after the other to ``out``; each begins with a byte."""
 
     rows: int
     width: int
+    form: str = "fp16"
+    """Format of the elements: ``fp16`` or ``quantised``."""
 
     @property
     def macs(self) -> int:
         """None: the array is not used."""
         return 0
 
-    def program(self, config: MachineConfig) -> Program:  # noqa: ARG002
+    def program(self, config: MachineConfig) -> Program:
         """Chunks of whole rows; a row that no buffer holds in pieces."""
-        row = 2 * self.width
+        row = ceil(self.width * format_bits(self.form, config.matrix.operand_bits) / 8)
         size = min(row, CHUNK_BYTES)
         together = max(1, min(CHUNK_BYTES // row, ceil(self.rows / len(RING))))
         body: list[Node] = []

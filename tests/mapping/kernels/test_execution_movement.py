@@ -28,7 +28,7 @@ def numbers(count):
 
 def wanted(copy, x, out):
     """The copy, element by element."""
-    for place in np.ndindex(*(level.count for level in copy.levels)):
+    for place in np.ndindex(*(level.repeats for level in copy.levels)):
         source, target = (
             first + sum(p * level[side] for p, level in zip(place, copy.levels))
             for side, first in ((1, copy.first), (2, copy.target))
