@@ -110,6 +110,8 @@ def copies_of(layouts: Layouts, operator: Operator, out: int) -> tuple[Copy, ...
         if any(total % size for size, total in zip(own, after)):
             return ()
         return (_repeated(own, Places(places.first, steps), after, target, _REPEATED[str(operation)]),)
+    if operation == "pixel_shuffle":
+        return (_shuffled(own, Places(places.first, steps), after, target),)
     axes = _pieces(operator, own)
     return () if axes is None else tuple(_boxes(axes, Places(places.first, steps), target))
 
@@ -172,6 +174,23 @@ def _concatenated(layouts: Layouts, operator: Operator, out: int) -> Iterator[Co
             return
         yield _copy(k, places, own, target, at * target[axis])
         at += own[axis]
+
+
+def _shuffled(own: Sequence[int], places: Places, shape: Sequence[int], target: Sequence[int]) -> Copy:
+    """Channels to positions within a position, rows first, or back."""
+    axis = len(own) - 3
+    first, second = (own, shape) if shape[axis] < own[axis] else (shape, own)
+    rows, columns = second[-2] // first[-2], second[-1] // first[-1]
+    sides: list[list[int]] = []
+    for steps, packed in ((places.steps, first is own), (target, first is shape)):
+        channel, row, column = steps[axis:]
+        if packed:
+            inner = [rows * columns * channel, columns * channel, channel, row, column]
+        else:
+            inner = [channel, row, column, rows * row, columns * column]
+        sides.append([*steps[:axis], *inner])
+    sizes = [*first[:axis], second[axis], rows, columns, *first[-2:]]
+    return Copy(source="in0", levels=tuple(map(Level, sizes, *sides)), first=places.first)
 
 
 def _pieces(operator: Operator, own: Sequence[int]) -> list[list[Piece]] | None:
