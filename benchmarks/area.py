@@ -25,8 +25,12 @@ from lanewise.synth import (
     synthesise,
     yosys,
 )
+from lanewise.synth.core import FLEX_SFU, VECTOR_UNIT
+from lanewise.synth.table import DESIGNS, area_rows
 
 CONFIG = MachineConfig()
+SHOWN_UM2 = 1000
+"""Smaller blocks are left out."""
 FLOW = {
     "as it is": ("", ""),
     "`synth` without `-booth`": (" -booth", ""),
@@ -53,20 +57,61 @@ def table(heads: list[str], rows: list[list[str]], text_columns: int = 1) -> str
 def machine() -> str:
     """What `lanewise synth` says of the default machine."""
     result = synthesise(CONFIG, cache=cache_folder(), progress=progress)
-    rows = [
-        [
-            f"`{b.path}`",
-            str(b.instances),
-            f"{b.area_um2:,.0f}",
-            f"{b.area_each_um2:,.0f}",
-            f"{b.flip_flops:,}",
-        ]
-        for b in result.blocks
+    blocks = {block.path: block for block in result.blocks}
+    cells = []
+    for path, baseline_um2, area_um2 in area_rows(result, 5):
+        block = blocks[path]
+        if area_um2 < SHOWN_UM2 or (path.count("/") == 4 and not path.startswith(FLEX_SFU)):
+            continue
+        baseline = "-" if baseline_um2 is None else f"{baseline_um2:,.0f}"
+        cells.append(
+            [f"`{path}`", str(block.instances), baseline, f"{area_um2:,.0f}", f"{block.flip_flops:,}"]
+        )
+    text = table(["block", "instances", "baseline, um2", "machine, um2", "flip-flops"], cells)
+    lines = [
+        f"SRAM beside it: {m.instances} memories of {m.words} x {m.bits} bits, {m.read_ports} read and {m.write_ports} write ports, "
+        f"{m.bytes // 1024} KiB in all."
+        for m in result.core.macros
     ]
-    return table(["block", "instances", "um2", "um2 each", "flip-flops"], rows) + (
-        f"\n\nBaseline parts {result.baseline_area_um2:,.0f} um2; overhead {result.overhead_percent:.1f} % with multiply-adds of its own, "
-        f"{result.overhead_without_multiply_adds_percent:.1f} % without."
+    return "\n\n".join([text, *lines])
+
+
+def overhead() -> str:
+    """What Flex-SFU adds to the default machine's core, where, and how much it would be otherwise."""
+    result = synthesise(CONFIG, cache=cache_folder(), progress=progress)
+    total_um2 = result.overhead_um2 or 0.0
+    added = {path.removeprefix("core/"): area_um2 for path, area_um2 in result.overhead_by_block_um2.items()}
+    inside = {
+        block.path.removeprefix("core/"): block.area_um2
+        for block in result.core.blocks
+        if block.path.startswith(FLEX_SFU + "/") and block.path.count("/") in (3, 4)
+    }
+    cells = [
+        [f"`{path}`", f"{area_um2:,.0f}", f"{100 * area_um2 / total_um2:.1f}"]
+        for path, area_um2 in sorted((added | inside).items())
+    ]
+    cells.append(["in all", f"{total_um2:,.0f}", "100.0"])
+    designs = [
+        [DESIGNS[design], f"{percent['core']:.1f}", f"{percent['vector_unit']:.1f}"]
+        for design, percent in result.overheads().items()
+    ]
+    vector_unit = result.baseline.block(VECTOR_UNIT)
+    vector_unit_um2 = 0.0 if vector_unit is None else vector_unit.area_um2
+    return "\n\n".join(
+        [
+            table(["added", "um2", "%"], cells),
+            f"Baseline: core {result.baseline_area_um2:,.0f} um2, of it the vector unit {vector_unit_um2:,.0f} um2.",
+            table(["Flex-SFU", "% of the core", "% of the vector unit"], designs),
+        ]
     )
+
+
+def paths() -> str:
+    """The slowest blocks of the vector unit, by the mapper's estimate."""
+    result = synthesise(CONFIG, cache=cache_folder(), progress=progress)
+    timed = [b for b in result.core.blocks if b.path.startswith(VECTOR_UNIT) and b.abc_delay_ps is not None]
+    slowest = sorted(timed, key=lambda block: -(block.abc_delay_ps or 0.0))[:8]
+    return table(["block", "ps"], [[f"`{b.path}`", f"{b.abc_delay_ps:,.0f}"] for b in slowest])
 
 
 def arrays() -> str:
@@ -145,7 +190,7 @@ def flow() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "machine": machine, "arrays": arrays, "segments": segments, "lanes": lanes, "flow": flow,
+    "machine": machine, "overhead": overhead, "paths": paths, "arrays": arrays, "segments": segments, "lanes": lanes, "flow": flow,
 }  # fmt: skip
 
 

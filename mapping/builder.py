@@ -114,9 +114,7 @@ class GraphBuilder:
         origin: Origin = "parameter" if "parameter" in origins else "constant"
         name = self._values[reads[0]].name if len(reads) == 1 else ""
         outputs = [self.leaf(tensor, origin, name) for tensor in results]
-        self._held |= {
-            value: tensor.clone() for value, tensor in zip(outputs, results) if not tensor.is_meta
-        }
+        self._held |= {value: tensor.clone() for value, tensor in zip(outputs, results) if not tensor.is_meta}
         folded = Operator(
             index=0, name=label, kind=kind, inputs=tuple(reads), outputs=tuple(outputs), attributes=attributes
         )

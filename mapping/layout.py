@@ -193,9 +193,7 @@ class Layouts:
         shape = self.shape(out)
         rank = len(shape)
         straight = tuple(range(rank))
-        source = next(
-            (i for i in operator.inputs if self.computed(i) and len(self.shape(i)) == rank), None
-        )
+        source = next((i for i in operator.inputs if self.computed(i) and len(self.shape(i)) == rank), None)
         match operator.kind:
             case "convolution" | "pool":
                 return channels_innermost(rank)
@@ -231,12 +229,16 @@ class Layouts:
     def _of_reduction(self, operator: Operator, out: int) -> Order:
         shape, order = self.shape(operator.inputs[0]), self.order(operator.inputs[0])
         given = operator.attributes.get("axes", tuple(range(len(shape))))
-        axes = {int(a) % max(1, len(shape)) for a in (given if isinstance(given, tuple) else (given,))}  # type: ignore[arg-type]
+        axes = {int(a) % max(1, len(shape)) for a in (given if isinstance(given, tuple) else (given,))}
         rank = len(self.shape(out))
         if rank == len(shape):
             return order
         left = [axis for axis in range(len(shape)) if axis not in axes]
-        return tuple(left.index(axis) for axis in order if axis not in axes) if rank == len(left) else tuple(range(rank))
+        return (
+            tuple(left.index(axis) for axis in order if axis not in axes)
+            if rank == len(left)
+            else tuple(range(rank))
+        )
 
     def _of_product(self, operator: Operator, out: int) -> Order:
         """Products of several heads are stored as the reshape that reads them puts them side by side."""
@@ -297,25 +299,33 @@ class Layouts:
         before, after = self.shape(source), self.shape(out)
         places, attributes = self.places(source), operator.attributes
         operation = attributes.get("operation")
-        if places is None or not (self.computed(source) and prod(before)):
+        if places is None or not self.computed(source) or 0 in before:
             return None
         first, steps = places
         view = is_view(operator)
         permutation = attributes.get("permutation")
         if isinstance(permutation, tuple):
-            return Places(first, tuple(steps[int(axis)] for axis in permutation)) if view or len(operator.inputs) == 1 else None
+            return (
+                Places(first, tuple(steps[int(axis)] for axis in permutation))
+                if view or len(operator.inputs) == 1
+                else None
+            )
         if _reshapes(operator):
             new = reshaped(before, steps, after)
             return None if new is None else Places(first, new)
         if not view:
             padding = attributes.get("padding", (1,))
-            alike = operation == "clone" or (operation == "pad" and isinstance(padding, tuple) and not any(padding))
+            alike = operation == "clone" or (
+                operation == "pad" and isinstance(padding, tuple) and not any(padding)
+            )
             return places if alike and before == after and len(operator.inputs) == 1 else None
         axis = attributes.get("axis")
         if operation in ("slice", "select", "split") and isinstance(axis, int):
             start, step = attributes.get("start", 0), attributes.get("step", 1)
             if operation == "split":
-                sizes = [self.shape(each)[axis] if len(after) == len(before) else 1 for each in operator.outputs]
+                sizes = [
+                    self.shape(each)[axis] if len(after) == len(before) else 1 for each in operator.outputs
+                ]
                 start = sum(sizes[:place])
             assert isinstance(start, int)
             assert isinstance(step, int)

@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 
 from lanewise.errors import UnmappedError, UserError
 from lanewise.mapping.graph import Graph, Operator
+from lanewise.mapping.kernels.copies import Copy
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step, flex_functions, knows
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.copies import Copy
 from lanewise.mapping.kernels.movement import LookUpWork, MovementWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.window_axes import Axis
@@ -31,7 +31,14 @@ from lanewise.mapping.lower_convolution import (
     sizes,
     stored_elements,
 )
-from lanewise.mapping.lower_movement import PAIR, embedding, movement, moves_operands, rearrangement, whole_bytes
+from lanewise.mapping.lower_movement import (
+    PAIR,
+    embedding,
+    movement,
+    moves_operands,
+    rearrangement,
+    whole_bytes,
+)
 from lanewise.mapping.matrix_operands import matrix_of
 from lanewise.mapping.steps import steps_of
 
@@ -100,7 +107,9 @@ class Lowering:
             layouts.size,
             layouts.computed,
         )
-        self.producer = {out: op.index for op in graph.operators if not layouts.still(op) for out in op.outputs}
+        self.producer = {
+            out: op.index for op in graph.operators if not layouts.still(op) for out in op.outputs
+        }
         self.uses: dict[int, list[tuple[Operator, int]]] = {}
         for operator in graph.operators:
             if not layouts.still(operator):
@@ -217,7 +226,16 @@ class Lowering:
     ) -> None:  # fmt: skip
         """A task that is no operator's."""
         self.tasks.append(
-            Task(name=name, kind=kind, members=(), functions=(), work=work, value=value, shape=shape, order=order)
+            Task(
+                name=name,
+                kind=kind,
+                members=(),
+                functions=(),
+                work=work,
+                value=value,
+                shape=shape,
+                order=order,
+            )
         )
 
     # Fusion
@@ -289,7 +307,9 @@ class Lowering:
         if (key := (value_id, shape, wanted, moved)) not in self.rearranged:
             self.rearranged.add(key)
             if moved == "quantised" or not self.layouts.given(value_id):
-                self.alone(name, "movement", MovementWork(copies=(copy,), form=moved), value_id, shape, wanted)
+                self.alone(
+                    name, "movement", MovementWork(copies=(copy,), form=moved), value_id, shape, wanted
+                )
         if (key := (value_id, shape, wanted, form)) not in self.rearranged:
             self.rearranged.add(key)
             work = ElementwiseWork(elements=max(1, prod(shape)), outputs=("quantised",))

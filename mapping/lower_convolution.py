@@ -30,9 +30,7 @@ def is_depthwise(operator: Operator, layouts: Layouts) -> bool:
     """Whether it is a convolution with a group for each channel of its input, and a result for each."""
     if operator.kind != "convolution":
         return False
-    channels, results = (
-        layouts.shape(value)[1] for value in (operator.inputs[0], operator.outputs[0])
-    )
+    channels, results = (layouts.shape(value)[1] for value in (operator.inputs[0], operator.outputs[0]))
     return 1 < operator.number("groups") == channels == results
 
 
@@ -40,16 +38,14 @@ def stored_elements(lowering: "Lowering", value_id: int) -> int:
     """Elements of a network's quantised input: the host stores a picture that a convolution reads with an even number of channels, the last of zeros."""
     total = lowering.size(value_id)
     for operator, seen_as in lowering.uses.get(value_id, []):
-        shape = lowering.shape(seen_as)
+        picture = operator.kind == "convolution" and seen_as == operator.inputs[0]
         if (
-            operator.kind != "convolution"
-            or seen_as != operator.inputs[0]
-            or operator.attributes.get("transposed")
+            picture
+            and not operator.attributes.get("transposed")
+            and not is_depthwise(operator, lowering.layouts)
         ):
-            continue
-        if not is_depthwise(operator, lowering.layouts):
-            groups = operator.number("groups")
-            total = max(total, shape[0] * groups * stored_channels(shape[1] // groups) * prod(shape[2:]))
+            channels = lowering.shape(seen_as)[1]
+            total = max(total, lowering.size(seen_as) // channels * stored_channels(channels))
     return total
 
 

@@ -40,7 +40,11 @@ def movement(lowering: "Lowering", operator: Operator) -> None:
     for out in operator.outputs:
         copies = copies_of(lowering.layouts, operator, out)
         forms = lowering.outputs(out)
-        moved = ("fp16",) if "quantised" in forms and not moves_operands(lowering.layouts, operator, out) else forms
+        moved = (
+            ("fp16",)
+            if "quantised" in forms and not moves_operands(lowering.layouts, operator, out)
+            else forms
+        )
         for form in moved:
             kept = tuple(copies) or _coarse(lowering.layouts, operator, out)
             lowering.add(operator, MovementWork(copies=kept, form=form), ())
@@ -61,7 +65,12 @@ def moves_operands(layouts: Layouts, operator: Operator, out: int) -> bool:
     """Whether a movement may be done to the matrix unit's operands: there is one scale, and every run is whole bytes."""
     computed = [i for i in operator.inputs if layouts.computed(i)]
     copies = copies_of(layouts, operator, out)
-    if len(operator.inputs) != 1 or not computed or operator.attributes.get("value", 0.0) != 0.0 or not copies:
+    if (
+        len(operator.inputs) != 1
+        or not computed
+        or operator.attributes.get("value", 0.0) != 0.0
+        or not copies
+    ):
         return False
     return whole_bytes(layouts, computed[0], copies) and layouts.line(out) % PAIR == 0
 
@@ -101,7 +110,7 @@ def copies_of(layouts: Layouts, operator: Operator, out: int) -> tuple[Copy, ...
     target = dense(after, layouts.order(out))
     if operation in ("reshape", "alias") and prod(before) == prod(after):
         return _reshaped(layouts, source, out)
-    if operation in ("clone", "expand", "permute") or before == after and operation == "copy":
+    if operation in ("clone", "expand", "permute") or (before == after and operation == "copy"):
         spread = layouts.spread(source, after)
         return () if spread is None else (_copy(0, spread, after, target),)
     own = (1,) * (len(after) - len(before)) + before
@@ -184,10 +193,8 @@ def _shuffled(own: Sequence[int], places: Places, shape: Sequence[int], target: 
     sides: list[list[int]] = []
     for steps, packed in ((places.steps, first is own), (target, first is shape)):
         channel, row, column = steps[axis:]
-        if packed:
-            inner = [rows * columns * channel, columns * channel, channel, row, column]
-        else:
-            inner = [channel, row, column, rows * row, columns * column]
+        apart = [rows * columns * channel, columns * channel, channel, row, column]
+        inner = apart if packed else [channel, row, column, rows * row, columns * column]
         sides.append([*steps[:axis], *inner])
     sizes = [*first[:axis], second[axis], rows, columns, *first[-2:]]
     return Copy(source="in0", levels=tuple(map(Level, sizes, *sides)), first=places.first)
@@ -242,7 +249,9 @@ def _boxes(axes: Sequence[Sequence[Piece]], places: Places, target: Sequence[int
             if piece.filled:
                 before = [[p for p in each if not p.filled] for each in axes[:k]]
                 behind = [
-                    [Piece(0, max(p.start + p.size for p in each))] if any(p.filled for p in each) else list(each)
+                    [Piece(0, max(p.start + p.size for p in each))]
+                    if any(p.filled for p in each)
+                    else list(each)
                     for each in axes[k + 1 :]
                 ]
                 for box in product(*before, [piece], *behind):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lanewise.mapping.graph import Operator
-from lanewise.mapping.layout import Layouts, Order, Places, dense, joined
+from lanewise.mapping.layout import Layouts, Order, Places, joined
 
 _PAIR = 2
 """INT4 elements in a byte."""
@@ -43,11 +43,15 @@ def matrix_of(layouts: Layouts, operator: Operator, place: int) -> Matrix:
     copied = Matrix(wanted=(shape, straight), direct=False, turned=place == 1)
     if places is None:
         return Matrix(wanted=copied.wanted, turned=place == 1)
-    found = _direct(layouts, value, shape, places, lines_axis, k_axis, batch)
+    found = _direct(shape, places, lines_axis, k_axis, batch)
     if found is None:
         lies = place == 1 and places.steps[k_axis] == 1  # as near to the memory's order as the unit reads
-        return copied if not lies else Matrix(
-            wanted=(shape, (*straight[:-2], straight[-1], straight[-2])), direct=False, turned=False
+        return (
+            copied
+            if not lies
+            else Matrix(
+                wanted=(shape, (*straight[:-2], straight[-1], straight[-2])), direct=False, turned=False
+            )
         )
     turned, pitch, step = found
     count = _lines(shape, lines_axis, batch)
@@ -55,7 +59,9 @@ def matrix_of(layouts: Layouts, operator: Operator, place: int) -> Matrix:
     pitch = 0 if pitch == inner else pitch
     if step == outer * (pitch or inner):
         step = 0
-    even = layouts.line(value) % _PAIR == 0 and not any(number % _PAIR for number in (pitch, step, places.first))
+    even = layouts.line(value) % _PAIR == 0 and not any(
+        number % _PAIR for number in (pitch, step, places.first)
+    )
     if (pitch or step or places.first) and not even:
         return copied
     return Matrix(wanted=copied.wanted, turned=turned, first=places.first, pitch=pitch, step=step)
@@ -77,7 +83,7 @@ def _batch(own: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
 
 
 def _direct(
-    layouts: Layouts, value: int, shape: Sequence[int], places: Places, lines_axis: int, k_axis: int, batch: int
+    shape: Sequence[int], places: Places, lines_axis: int, k_axis: int, batch: int
 ) -> tuple[bool, int, int] | None:  # fmt: skip
     """Whether it lies turned, pitch and step; ``None``: it is not read where it lies."""
     axes = list(zip(shape, places.steps))
@@ -87,9 +93,11 @@ def _direct(
     else:
         lines, products = joined([line]), joined(outer)
     inner = joined([k])
-    if max(len(lines), len(products), len(inner)) > 1 or any(step < 0 for _, step in (*lines, *products, *inner)):
+    if max(len(lines), len(products), len(inner)) > 1 or any(
+        step < 0 for _, step in (*lines, *products, *inner)
+    ):
         return None
-    if products and products[0][1] == 0 or lines and lines[0][1] == 0 or inner and inner[0][1] == 0:
+    if (products and products[0][1] == 0) or (lines and lines[0][1] == 0) or (inner and inner[0][1] == 0):
         return None
     step = products[0][1] if products else 0
     if not inner or inner[0][1] == 1:

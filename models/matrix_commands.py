@@ -9,6 +9,7 @@ import numpy.typing as npt
 from lanewise.config import SPLIT_BITS, MatrixConfig
 from lanewise.models.lfsr import States
 from lanewise.models.mac_array import steps
+from lanewise.models.matrix_layout import packed_lines
 from lanewise.models.matrix_unit import tile_random
 from lanewise.models.requantiser import requantise
 
@@ -227,9 +228,6 @@ def packed_rows(results: npt.NDArray[Any], form: str) -> Bytes:
     [[241, 2]]
     """
     if form == "int4":
-        nibbles = results.view(np.uint8) & 15
-        even = np.pad(nibbles, ((0, 0), (0, nibbles.shape[1] % 2)))
-        made: Bytes = even[:, ::2] | even[:, 1::2] << 4
-        return made
+        return packed_lines(results, SPLIT_BITS)
     little = np.ascontiguousarray(results, results.dtype.newbyteorder("<"))
     return little.view(np.uint8).reshape(len(results), -1)

@@ -10,22 +10,21 @@ from lanewise.config import MatrixConfig
 Bytes = npt.NDArray[np.uint8]
 
 
-def packed_lines(values: npt.NDArray[np.integer], bits: int, pitch_bytes: int = 0) -> Bytes:
+def packed_lines(values: npt.NDArray[np.integer], bits: int) -> Bytes:
     """Lines of integers, each from a byte on; two INT4 a byte, the first in the low bits, zero above an odd number of them.
 
     Args:
         values: Shape ``(..., lines, k)``; of a turned operand ``(..., k, lines)``.
         bits: 4 or 8.
-        pitch_bytes: From line to line; 0: one behind the other. What is between them is zero.
 
     Returns:
-        Shape ``(..., lines, pitch_bytes)``.
+        Shape ``(..., lines, bytes)``.
 
     Raises:
-        ValueError: A value is out of range, or a line longer than the pitch.
+        ValueError: A value is out of range.
 
-    >>> packed_lines(np.array([[1, -1, 2]]), 4, 4).tolist()
-    [[241, 2, 0, 0]]
+    >>> packed_lines(np.array([[1, -1, 2]]), 4).tolist()
+    [[241, 2]]
     """
     half = 1 << (bits - 1)
     if values.size and not (-half <= values.min() and values.max() < half):
@@ -34,17 +33,13 @@ def packed_lines(values: npt.NDArray[np.integer], bits: int, pitch_bytes: int = 
     if bits == 4:
         codes = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, codes.shape[-1] % 2)])
         codes = (codes[..., ::2] | codes[..., 1::2] << 4).astype(np.uint8)
-    pitch = pitch_bytes or codes.shape[-1]
-    if pitch < codes.shape[-1]:
-        raise ValueError(f"pitch_bytes must be at least {codes.shape[-1]}, not {pitch_bytes}")
-    lines: Bytes = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, pitch - codes.shape[-1])])
-    return lines
+    return codes
 
 
 def unpacked_lines(data: Bytes, bits: int, k: int) -> npt.NDArray[np.int8]:
     """Inverse of :func:`packed_lines`: the first ``k`` elements of each line, shape ``(..., lines, k)``.
 
-    >>> unpacked_lines(np.array([[241, 2, 0, 0]], np.uint8), 4, 3).tolist()
+    >>> unpacked_lines(np.array([[241, 2]], np.uint8), 4, 3).tolist()
     [[1, -1, 2]]
     """
     if bits == 4:

@@ -92,7 +92,8 @@ def _pictures(data: dict[str, Any], config: MachineConfig) -> dict[str, Any]:
     for name in CURVES:
         rows = [row for row in data["fits"] if row["function"] == name and row["format"] == "fp16"]
         fits[name] = ([row["segments"] for row in rows], [row["mse"] for row in rows])
-    area = {path: block["area_um2"] for path, block in data["area"]["blocks"].items()}
+    shown = {path: block["area_um2"] for path, block in data["area"]["blocks"].items() if path.count("/") < 3}
+    area = {path: area_um2 for path, area_um2 in shown.items() if area_um2 > 0.005 * data["area"]["area_um2"]}
     sweep = data["segments_area"]
     series = {
         "decoder and table": (

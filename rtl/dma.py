@@ -41,7 +41,7 @@ class Dma(wiring.Component):
     store_read : ``Out(1)``
         A store's last byte has been read from the scratchpad: clock s + beats, without stalls.
     failed : ``Out(1)``
-        Since reset, memory has answered with an error.
+        Since reset, memory has answered with an error, another ID than 0, or a read without a last beat.
     m_axi_* : AXI4, :func:`~lanewise.rtl.axi.read_members` and :func:`~lanewise.rtl.axi.write_members`.
     write, read : ``Out(write_signature(config, bytes_per_clk))``, ``Out(read_signature(config, bytes_per_clk))``
         To the scratchpad's ports ``dma_write`` and ``dma_read``.

@@ -34,7 +34,8 @@ class DmaLoad(wiring.Component):
     i : ``In(stream.Signature(descriptor_layout(config)))``
         Commands.
     finished, failed : ``Out(1)``, ``Out(1)``
-        The last byte of a command is in the scratchpad at the end of this clock; data has come with an error since reset.
+        The last byte of a command is in the scratchpad at the end of this clock; data has come since reset
+        with an error, with another ID than 0, or for a run's end without a burst's.
     ar*, r* : AXI4's read channels, :func:`~lanewise.rtl.axi.read_members`.
     write : ``Out(write_signature(config, bytes_per_clk))``
         To the scratchpad's port ``dma_write``.
@@ -91,7 +92,8 @@ class DmaLoad(wiring.Component):
                 self.arlen.eq(requests.length),
             ]
 
-        last = Signal()
+        last, wrong = Signal(), Signal()
+        m.d.comb += wrong.eq(self.rresp.any() | self.rid.any() | (beats.burst_last & ~self.rlast))
         m.d.comb += [self.rready.eq(beats.valid), beats.step.eq(beats.valid & self.rvalid)]
         m.d.sync += [
             self.write.enable.eq(Mux(beats.step, beats.enable, 0)),
@@ -99,6 +101,6 @@ class DmaLoad(wiring.Component):
             self.write.data.eq(self.rdata),
             last.eq(beats.step & beats.last),
             self.finished.eq(last),
-            self.failed.eq(self.failed | (beats.step & self.rresp[1])),
+            self.failed.eq(self.failed | (beats.step & wrong)),
         ]
         return m

@@ -28,7 +28,8 @@ class DmaStore(wiring.Component):
     i : ``In(stream.Signature(descriptor_layout(config)))``
         Commands.
     read_last, finished, failed : ``Out(1)`` each
-        The last byte of a command has been read from the scratchpad; its last response has come; a response has been an error since reset.
+        The last byte of a command has been read from the scratchpad; its last response has come; a response has been an error
+        since reset, or had another ID than 0.
     aw*, w*, b* : AXI4's write channels, :func:`~lanewise.rtl.axi.write_members`.
     read : ``Out(read_signature(config, bytes_per_clk))``
         To the scratchpad's port ``dma_read``.
@@ -116,4 +117,7 @@ class DmaStore(wiring.Component):
         with m.If(walker.step):
             m.d.sync += issued.eq(after)
         with m.If(self.bvalid):
-            m.d.sync += [received.eq(received + 1), self.failed.eq(self.failed | self.bresp[1])]
+            m.d.sync += [
+                received.eq(received + 1),
+                self.failed.eq(self.failed | self.bresp.any() | self.bid.any()),
+            ]

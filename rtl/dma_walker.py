@@ -51,13 +51,14 @@ class DmaWalker(wiring.Component):
     valid, step : ``Out(1)``, ``In(1)``
         There is a beat; it is taken (only with ``valid``).
     word : ``Out(external_bits)``
-        External address of the beat's byte 0, a multiple of the bus's width.
+        External address of the beat's byte 0, a multiple of the bus's width; absent where ``external_bits`` do not say it.
     lane : ``Out(address_bits)``
         Scratchpad address of the same byte, modulo its size.
     enable : ``Out(bytes_per_clk)``
         Which bytes of the beat belong to the run.
     burst, burst_last, length : ``Out(1)``, ``Out(1)``, ``Out(8)``
-        The beat is its burst's first, its last; with the first, the number of its beats less one.
+        The beat is its burst's first, its last; with the first, the number of its beats less one. Where ``external_bits`` do not
+        say where a burst must end, a run is one.
     last : ``Out(1)``
         The beat is its command's last.
     """
@@ -66,11 +67,12 @@ class DmaWalker(wiring.Component):
 
     def __init__(self, config: MachineConfig, *, external_bits: int, wait_clk: int) -> None:
         self.config, self.external_bits, self.wait_clk = config, external_bits, wait_clk
+        self._has_words = external_bits > beat_bits(config)
         super().__init__({
             "i": In(stream.Signature(descriptor_layout(config, external_bits))),
             "valid": Out(1),
             "step": In(1),
-            "word": Out(external_bits),
+            **({"word": Out(external_bits)} if self._has_words else {}),
             "lane": Out(address_bits(config)),
             "enable": Out(config.dma.bytes_per_clk),
             "burst": Out(1),
@@ -94,10 +96,12 @@ class DmaWalker(wiring.Component):
         m.d.comb += [
             end.eq(offset + left),
             run_last.eq(end <= count),
-            self.word.eq(Cat(offset & 0, external[low:])),
             self.enable.eq(Cat(*(reached & (~run_last | (end > k)) for k, reached in enumerate(begun)))),
             self.last.eq(run_last & (command.runs == 1)),
         ]
+        word = Cat(offset & 0, external[low:])
+        if self._has_words:
+            m.d.comb += self.word.eq(word)
         self._bursts(m, external, end, run_last)
 
         run_external, run_scratch = Signal(self.external_bits), Signal(address_bits(config))
@@ -126,7 +130,7 @@ class DmaWalker(wiring.Component):
             ]
         with m.Elif(self.step):
             m.d.sync += [
-                external.eq(self.word + count),
+                external.eq(word + count),
                 left.eq(end - count),
                 self.lane.eq(moved(config, self.lane, C(count))),
             ]
@@ -147,7 +151,7 @@ class DmaWalker(wiring.Component):
             to_end.eq((end - 1) >> low),
             self.length.eq(Mux(to_end < to_boundary, to_end, to_boundary)),
             self.burst.eq(~begun),
-            self.burst_last.eq(run_last | place.all()),
+            self.burst_last.eq(run_last | (place.all() if len(place) else 0)),
         ]
         with m.If(self.step):
             m.d.sync += begun.eq(~self.burst_last)

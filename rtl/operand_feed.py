@@ -22,7 +22,7 @@ def operand_clients(config: MachineConfig) -> tuple[Client, ...]:
     [('a', 32), ('w', 32)]
     """
     width = 1 << (config.matrix.block_steps - 1).bit_length()
-    return tuple(Client(name=side, bytes=width) for side in SIDES)
+    return tuple(Client(name=side, bytes=width, writes=False) for side in SIDES)
 
 
 def side_layout(config: MachineConfig) -> data.StructLayout:

@@ -13,12 +13,14 @@ from lanewise.rtl.verilog import shared_instance
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """Who has a read and a write port of its own."""
+    """Who has ports of its own."""
 
     name: str
     """Its ports are ``<name>_read`` and ``<name>_write``."""
     bytes: int
     """Bytes of an access, a power of two."""
+    writes: bool = True
+    """Whether it has a write port."""
 
 
 def clients(config: MachineConfig) -> tuple[Client, ...]:
@@ -73,7 +75,7 @@ def _narrow(distance: Value, bits: int) -> Value:
 
 
 class Scratchpad(wiring.Component):
-    """``config.scratchpad.bytes`` of memory, a read and a write port for each client.
+    """``config.scratchpad.bytes`` of memory, a read port for each client, and a write port for each that writes.
 
     A row is as many bytes as the widest client takes, and each byte of it a column with its own address: an access
     takes the last columns of one row and the first ones of the next, and is rotated to its place behind the memory
@@ -102,7 +104,8 @@ class Scratchpad(wiring.Component):
         members = {}
         for client in self.clients:
             members[f"{client.name}_read"] = In(read_signature(config, client.bytes))
-            members[f"{client.name}_write"] = In(write_signature(config, client.bytes))
+            if client.writes:
+                members[f"{client.name}_write"] = In(write_signature(config, client.bytes))
         super().__init__(members)
 
     @property
@@ -115,8 +118,13 @@ class Scratchpad(wiring.Component):
         ports: list[dict[str, Value]] = [{"clk": ClockSignal()} for _ in range(self.columns)]
         for client in self.clients:
             self._read(m, client.name, ports)
-            self._write(m, client.name, ports)
-        column = ScratchpadColumn(self.rows, tuple(client.name for client in self.clients))
+            if client.writes:
+                self._write(m, client.name, ports)
+        column = ScratchpadColumn(
+            self.rows,
+            reads=tuple(client.name for client in self.clients),
+            writes=tuple(client.name for client in self.clients if client.writes),
+        )
         for k in range(self.columns):
             m.submodules[f"column_{k}"] = shared_instance(column, "column", **ports[k])
         return m
@@ -184,7 +192,7 @@ def rotated(m: Module, value: Value, places: Value, unit: int, *, name: str, lef
 
 
 class ScratchpadColumn(wiring.Component):
-    """A byte of every row: a memory with a read and a write port for each client.
+    """A byte of every row: a memory with the scratchpad's ports.
 
     Timing and golden model as :class:`Scratchpad`, without rotation: written at the end of the clock, read likewise.
 
@@ -200,12 +208,15 @@ class ScratchpadColumn(wiring.Component):
         Byte to write.
     """
 
-    def __init__(self, rows: int, names: tuple[str, ...]) -> None:
-        self.rows, self.names = rows, names
+    def __init__(self, rows: int, *, reads: tuple[str, ...], writes: tuple[str, ...]) -> None:
+        self.rows, self.reads, self.writes = rows, reads, writes
         members = {"clk": In(1)}
-        for name in names:
+        for name in reads:
             members |= {
                 f"{name}_read_enable": In(1), f"{name}_read_row": In(range(rows)), f"{name}_read_data": Out(8),
+            }  # fmt: skip
+        for name in writes:
+            members |= {
                 f"{name}_write_enable": In(1), f"{name}_write_row": In(range(rows)), f"{name}_write_data": In(8),
             }  # fmt: skip
         super().__init__(members)
@@ -215,13 +226,17 @@ class ScratchpadColumn(wiring.Component):
         m.domains.sync = ClockDomain(reset_less=True, local=True)
         m.d.comb += ClockSignal().eq(self.clk)
         m.submodules.memory = storage = memory.Memory(shape=8, depth=self.rows, init=[])
-        for name in self.names:
-            write = storage.write_port()
-            read = storage.read_port(transparent_for=(write,))
+        own = {}
+        for name in self.writes:
+            own[name] = write = storage.write_port()
             m.d.comb += [
                 write.en.eq(getattr(self, f"{name}_write_enable")),
                 write.addr.eq(getattr(self, f"{name}_write_row")),
                 write.data.eq(getattr(self, f"{name}_write_data")),
+            ]
+        for name in self.reads:
+            read = storage.read_port(transparent_for=(own[name],) if name in own else ())
+            m.d.comb += [
                 read.en.eq(getattr(self, f"{name}_read_enable")),
                 read.addr.eq(getattr(self, f"{name}_read_row")),
                 getattr(self, f"{name}_read_data").eq(read.data),

@@ -1,21 +1,27 @@
-"""The vector register file: a port for every operand of every unit, and a copy of v0 for the masks."""
+"""The vector register file, of flip-flops: a port for every operand of every unit, and windows of v0 for the masks."""
 
-from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Signal
+from collections.abc import Sequence
+from functools import partial
+
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from lanewise.config import VectorConfig
+from lanewise.rtl.scratchpad import rotated
+from lanewise.rtl.verilog import SharedSubmodule
 
 REGISTERS = 32
 """RVV's."""
 LANE_BITS, LANE_BYTES = 32, 4
+COLUMNS = 4
+"""Parts of a window of v0: it begins at any of them."""
 
 
 class VectorRegisterFile(wiring.Component):
     """32 registers of ``vlen_bits``, seen as words of a beat: register ``r`` holds words ``r * beats`` and following.
 
-    Lane ``l`` keeps bits ``32*l`` to ``32*l + 31`` of each word. A read in the clock of a write to the same word gives
+    Column ``k`` keeps byte ``k`` of each word. A read in the clock of a write to the same word gives
     the old value. Two writes of one clock never meet: the scoreboard lets no two instructions write a register at
     the same time. The storage has no reset.
 
@@ -54,69 +60,105 @@ class VectorRegisterFile(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
-        for k in range(self.config.lanes):
-            m.submodules[f"lane_{k}"] = lane = _Lane(
-                self.words, reads=len(self.read), writes=len(self.write) + (k == 0)
-            )
-            for port, read in enumerate(self.read):
-                m.d.comb += [
-                    lane.read[port].address.eq(read.address),
-                    read.data[LANE_BITS * k : LANE_BITS * (k + 1)].eq(lane.read[port].data),
-                ]
-            for port, write in enumerate(self.write):
-                m.d.comb += [
-                    lane.write[port].address.eq(write.address),
-                    lane.write[port].enable.eq(write.enable[LANE_BYTES * k : LANE_BYTES * (k + 1)]),
-                    lane.write[port].data.eq(write.data[LANE_BITS * k : LANE_BITS * (k + 1)]),
-                ]
-            if k == 0:
-                port_0 = lane.write[len(self.write)]
-                m.d.comb += [
-                    port_0.address.eq(self.first.address),
-                    port_0.enable.eq(self.first.enable),
-                    port_0.data.eq(self.first.data),
-                ]
-        self._masks(m)
+        reads = [self._select(m, port.address, f"read_select_{k}") for k, port in enumerate(self.read)]
+        ports = (*self.write, self.first)
+        writes = [self._select(m, port.address, f"write_select_{k}") for k, port in enumerate(ports)]
+        shown = []
+        make = partial(_Column, self.words, reads=len(reads), shown=self.config.register_beats)
+        every = SharedSubmodule(partial(make, writes=len(self.write)), "column")
+        lowest = SharedSubmodule(partial(make, writes=len(ports)), "column")
+        for k in range(self._bytes):
+            places: dict[str, ValueLike] = {
+                "shown": Signal(8 * self.config.register_beats, name=f"shown_{k}")
+            }
+            for number, (port, select) in enumerate(zip(self.read, reads, strict=True)):
+                places |= {
+                    f"read__{number}__select": select,
+                    f"read__{number}__data": port.data.word_select(k, 8),
+                }
+            written = zip(ports[: None if k < LANE_BYTES else -1], writes, strict=False)
+            for number, (write, select) in enumerate(written):
+                places |= {
+                    f"write__{number}__select": select, f"write__{number}__enable": write.enable[k],
+                    f"write__{number}__data": write.data.word_select(k, 8),
+                }  # fmt: skip
+            (lowest if k < LANE_BYTES else every).add(m, f"column_{k}", **places)
+            shown.append(places["shown"])
+        self._masks(
+            m,
+            Cat(
+                column.word_select(beat, 8) for beat in range(self.config.register_beats) for column in shown
+            ),
+        )
         return m
 
-    def _masks(self, m: Module) -> None:
-        """v0 once more, in flip-flops that are read at any multiple of ``lanes`` bits."""
-        beats, lanes = self.config.register_beats, self.config.lanes
-        copy = [Signal(self._bits, name=f"v0_{beat}", reset_less=True) for beat in range(beats)]
-        for beat, word in enumerate(copy):
-            for write in (*self.write, self.first):
-                with m.If(write.address == beat):
-                    for byte in range(len(write.enable)):
-                        with m.If(write.enable[byte]):
-                            m.d.sync += word[8 * byte : 8 * byte + 8].eq(write.data[8 * byte : 8 * byte + 8])
-        bits = Cat(*copy, Const(0, self._bytes))
-        windows = [bits[start : start + self._bytes] for start in range(0, self.config.vlen_bits, lanes)]
+    def _select(self, m: Module, address: Value, name: str) -> Signal:
+        """A bit for each word, decoded once for all columns."""
+        select = Signal(self.words, name=name)
+        m.d.comb += select.eq(Const(1) << address)
+        return select
+
+    def _masks(self, m: Module, v0: Value) -> None:
+        """Windows of v0: four columns, each with a row of its own, as the scratchpad's; zeros behind the end."""
+        lanes = self.config.lanes
+        rows = self.config.vlen_bits // self._bytes
         for number, mask in enumerate(self.mask):
+            shift, row = mask.offset[:2], mask.offset[2:]
+            columns = []
+            for k in range(COLUMNS):
+                entries = [v0.word_select(COLUMNS * r + k, lanes) for r in range(rows)]
+                columns.append(Array([*entries, Const(0, lanes)])[row + (shift > k)])
             window = Signal(self._bytes, name=f"mask_{number}", reset_less=True)
-            m.d.sync += window.eq(Array(windows)[mask.offset])
+            m.d.sync += window.eq(rotated(m, Cat(*columns), shift, lanes, name=f"mask_{number}", left=False))
             m.d.comb += mask.data.eq(window)
 
 
-class _Lane(wiring.Component):
-    """32 bits of every word."""
+class _Column(wiring.Component):
+    """A byte of every word: flip-flops, written and read by the ports' selects.
 
-    def __init__(self, words: int, *, reads: int, writes: int) -> None:
+    Members
+    -------
+    read : ``In(Signature(select, Out(data))).array(reads)``
+        A bit a word: which is read; a clock later, its byte.
+    write : ``In(Signature(select, enable, data)).array(writes)``
+        A bit a word: which is written, if ``enable``.
+    shown : ``Out(8 * shown)``
+        Bytes of the first words.
+    """
+
+    def __init__(self, words: int, *, reads: int, writes: int, shown: int) -> None:
         self.words = words
-        address = Out(range(words))
         super().__init__({
-            "read": In(wiring.Signature({"address": address, "data": In(LANE_BITS)})).array(reads),
-            "write": In(
-                wiring.Signature({"address": address, "enable": Out(LANE_BYTES), "data": Out(LANE_BITS)})
-            ).array(writes),
+            "read": In(wiring.Signature({"select": Out(words), "data": In(8)})).array(reads),
+            "write": In(wiring.Signature({"select": Out(words), "enable": Out(1), "data": Out(8)})).array(writes),
+            "shown": Out(8 * shown),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
-        m.submodules.storage = storage = Memory(shape=LANE_BITS, depth=self.words, init=[])
-        for write in self.write:
-            port = storage.write_port(granularity=8)
-            m.d.comb += [port.addr.eq(write.address), port.en.eq(write.enable), port.data.eq(write.data)]
-        for read in self.read:
-            port = storage.read_port()
-            m.d.comb += [port.addr.eq(read.address), port.en.eq(1), read.data.eq(port.data)]
+        selects, values = [], []  # of each port: the word that it writes, if any, and what
+        for number, write in enumerate(self.write):
+            select = Signal(self.words, name=f"write_{number}")
+            m.d.comb += select.eq(Mux(write.enable, write.select, 0))
+            selects.append(select)
+            values.append(write.data)
+        hit = Signal(self.words)
+        m.d.comb += hit.eq(any_of(selects))
+        words = [Signal(8, name=f"word_{k}", reset_less=True) for k in range(self.words)]
+        for k, word in enumerate(words):
+            new = [Mux(select[k], value, 0) for select, value in zip(selects, values, strict=True)]
+            m.d.sync += word.eq(any_of([Mux(hit[k], 0, word), *new]))
+        for number, read in enumerate(self.read):
+            operand = Signal(8, name=f"operand_{number}", reset_less=True)
+            m.d.sync += operand.eq(any_of([Mux(read.select[k], word, 0) for k, word in enumerate(words)]))
+            m.d.comb += read.data.eq(operand)
+        m.d.comb += self.shown.eq(Cat(words[: len(self.shown) // 8]))
         return m
+
+
+def any_of(values: Sequence[Value]) -> Value:
+    """The bitwise or of at least one value, as a balanced tree."""
+    if len(values) == 1:
+        return values[0]
+    half = (len(values) + 1) // 2
+    return any_of(values[:half]) | any_of(values[half:])

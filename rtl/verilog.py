@@ -1,13 +1,16 @@
 """Verilog text of a component: one file, hierarchy kept, equal modules written once, names stable."""
 
+import gc
 import re
 from collections import Counter
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.back import rtlil
 from amaranth.back import verilog as _amaranth
-from amaranth.hdl import Instance, ValueLike
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value, ValueLike
 from amaranth.lib import wiring
 
 _prototypes: ContextVar[list[tuple[str, wiring.Component]]] = ContextVar("prototypes")
@@ -56,13 +59,16 @@ def emit_verilog(component: wiring.Component, name: str) -> str:
     ``<name>_<submodule>`` without indices, so that an array's processing element is written (and synthesised)
     once. The text depends on nothing but the component and the versions of Amaranth and its yosys.
     """
-    token = _prototypes.set([])
+    token, collects = _prototypes.set([]), gc.isenabled()
+    gc.disable()  # a third of the time, and hardly anything to collect
     try:
         modules = [rtlil.convert(component, name=name, emit_src=False)]
         for module, prototype in _prototypes.get():  # grows while prototypes with prototypes are converted
             modules.append(rtlil.convert(prototype, name=module, emit_src=False))
     finally:
         _prototypes.reset(token)
+        if collects:
+            gc.enable()
     text = _share_modules("\n".join(modules), name)
     return str(_amaranth._convert_rtlil_text(text, strip_internal_attrs=True))
 
@@ -82,11 +88,42 @@ def shared_instance(prototype: wiring.Component, name: str, **ports: ValueLike) 
         TypeError: ``ports`` are not the component's.
         RuntimeError: Called outside :func:`emit_verilog`.
     """
-    members = {
-        "__".join(map(str, path)): member for path, member, _ in prototype.signature.flatten(prototype)
-    }
-    if members.keys() != ports.keys():
-        raise TypeError(f"ports of {name} must be {sorted(members)}, not {sorted(ports)}")
+    return _instance(prototype, name, ports, {})
+
+
+class SharedSubmodule:
+    """Equal submodules in the domain ``sync``: elaborated once inside :func:`emit_verilog`, one by one in a simulation.
+
+    Args:
+        make: Makes the component.
+        name: Base of the module's name.
+    """
+
+    def __init__(self, make: Callable[[], wiring.Component], name: str) -> None:
+        self._make, self._name = make, name
+        self._prototype: wiring.Component | None = None
+
+    def add(self, m: Module, name: str, **ports: ValueLike) -> None:
+        """Add one to ``m`` as ``name``, with a signal for every port, by flattened name.
+
+        Raises:
+            TypeError: ``ports`` are not the component's.
+        """
+        if _prototypes.get(None) is not None:
+            if self._prototype is None:
+                self._prototype = self._make()
+            clocks = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+            m.submodules[name] = _instance(self._prototype, self._name, ports, clocks)
+            return
+        m.submodules[name] = component = self._make()
+        for port, (flow, value) in _members(component, self._name, ports).items():
+            m.d.comb += value.eq(ports[port]) if flow is wiring.In else Value.cast(ports[port]).eq(value)
+
+
+def _instance(
+    prototype: wiring.Component, name: str, ports: Mapping[str, ValueLike], clocks: Mapping[str, ValueLike]
+) -> Instance:
+    members = _members(prototype, name, ports)
     known = _prototypes.get(None)
     if known is None:
         raise RuntimeError(f"{name}: shared instances exist only inside emit_verilog")
@@ -94,8 +131,21 @@ def shared_instance(prototype: wiring.Component, name: str, **ports: ValueLike) 
     if not module:
         module = f"shared${len(known)}.{name}"
         known.append((module, prototype))
-    arguments = {f"{'i' if members[port].flow == wiring.In else 'o'}_{port}": ports[port] for port in ports}
-    return Instance(module, **arguments)
+    arguments = {f"{'i' if members[port][0] is wiring.In else 'o'}_{port}": ports[port] for port in ports}
+    return Instance(module, **arguments, **clocks)
+
+
+def _members(
+    component: wiring.Component, name: str, ports: Mapping[str, ValueLike]
+) -> dict[str, tuple[wiring.Flow, Any]]:
+    """Direction and value of the component's ports by flattened name, which are those of ``ports``."""
+    members = {
+        "__".join(map(str, path)): (member.flow, value)
+        for path, member, value in component.signature.flatten(component)
+    }
+    if members.keys() != ports.keys():
+        raise TypeError(f"ports of {name} must be {sorted(members)}, not {sorted(ports)}")
+    return members
 
 
 def _share_modules(text: str, top: str) -> str:

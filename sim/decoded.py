@@ -1,9 +1,16 @@
 """Instruction words as the timing engine sees them: the registers that they read and write, by group."""
 
+from functools import lru_cache
+
 from lanewise.isa.encoding import Decoded
 from lanewise.isa.operations import Latency, Unit, Width
 from lanewise.isa.vtype import Vtype
 from lanewise.sim.program import Address, Instruction
+
+
+@lru_cache(maxsize=1024)
+def _names(first: int, count: int) -> tuple[str, ...]:
+    return tuple(f"v{first + k}" for k in range(count))
 
 
 def instruction_of(
@@ -37,7 +44,7 @@ def instruction_of(
         return Instruction(opcode=operation.mnemonic)
 
     def group(first: int, width: Width) -> tuple[str, ...]:
-        return tuple(f"v{first + k}" for k in range(vtype.registers(width, operation.eew_bits)))
+        return _names(first, vtype.registers(width, operation.eew_bits))
 
     sources = []
     if operation.vs2 is not None:

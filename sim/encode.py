@@ -8,6 +8,7 @@ import enum
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate
 from math import ceil
 
@@ -38,6 +39,7 @@ _STREAM = {name: place for place, name in enumerate(STREAMS)}
 _UNIT = {name: len(STREAMS) + place for place, name in enumerate(UNITS)}
 
 
+@lru_cache(maxsize=1 << 12)
 def is_register(name: str) -> bool:
     """Whether a name is a vector register's: chained, and with the latency's credit for writers. All others are not.
 
@@ -47,6 +49,7 @@ def is_register(name: str) -> bool:
     return name[0] == "v" and name[1:].isdigit()
 
 
+@lru_cache(maxsize=1 << 16)
 def places(
     names: Sequence[str], firsts: Sequence[str] = (), lengths: Sequence[int] = ()
 ) -> tuple[tuple[str, int], ...]:

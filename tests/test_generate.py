@@ -1,6 +1,7 @@
 """Generated output: complete, the same every time, lint-clean, and never written over what is not ours."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -13,7 +14,15 @@ import yaml
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
-from lanewise.config import FlexSfuConfig, MachineConfig, MatrixConfig, OperandPathConfig
+import lanewise.generate
+from lanewise.config import (
+    FlexSfuConfig,
+    MachineConfig,
+    MatrixConfig,
+    OperandPathConfig,
+    ScratchpadConfig,
+    VectorConfig,
+)
 from lanewise.errors import UserError
 from lanewise.generate import WAIVERS, blocks, generate, lint
 from lanewise.generate.lint import control_file
@@ -24,7 +33,20 @@ SMALL = MachineConfig(
     flex_sfu=FlexSfuConfig(segments=8, lanes=2),
     matrix=MatrixConfig(rows=3, columns=2),
     operand_path=OperandPathConfig(lanes=8),
+    vector=VectorConfig(lanes=2, vlen_bits=128),
+    scratchpad=ScratchpadConfig(size_kib=64, banks=32),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def each_machine_once():
+    """Verilog of a machine is made once for all tests; its clock is not in it."""
+    made = functools.cache(blocks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            lanewise.generate, "blocks", lambda config: made(dataclasses.replace(config, clock_ns=2.0))
+        )
+        yield
 
 
 def contents(folder):
@@ -75,7 +97,8 @@ def test_two_runs_in_two_processes_give_the_same_bytes(output, tmp_path):
         "import sys; from pathlib import Path\n"
         "from lanewise.config import *; from lanewise.generate import generate\n"
         "generate(MachineConfig(flex_sfu=FlexSfuConfig(segments=8, lanes=2),"
-        " matrix=MatrixConfig(rows=3, columns=2), operand_path=OperandPathConfig(lanes=8)), Path(sys.argv[1]))"
+        " matrix=MatrixConfig(rows=3, columns=2), operand_path=OperandPathConfig(lanes=8),"
+        " vector=VectorConfig(lanes=2, vlen_bits=128), scratchpad=ScratchpadConfig(size_kib=64, banks=32)), Path(sys.argv[1]))"
     )
     other = tmp_path / "elsewhere"
     subprocess.run(
@@ -86,13 +109,17 @@ def test_two_runs_in_two_processes_give_the_same_bytes(output, tmp_path):
 
 def test_baseline_has_no_flex_sfu():
     assert [block.name for block in blocks(SMALL.baseline())] == [
+        "core",
+        "dma",
         "int4_quantiser",
         "mac_array",
+        "matrix_stream",
         "matrix_unit",
         "multiply_add",
         "operand_path",
         "row_norms",
         "row_sampler",
+        "vector_unit",
         "walsh_hadamard",
     ]
 

@@ -131,7 +131,9 @@ class Bindings:
         if task.order is not None:
             line, size = task.shape[task.order[-1]] if task.order else 1, prod(task.shape)
             self._whole(line, size)
-            names = {form: tensors.moved(value, task.shape, task.order, form) for form in ("fp16", "quantised")}
+            names = {
+                form: tensors.moved(value, task.shape, task.order, form) for form in ("fp16", "quantised")
+            }
             self._laid_by_host(value, task.shape, task.order)
             tensors.room_for(names["quantised"], size, line, "quantised")
             source = self.present(names["fp16"], "fp16")
@@ -143,12 +145,9 @@ class Bindings:
 
     def _stored_picture(self, task: Task, value: int) -> str:
         """A picture that is given, with a channel of zeros more."""
-        lying = self.tensors.fp16(self.tensors.name(value, "fp16")).reshape(-1, self.tensors.line(value))
-        picture = np.pad(lying, ((0, 0), (0, 1)))
-        assert isinstance(task.work, ElementwiseWork)
-        if picture.size != task.work.elements:
-            raise ValueError(f"a group must have an even number of channels in {self.tensors.line(value)}")
-        return self.host(task, "in", picture)
+        channels = self.tensors.line(value)
+        lying = self.tensors.fp16(self.tensors.name(value, "fp16")).reshape(-1, channels)
+        return self.host(task, "in", np.pad(lying, ((0, 0), (0, channels % 2))))
 
     def _elementwise(
         self, task: Task, work: ElementwiseWork, members: Sequence[Operator], inverse: float
@@ -188,7 +187,11 @@ class Bindings:
         x, out = operator.inputs[0], operator.outputs[0]
         if operator.function in ("group_norm", "instance_norm"):
             raise ValueError(f"{operator.function} has no deployment")
-        order = self.lowering.reduction_order(operator)[1] if operator.kind == "reduce" else self.layouts.order(out)
+        order = (
+            self.lowering.reduction_order(operator)[1]
+            if operator.kind == "reduce"
+            else self.layouts.order(out)
+        )
         tensors = {"in": self.fp16(x, self.layouts.shape(x), order)}
         for name, value in zip([each.removeprefix("@") for each in work.weights], operator.inputs[1:]):
             tensors[name] = self.host(task, name, self.parameters[value])
@@ -199,7 +202,9 @@ class Bindings:
     ) -> BoundTask:
         first, result = members[0], members[-1].outputs[0]
         x = self.layouts.shape(first.inputs[0])
-        order = self.lowering.reduction_order(first)[1] if first.kind == "reduce" else channels_innermost(len(x))
+        order = (
+            self.lowering.reduction_order(first)[1] if first.kind == "reduce" else channels_innermost(len(x))
+        )
         tensors = {"in": self.fp16(first.inputs[0], x, order)}
         if work.function == "depthwise":
             weight = self.parameters[first.inputs[1]]  # channels, 1, kernel
@@ -221,6 +226,7 @@ class Bindings:
         self, task: Task, work: MatmulWork, members: Sequence[Operator], inverse: float
     ) -> BoundTask:
         operator, result = members[0], members[-1].outputs[0]
+        given = work
         norm = [each for each in members[1:] if each.kind == "normalise"]
         after = members[1 + len(norm) :]
         work = work.on(self.config)
@@ -234,7 +240,7 @@ class Bindings:
         if len(operator.inputs) > 2:
             bias = np.resize(self.parameters[operator.inputs[2]].reshape(-1), columns)
         if work.weights:
-            lines = self._lines(operator, right, work)
+            lines = self._lines(operator, right, given, work)
             for each in norm:
                 factor, shift = self._norm(each)
                 lines, bias = lines * factor[:, None], bias * factor + shift
@@ -266,7 +272,9 @@ class Bindings:
         if not work.weights:
             return column_constants(np.zeros(tile), np.full(tile, mults[0]), matrix, tile)
         products = zip(np.split(biases(bias, factors), work.batch), np.split(mults, work.batch))
-        return np.concatenate([column_constants(own, each, matrix, tile).reshape(-1) for own, each in products])
+        return np.concatenate(
+            [column_constants(own, each, matrix, tile).reshape(-1) for own, each in products]
+        )
 
     def _operand(self, operator: Operator, place: int) -> str:
         """An operand of the matrix unit."""
@@ -274,33 +282,23 @@ class Bindings:
         if operator.kind == "matmul" and matrix_of(self.layouts, operator, place).direct:
             return self.present(tensors.name(value, "quantised"), "quantised")
         shape, order = self.lowering.operand(operator, place)
-        if operator.kind == "convolution":
-            groups = operator.number("groups")
-            odd = shape[1] // groups % 2
-            if odd and (groups > 1 or not self.layouts.given(value)) and self.bits == 4 and shape[1] > 1:
-                raise ValueError(f"a convolution must read an even number of channels, not {shape[1] // groups}")
         if self.layouts.lies(value, shape, order):
             return self.present(tensors.name(value, "quantised"), "quantised")
         return self.present(tensors.moved(value, shape, order, "quantised"), "quantised")
 
-    def _lines(self, operator: Operator, value: int, work: MatmulWork) -> Reals:
-        """Weights, a line for each column: of a convolution kernel positions, then channels, as many as there are in memory; groups that are one product
-        have zeros for each other's channels."""
+    def _lines(self, operator: Operator, value: int, given: MatmulWork, work: MatmulWork) -> Reals:
+        """Weights, a line for each column of each product: of a convolution kernel positions, then channels, as many as there are in memory; of groups that
+        are ``given`` one by one and multiplied together, zeros for the others' channels."""
         if operator.kind == "matmul":
             return self.parameters.lines(value, work.n, work.k)
-        weight = self.parameters[value]  # results, channels of a group, kernel
+        weight = np.moveaxis(self.parameters[value], 1, -1)  # n, kernel, channels
         assert work.patches is not None
-        groups = operator.number("groups")
-        results, channels = weight.shape[:2]
-        together = groups // work.batch
-        taps = np.moveaxis(weight.reshape(results, channels, -1), 1, -1)  # results, taps, channels
-        stored = work.patches.stored_channels(self.bits)
-        lines = np.zeros((results, taps.shape[1], stored))
-        for result in range(results):
-            group = result * groups // results % together
-            first = group * (channels if groups == 1 else channels + channels % 2)
-            lines[result, :, first : first + channels] = taps[result]
-        return lines.reshape(results, work.k)
+        channels, together = weight.shape[-1], given.batch // work.batch
+        groups = weight.reshape(work.batch, together, given.n, -1, channels)
+        lines = np.zeros((*groups.shape[:-1], work.patches.stored_channels(self.bits)))
+        for group in range(together):
+            lines[:, group, ..., group * channels : (group + 1) * channels] = groups[:, group]
+        return lines.reshape(work.batch * work.n, work.k)
 
     def _norm(self, operator: Operator) -> tuple[Reals, Reals]:
         """A batch norm as a factor and a shift for each channel."""

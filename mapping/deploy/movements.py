@@ -29,7 +29,9 @@ def rearrangement(bindings: "Bindings", task: Task, work: MovementWork, value: i
     return bindings.made(task, work, {"in": source, "out": name}, value, size)
 
 
-def movement(bindings: "Bindings", task: Task, work: MovementWork, operator: Operator, out: int) -> "BoundTask":
+def movement(
+    bindings: "Bindings", task: Task, work: MovementWork, operator: Operator, out: int
+) -> "BoundTask":
     """A result put together from operands.
 
     Raises:
@@ -50,7 +52,9 @@ def movement(bindings: "Bindings", task: Task, work: MovementWork, operator: Ope
                 real = np.expand_dims(real, operator.number("axis"))
             names[f"in{k}"] = bindings.host(task, f"in{k}", real.transpose(layouts.order(out)))
     program = work.program(bindings.config)
-    fills = [i.run_bytes for i in flatten_once(program.body) if i.external is not None and i.external.base == FILL]
+    fills = [
+        i.run_bytes for i in flatten_once(program.body) if i.external is not None and i.external.base == FILL
+    ]
     if fills:
         value = float(operator.attributes.get("value", 0.0))  # type: ignore[arg-type]
         fill = np.full(-(-fills[0] // 2), value, np.float16).view(np.uint8)[: fills[0]]

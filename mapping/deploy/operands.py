@@ -43,7 +43,9 @@ def step_operands(
         value = operator.outputs[0]
 
 
-def with_scalars(steps: Sequence[tuple[Step, int | None, int]], numbers: dict[int, float]) -> tuple[Step, ...]:
+def with_scalars(
+    steps: Sequence[tuple[Step, int | None, int]], numbers: dict[int, float]
+) -> tuple[Step, ...]:
     """The steps with the numbers of operands that are a single parameter."""
     return tuple(
         replace(step, constant=numbers[value]) if step.operand == "scalar" and value is not None else step

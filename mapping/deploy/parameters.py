@@ -24,9 +24,7 @@ class Parameters:
         folded: What the trace made of parameters and constants, by the id of its value.
     """
 
-    def __init__(
-        self, graph: Graph, module: "torch.nn.Module", folded: "Mapping[int, torch.Tensor]"
-    ) -> None:
+    def __init__(self, graph: Graph, module: "torch.nn.Module", folded: "Mapping[int, torch.Tensor]") -> None:
         self._graph, self._folded = graph, folded
         self._named = dict(module.named_parameters()) | dict(module.named_buffers())
 

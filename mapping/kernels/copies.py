@@ -143,7 +143,9 @@ class Chunks:
         self.fills = copy.source == FILL
         levels = copy.levels
         by_source = tuple(sorted(levels, key=lambda level: -abs(level.source)))
-        choices: list[tuple[tuple[int, ...], tuple[bool, ...]]] = [(_parts(levels, levels, copy.run, size), (True,))]
+        choices: list[tuple[tuple[int, ...], tuple[bool, ...]]] = [
+            (_parts(levels, levels, copy.run, size), (True,))
+        ]
         if not self.fills and levels and all(level.source for level in levels):
             choices.append((_parts(levels, by_source, copy.run, size), (False,)))
             choices.append((_square(levels, by_source, copy.run, size), (True, False)))
@@ -154,12 +156,19 @@ class Chunks:
     def nodes(self) -> Iterator[Node]:
         """All commands: chunks of whole parts, then those of the remainders along each level, loop within loop."""
         levels = self.copy.levels
-        axes = [list(split(level.repeats, part, f"at{k}")) for k, (level, part) in enumerate(zip(levels, self.parts))]
+        axes = [
+            list(split(level.repeats, part, f"at{k}"))
+            for k, (level, part) in enumerate(zip(levels, self.parts))
+        ]
         for combination in product(*axes):
             counts = tuple(size for _, size, _ in combination)
             loops = [(f"at{k}", count) for k, (count, _, _) in enumerate(combination) if count > 1]
-            source = sum((p.times(v.source) for (_, _, p), v in zip(combination, levels)), Place(self.copy.first))
-            target = sum((p.times(v.target) for (_, _, p), v in zip(combination, levels)), Place(self.copy.target))
+            source = sum(
+                (p.times(v.source) for (_, _, p), v in zip(combination, levels)), Place(self.copy.first)
+            )
+            target = sum(
+                (p.times(v.target) for (_, _, p), v in zip(combination, levels)), Place(self.copy.target)
+            )
 
             def chunk(gathers: bool, counts: tuple[int, ...] = counts, source: Place = source, target: Place = target) -> tuple[Node, ...]:  # fmt: skip
                 loads = () if self.fills else self._commands(counts, source, gathers, loads=True)
@@ -172,7 +181,9 @@ class Chunks:
         chunk: Callable[[bool], tuple[Node, ...]],
     ) -> tuple[Node, ...]:  # fmt: skip
         looped = {index for index, _ in loops}
-        if loops and not self.fills and not any(index in looped for index, _ in source.steps):  # the same again and again
+        if (
+            loops and not self.fills and not any(index in looped for index, _ in source.steps)
+        ):  # the same again and again
             stores: tuple[Node, ...] = self._commands(counts, target, True, loads=False)
             for index, count in reversed(loops):
                 stores = repeat(count, *stores, index=index)
@@ -208,7 +219,9 @@ class Chunks:
             inside *= count
         return run, joined
 
-    def _commands(self, counts: Sequence[int], place: Place, gathers: bool, *, loads: bool) -> tuple[Node, ...]:
+    def _commands(
+        self, counts: Sequence[int], place: Place, gathers: bool, *, loads: bool
+    ) -> tuple[Node, ...]:
         run, axes = self._axes(counts, gathers, loads=loads)
         base = FILL_BUFFER if self.fills else RING[0]
         runs = max((axis for axis in axes if axis.outside > 0), default=_Axis(1, 0, 0))

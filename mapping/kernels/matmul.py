@@ -122,7 +122,7 @@ class MatmulWork:
 
     def on(self, config: MachineConfig) -> "MatmulWork":
         """The products that ``config``'s machine computes, which say how weights and constants lie: a convolution's with the channels that are padding, and as
-        many groups together as its array has columns for.
+        many groups together as its array has columns for, more where fewer would not begin with a byte.
 
         Groups together are one product, in which a group's weights are zero for the others' channels: as many steps of the array as one group after the
         other, of which each used so many columns less, and runs of memory that are so much longer.
@@ -131,12 +131,19 @@ class MatmulWork:
             return self
         matrix = config.matrix
         bits = (self.left_bits or matrix.operand_bits) if matrix.splits else matrix.operand_bits
-        together = max(
-            d
-            for d in range(1, self.batch + 1)
-            if self.batch % d == 0 and (d == 1 or d * self.n <= matrix.columns)
-        )
-        patches, n = self.patches.joined(together, bits), together * self.n
+        results = min(format_bits(form, matrix.operand_bits) for form in self.outputs)
+
+        def whole_bytes(together: int) -> bool:
+            """Whether so many groups begin with a byte, and their results."""
+            assert self.patches is not None
+            alone = together == self.batch
+            return self.patches.joined(together).whole_bytes(bits) and (
+                alone or together * self.n * results % 8 == 0
+            )
+
+        counts = [d for d in range(1, self.batch + 1) if self.batch % d == 0 and whole_bytes(d)]
+        together = max((d for d in counts if d * self.n <= matrix.columns), default=counts[0])
+        patches, n = self.patches.joined(together), together * self.n
         return replace(
             self, batch=self.batch // together, n=n, k=patches.k(bits), patches=patches,
             result_pitch=self.batch * self.n, result_step=n,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import ceil
+from typing import TypeAlias
 
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul_operand import BATCH
@@ -17,6 +18,10 @@ STREAMED_TILES = (1, 2, 4)
 """Tiles that are loaded at once of the operand that streams, where an operand is transposed: a line is a short run for each k."""
 K_PARTS = (2, 4, 8, 16)
 """Parts of k in which an FP16 array's product may be taken: shorter ones leave room for more lines."""
+PASSES = {1: ((0, 1),), 2: ((0, 1), (1, 1)), 4: ((0, 1), (1, 2), (3, 1))}
+"""By the number of passes, those of a chunk between which the sums do not move: the first of them, and how many."""
+Copies: TypeAlias = tuple[int, int]
+"""Buffers of the left and of the right operand."""
 LEFT, RIGHT = Rotate(names=("@left.0", "@left.1")), Rotate(names=("@right.0", "@right.1"))
 
 
@@ -33,11 +38,12 @@ class Nest(Tile):
 
     def program(self) -> Program:
         """The fastest of the nests that are worth trying."""
-        return self.fastest([*(self.whole() or [self.chunked()]), *self.in_parts()])
+        whole = self.whole() or [*self.whole(staying=1), self.chunked()]
+        return self.fastest([*whole, *self.in_parts()])
 
-    def whole(self) -> list[Program]:
-        """With all of k at once, where that fits."""
-        return [self.assemble(*nest) for nest in self.whole_k()]
+    def whole(self, staying: int = 2) -> list[Program]:
+        """With all of k at once, where that fits with so many buffers for the operand that stays."""
+        return [self.assemble(*nest) for nest in self.whole_k(staying)]
 
     def fastest(self, programs: list[Program]) -> Program:
         """The one of the fewest clocks."""
@@ -49,52 +55,52 @@ class Nest(Tile):
         """Bytes of the right operand's buffers."""
         return max(nest.right_bytes(lines, k) for nest in self.alike)
 
-    def fits(self, left: int, right: int, k: int) -> bool:
-        """Whether the scratchpad holds two tiles of so many lines of each operand."""
+    def fits(self, left: int, right: int, k: int, copies: Copies = (2, 2)) -> bool:
+        """Whether the scratchpad holds so many lines of each operand, so many times."""
         bank = self.config.scratchpad.bank_bytes
         sizes = self.left_bytes(left, k), self.room(right, k)
-        return 2 * sum(ceil(size / bank) * bank for size in sizes) <= self.free_bytes()
+        used = sum(count * ceil(size / bank) * bank for count, size in zip(copies, sizes))
+        return used <= self.free_bytes()
 
-    def whole_k(self) -> Iterable[tuple[tuple[Node, ...], int, int]]:
-        """Nests in which a tile has all of k at once, with the lines of both operands; the operand that stays is chosen by the bytes."""
+    def whole_k(self, staying: int) -> Iterable[tuple[tuple[Node, ...], int, int, int, Copies]]:
+        """Nests in which a tile has all of k at once, with lines and buffers of both operands; the operand that stays is chosen by the bytes."""
         work, k = self.work, self.work.k
         for tiles in self.streams():
             columns, rows = tiles * self.columns, tiles * self.rows
-            if not self.fits(self.rows, columns, k) or not self.fits(rows, self.columns, k):
+            stay: tuple[Copies, Copies] = (staying, 2), (2, staying)
+            if not self.fits(self.rows, columns, k, stay[0]) or not self.fits(rows, self.columns, k, stay[1]):
                 return
-            tall = self.rows * self.largest(ceil(work.m / self.rows), self.rows, columns, self.fits)
-            wide = self.columns * self.largest(
-                ceil(work.n / self.columns),
-                self.columns,
-                rows,
-                lambda right, left, k: self.fits(left, right, k),
-            )
+            tall = self.rows * self.most(self.rows, columns, k, stay[0], rows=True)
+            wide = self.columns * self.most(rows, self.columns, k, stay[1], rows=False)
             left, right = self.left_bytes(work.m, k), self.right_bytes(work.n, k)
             if left + right * ceil(work.m / tall) <= right + left * ceil(work.n / wide):
-                yield self.left_stationary(tall, columns), tall, columns
+                yield self.left_stationary(tall, columns, staying), tall, columns, k, stay[0]
             else:
-                yield self.right_stationary(wide, rows), rows, wide
+                yield self.right_stationary(wide, rows, staying), rows, wide, k, stay[1]
 
     def streams(self) -> tuple[int, ...]:
         """How many tiles to load at once: more than one can be faster where lines are short runs of memory."""
         short = self.work.left_transposed or self.work.right_transposed
         return STREAMED_TILES if short else (1,)
 
-    def largest(self, limit: int, tile: int, other: int, fits: Callable[[int, int, int], bool]) -> int:
-        """The most tiles, up to ``limit``, that fit beside ``other`` lines of the other operand."""
-        low, high = 1, limit
+    def most(self, left: int, right: int, k: int, copies: Copies, *, rows: bool) -> int:
+        """How many times so many lines of one operand, the left one's with ``rows``, fit beside those of the other; once they do."""
+        low, high = 1, ceil(self.work.m / left) if rows else ceil(self.work.n / right)
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if fits(middle * tile, other, self.work.k) else (low, middle - 1)
+            lines = (middle * left, right) if rows else (left, middle * right)
+            low, high = (middle, high) if self.fits(*lines, k, copies) else (low, middle - 1)
         return low
 
-    def assemble(self, nest: tuple[Node, ...], left: int, right: int, k: int = 0) -> Program:
-        """A Program of a nest for one product, and the lines of both operands that are loaded at once."""
-        k = k or self.work.k
+    def assemble(
+        self, nest: tuple[Node, ...], left: int, right: int, k: int, copies: Copies = (2, 2)
+    ) -> Program:
+        """A Program of a nest for one product; ``k`` elements of so many lines of both operands are loaded at once, each into so many buffers in turn."""
         sizes = dict(self.fixed_bytes)
-        for copy in "01":
-            sizes[f"@left.{copy}"] = self.left_bytes(left, k)
-            sizes[f"@right.{copy}"] = self.room(right, k)
+        for name, count, size in zip(
+            ("left", "right"), copies, (self.left_bytes(left, k), self.room(right, k))
+        ):
+            sizes |= {f"@{name}.{copy}": size for copy in range(count)}
         body = repeat(self.work.batch, *nest, index=BATCH)
         if self.shared_constants:
             body = tuple(_first_tile_reloads(body))
@@ -111,8 +117,8 @@ class Nest(Tile):
             node for count, lines, m in blocks for node in repeat(count, *make(m, lines), index="left")
         )
 
-    def left_stationary(self, tall: int, streamed: int) -> tuple[Node, ...]:
-        """``tall`` lines of the left operand stay while ``streamed`` ones of the right operand at a time pass them."""
+    def left_stationary(self, tall: int, streamed: int, copies: int = 2) -> tuple[Node, ...]:
+        """``tall`` lines of the left operand stay, in one of so many buffers, while ``streamed`` ones of the right operand at a time pass them."""
         k, start = self.work.k, Place()
 
         def over(m: Place, lines: int) -> tuple[Node, ...]:
@@ -129,12 +135,12 @@ class Nest(Tile):
                         tile += self.blocks(r_count, block, reload=place == 0)
                     stream += repeat(n_count, *tile, index="column")
                 inner += repeat(s_count, *stream, RIGHT, index="right")
-            return *inner, LEFT
+            return *inner, *[LEFT] * (copies - 1)
 
         return self.over_left(tall, over)
 
-    def right_stationary(self, wide: int, streamed: int) -> tuple[Node, ...]:
-        """``wide`` lines of the right operand stay while ``streamed`` ones of the left operand at a time pass them."""
+    def right_stationary(self, wide: int, streamed: int, copies: int = 2) -> tuple[Node, ...]:
+        """``wide`` lines of the right operand stay, in one of so many buffers, while ``streamed`` ones of the left operand at a time pass them."""
         nest: list[Node] = []
         k, start = self.work.k, Place()
         for count, lines, n in split(self.work.n, wide, "right"):
@@ -154,7 +160,7 @@ class Nest(Tile):
                 return *stream, LEFT
 
             inner = (*self.load_right(n, lines, start, k), *self.over_left(streamed, over))
-            nest += repeat(count, *inner, RIGHT, index="right")
+            nest += repeat(count, *inner, *[RIGHT] * (copies - 1), index="right")
         return tuple(nest)
 
     def blocks(self, count: int, block: Block, *, reload: bool) -> tuple[Node, ...]:
@@ -168,7 +174,8 @@ class Nest(Tile):
         return (*first, *repeat(count - 1, *self.block(rest, reload=False), index="row"))
 
     def chunked(self) -> Program:
-        """Both operands stream in chunks of k; the accumulators stay in the array. Of INT8 all chunks go through a pass before the next one.
+        """Both operands stream in chunks of k; the accumulators stay in the array. Of INT8 all chunks go through a pass, or two of the same
+        weight, before the next one.
 
         Raises:
             ValueError: The scratchpad does not hold two tiles of a single step.
@@ -192,14 +199,17 @@ class Nest(Tile):
                     rows=rows, columns=columns, first_row=m, row=Place(), loaded_rows=rows, first_column=n, column=Place(),
                     loaded_columns=columns, k=steps,
                 )  # fmt: skip
-                return tuple(node for number in range(self.passes) for node in self.one_pass(block, number))
+                return tuple(
+                    node for first, count in PASSES[self.passes] for node in self.through(block, first, count)
+                )
 
             nest += repeat(n_count, *self.over_left(self.rows, over), index="column")
         return self.assemble(tuple(nest), self.rows, self.columns, steps)
 
-    def one_pass(self, block: Block, number: int) -> Iterator[Node]:
-        """All chunks of a tile, ``block.k`` steps of each pass at a time, through pass ``number``; behind the last pass the tile's end."""
-        shift, last = number % 2 == 1, number == self.passes - 1
+    def through(self, block: Block, first: int, count: int) -> Iterator[Node]:
+        """All chunks of a tile, ``block.k`` steps of each pass at a time, through the ``count`` passes from ``first`` on; behind the last pass the
+        tile's end."""
+        shift, last = first % 2 == 1, first + count == self.passes
         chunks = ceil(self.work.k / block.k)
 
         def chunk(at: Place, k: int, *, shift: bool, ends: bool) -> tuple[Node, ...]:
@@ -207,9 +217,9 @@ class Nest(Tile):
             rows = self.load_left(part.first_row, part.rows, at, k)
             columns = self.load_right(part.first_column, part.columns, at, k, constants=ends)
             if not ends:
-                return (*rows, *columns, self.accumulate(part, number, shift=shift), LEFT, RIGHT)
+                return (*rows, *columns, self.accumulate(part, first, count, shift=shift), LEFT, RIGHT)
             registers = self.load_columns(part.columns, k, Place())
-            tile = self.block(part, reload=True, first=number, passes=1, shift=shift)
+            tile = self.block(part, reload=True, first=first, passes=count, shift=shift)
             return (*rows, *columns, *registers, *tile, LEFT, RIGHT)
 
         alone = int(shift or chunks == 1)  # the first chunk of a pass in which the sums move

@@ -116,10 +116,8 @@ class Tile:
     def right_bytes(self, lines: int, k: int) -> int:
         """Likewise of the right operand, with the columns' constants."""
         channels = len(self.code.channels)
-        tiles = ceil(lines / self.columns)
-        return self._channels_at(lines, k) + (
-            channels * tiles * self.code.channel_bytes(self.config) if channels else 0
-        )
+        size = channels * self.code.channel_bytes(self.config) if channels else 0
+        return self._channels_at(lines, k) + ceil(lines / self.columns) * size
 
     def _constants_at(self, lines: int, k: int) -> int:
         return aligned(self.right.bytes(lines, k)) if self.work.weights else self.right.bytes(lines, k)
@@ -132,9 +130,8 @@ class Tile:
     def free_bytes(self) -> int:
         """What the fixed buffers leave of the scratchpad."""
         bank = self.config.scratchpad.bank_bytes
-        return self.config.scratchpad.bytes - sum(
-            ceil(size / bank) * bank for size in self.fixed_bytes.values()
-        )
+        banks = sum(ceil(size / bank) for size in self.fixed_bytes.values())
+        return self.config.scratchpad.bytes - banks * bank
 
     # Loads
 
@@ -202,10 +199,10 @@ class Tile:
         """Reductions of what all tiles have added up, and their stores."""
         return () if self.vector is None else reductions(self.vector)
 
-    def accumulate(self, block: Block, first: int, *, shift: bool) -> Instruction:
-        """The ``first``-th pass of a tile's chunk of k."""
+    def accumulate(self, block: Block, first: int, passes: int, *, shift: bool) -> Instruction:
+        """So many passes of a tile's chunk of k, from ``first`` on."""
         return Instruction(
-            opcode="mm.accumulate", reads=("@left.0", "@right.0"), steps=self.steps(block.k, last=False),
+            opcode="mm.accumulate", reads=("@left.0", "@right.0"), steps=self.steps(block.k, last=False), passes=passes,
             tile=self._products(block, first, shift=shift),
         )  # fmt: skip
 

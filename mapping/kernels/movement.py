@@ -54,7 +54,10 @@ class MovementWork:
 
 @dataclass(frozen=True, kw_only=True)
 class LookUpWork:
-    """``rows`` rows of ``width`` elements of the tensor ``in``, by the 32-bit numbers in ``indices``, one after the other to ``out``; each begins with a byte."""
+    """``rows`` rows of ``width`` elements of the tensor ``in``, by the 32-bit numbers in ``indices``, one after the other to ``out``.
+
+    Each begins with a byte.
+    """
 
     rows: int
     width: int

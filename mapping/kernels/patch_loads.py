@@ -42,7 +42,8 @@ def patch_loads(
         part: First element and number of elements of k, both whole bytes; ``None``: all.
 
     Raises:
-        ValueError: Lines or elements are not there, or ``first_line`` moves neither within a row nor by whole rows of a plane nor by whole planes.
+        ValueError: Groups do not begin with bytes, lines or elements are not there, or ``first_line`` moves neither
+            within a row nor by whole rows of a plane nor by whole planes.
     """
     return _Loads(patches, bits, line_stride_bytes, part).loads(
         buffer, _place(first_line), lines, tensor, _place(group)
@@ -105,9 +106,13 @@ class _Loads:
     def __init__(self, patches: Patches, bits: int, stride: int, part: tuple[int, int] | None) -> None:
         self.patches, self.axes, self.stride = patches, patches.axes, stride
         self.lines = patches.lines
+        if not patches.whole_bytes(bits):
+            raise ValueError(
+                f"channels of a group must be whole bytes, not {patches.channels} of {bits} bits"
+            )
         self.group_bytes = patches.stored_channels(bits) * bits // 8
         self.line_bytes = patches.k(bits) * bits // 8
-        pitch = self.group_bytes * patches.groups
+        pitch = patches.position_bytes(bits)
         self.pitches: list[int] = []
         for axis in reversed(self.axes):
             self.pitches.insert(0, pitch)

@@ -7,7 +7,7 @@ first, the channels of a group. The tensor lies as its producer stores it: image
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
+from math import ceil, prod
 from typing import NamedTuple
 
 
@@ -54,7 +54,7 @@ class Axis(NamedTuple):
 
 
 def stored_channels(channels: int) -> int:
-    """Channels of a group of INT4 in memory, an even number: whole bytes."""
+    """Channels of a position of INT4 in memory, an even number: whole bytes."""
     return channels + channels % 2
 
 
@@ -62,8 +62,8 @@ def stored_channels(channels: int) -> int:
 class Patches:
     """The windows of a convolution over an input of ``groups`` x ``channels`` channels; a line for each result of an image, images one after the other.
 
-    ``size``, ``kernel``, ``stride``, ``dilation`` and ``padding`` have an entry for each of one to three spatial axes. In memory a group's channels begin with
-    a byte: those of INT4 are padded to an even number (:meth:`stored_channels`), which counts as k with weights of zero.
+    ``size``, ``kernel``, ``stride``, ``dilation`` and ``padding`` have an entry for each of one to three spatial axes. In memory a position begins
+    with a byte: channels of INT4 are padded to an even number, which without groups counts as k, with weights of zero.
 
     Raises:
         ValueError: A size is not positive, or the window is larger than the padded input.
@@ -109,10 +109,18 @@ class Patches:
         return self.images * prod(self.out)
 
     def stored_channels(self, bits: int) -> int:
-        """Channels of a group in memory."""
-        return stored_channels(self.channels) if bits == 4 else self.channels
+        """Channels of a group that a line has for each tap."""
+        return stored_channels(self.channels) if bits == 4 and self.groups == 1 else self.channels
 
-    def joined(self, groups: int, bits: int) -> "Patches":
+    def position_bytes(self, bits: int) -> int:
+        """From position to position in memory, whole bytes."""
+        return ceil(self.groups * self.channels * bits / 8)
+
+    def whole_bytes(self, bits: int) -> bool:
+        """Whether every group begins with a byte."""
+        return self.stored_channels(bits) * bits % 8 == 0
+
+    def joined(self, groups: int) -> "Patches":
         """The same tensor with so many groups as one.
 
         Raises:
@@ -120,7 +128,7 @@ class Patches:
         """
         if self.groups % groups:
             raise ValueError(f"groups must be a divisor of {self.groups}, not {groups}")
-        return replace(self, groups=self.groups // groups, channels=groups * self.stored_channels(bits))
+        return replace(self, groups=self.groups // groups, channels=groups * self.channels)
 
     def k(self, bits: int) -> int:
         """Elements of a line."""
@@ -128,7 +136,7 @@ class Patches:
 
     def input_bytes(self, bits: int) -> int:
         """Bytes of the whole tensor."""
-        return self.images * prod(self.size) * self.groups * self.stored_channels(bits) * bits // 8
+        return self.images * prod(self.size) * self.position_bytes(bits)
 
     @property
     def _spatial(self) -> tuple[Axis, ...]:

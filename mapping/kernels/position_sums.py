@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from lanewise.mapping.kernels.windows import WindowsWork
 
 CHUNK_BYTES = 32768
-"""Bytes of the taps that one transfer brings."""
+"""Bytes of the taps that one transfer brings, but no more than"""
+BUDGET_SHARE = 6
+"""this part of the scratchpad."""
 
 IMAGE, STRIP, CHUNK, BLOCKS, TAP = "image", "strip", "chunk", "block", "tap"
 
@@ -29,11 +31,12 @@ class PositionSums:
 
     def __init__(self, work: "WindowsWork", config: MachineConfig) -> None:
         self.work, self.config = work, config
-        self.longest = min(work.channels, 8 * config.vector.vlen_bits // 32)
+        budget = min(CHUNK_BYTES, config.scratchpad.bytes // BUDGET_SHARE)
+        self.longest = min(work.channels, 8 * config.vector.vlen_bits // 32, budget // (2 * BLOCK) // 2 * 2)
         self.tensors = [f"@operand{i}" for i, s in enumerate(work.steps) if s.operand == "tensor"]
         self.channels = [f"@operand{i}" for i, s in enumerate(work.steps) if s.operand == "channel"]
         self.outputs = [f"@{form}" for form in work.outputs]
-        self.chunk = max(BLOCK, min(work.taps, CHUNK_BYTES // (2 * self.longest)) // BLOCK * BLOCK)
+        self.chunk = max(BLOCK, min(work.taps, budget // (2 * self.longest)) // BLOCK * BLOCK)
 
     def program(self) -> Program:
         """Strips of channels of every image."""
@@ -43,11 +46,13 @@ class PositionSums:
         tables: dict[Instruction, None] = {}
         for count, vl, first in ((whole, self.longest, 0), (1, rest, whole * self.longest)):
             if count and vl:
-                body, filled = self._strip(vl, first)
+                nodes, filled = self._strip(vl, first)
                 tables |= dict.fromkeys(filled)
-                strips += repeat(count, *body, index=STRIP)
-        constants = [load(f"{name}.0", 1, 2 * work.channels, external=Address(name[1:])) for name in self.channels]
-        body = (*tables, *constants, *repeat(work.images, *strips, index=IMAGE))
+                strips += repeat(count, *nodes, index=STRIP)
+        constants = [
+            load(f"{name}.0", 1, 2 * work.channels, external=Address(name[1:])) for name in self.channels
+        ]
+        body: tuple[Node, ...] = (*tables, *constants, *repeat(work.images, *strips, index=IMAGE))
         sizes = {f"@in.{copy}": 2 * min(self.chunk, work.taps) * self.longest for copy in "01"}
         sizes |= {f"{n}.{copy}": 2 * self.longest for n in (*self.tensors, *self.outputs) for copy in "01"}
         sizes |= {f"{name}.0": 2 * work.channels for name in self.channels}
@@ -59,9 +64,11 @@ class PositionSums:
     def _strip(self, vl: int, first: int) -> tuple[list[Node], list[Instruction]]:
         """A strip of ``vl`` channels, and what fills Flex-SFU's tables for it."""
         work, channels = self.work, self.work.channels
-        kernel = VectorKernel(config=self.config, vl=vl, places=lambda name, bits, elements: self._place(name, first))
+        kernel = VectorKernel(config=self.config, vl=vl, places=lambda name, *_: self._place(name, first))
         largest = work.function == "max"
-        total = kernel.emit("vfmv.v.f", sew_bits=16 if largest else 32, constant=float("-inf") if largest else 0.0)
+        total = kernel.emit(
+            "vfmv.v.f", sew_bits=16 if largest else 32, constant=float("-inf") if largest else 0.0
+        )
         nodes: list[Node] = self._flush(kernel)
         whole, rest = divmod(work.taps, self.chunk)
 
@@ -69,7 +76,9 @@ class PositionSums:
             source = Address("in", 2 * (before * channels + first)).along(IMAGE, 2 * work.taps * channels)
             source = source.along(STRIP, 2 * self.longest).along(CHUNK, 2 * self.chunk * channels)
             runs = (1, taps * vl) if vl == channels else (taps, vl)
-            made: list[Node] = [load("@in.0", runs[0], 2 * runs[1], external=source, distance_bytes=2 * channels)]
+            made: list[Node] = [
+                load("@in.0", runs[0], 2 * runs[1], external=source, distance_bytes=2 * channels)
+            ]
             blocks, left = divmod(taps, BLOCK)
             made += repeat(blocks, *self._block(kernel, total, vl, BLOCK, 0), index=BLOCKS)
             made += self._block(kernel, total, vl, left, blocks * BLOCK) if left else []
@@ -81,7 +90,9 @@ class PositionSums:
             nodes.append(load(f"{name}.0", 1, 2 * vl, external=self._outside(name, first)))
         if not largest:
             if work.function == "average":
-                kernel.emit("vfmul.vf", total, into=total, sew_bits=32, constant=1 / (work.divisor or work.taps))
+                kernel.emit(
+                    "vfmul.vf", total, into=total, sew_bits=32, constant=1 / (work.divisor or work.taps)
+                )
             narrow = kernel.emit("vfncvt.f.f.w", total, sew_bits=32, result_bits=16)
             kernel.release(total)
             total = narrow
@@ -125,5 +136,7 @@ class PositionSums:
         return Address(name, 2 * first).along(STRIP, 2 * self.longest) if whole else Address(name)
 
     def _outside(self, name: str, first: int) -> Address:
-        place = Address(name[1:], self._bytes(name, first)).along(IMAGE, self._bytes(name, self.work.channels))
+        place = Address(name[1:], self._bytes(name, first)).along(
+            IMAGE, self._bytes(name, self.work.channels)
+        )
         return place.along(STRIP, self._bytes(name, self.longest))

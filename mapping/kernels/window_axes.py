@@ -167,7 +167,13 @@ def bands(axis: Axis, size: int, together: int = 1) -> tuple[Band, ...]:
             len(results),
             len(inside),
             tuple(
-                (group.result - first, group.count, group.step, group.shape, group.spans[0].start - inside.start)
+                (
+                    group.result - first,
+                    group.count,
+                    group.step,
+                    group.shape,
+                    group.spans[0].start - inside.start,
+                )
                 for group in groups
             ),
         )
@@ -180,3 +186,16 @@ def bands(axis: Axis, size: int, together: int = 1) -> tuple[Band, ...]:
         made.append(Band(results=results, inside=inside, groups=groups, count=1, step=0))
         before = looks
     return tuple(made)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A band in the scratchpad: positions of ``channels`` elements each."""
+
+    channels: int
+    row: int
+    """Positions from row to row of the input."""
+    plane: int
+    """Likewise from plane to plane."""
+    result_row: int
+    """Results from row to row."""

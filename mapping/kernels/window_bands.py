@@ -1,27 +1,19 @@
 """Windows of positions through the scratchpad: tiles of channels, bands of results, each band's part of the input brought by DMA."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product
 from math import ceil
 from typing import TYPE_CHECKING
 
 from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.builder import STRIP, VectorKernel
+from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.epilogue import format_bits
 from lanewise.mapping.kernels.price import price
-from lanewise.mapping.kernels.strips import best_kernel, load, store
-from lanewise.mapping.kernels.window_axes import Axis, Band, Group, bands
-from lanewise.mapping.kernels.window_strip import (
-    COLUMN,
-    ROW,
-    Layout,
-    Shape,
-    WindowStrip,
-    fills_table,
-    steps_and_stores,
-)
-from lanewise.sim.program import Address, Instruction, Loop, Node, Program, Rotate, flatten_once, repeat
+from lanewise.mapping.kernels.strips import best_kernel
+from lanewise.mapping.kernels.window_axes import Axis, Layout
+from lanewise.mapping.kernels.window_strip import Shape, WindowStrip, steps_and_stores
+from lanewise.mapping.kernels.window_tile import TILE, Tile, reads
+from lanewise.sim.program import Instruction, Loop, Node, Program, flatten_once, repeat
 
 if TYPE_CHECKING:
     from lanewise.mapping.kernels.windows import WindowsWork
@@ -30,12 +22,10 @@ BUDGET_SHARE = 6
 """A band of the input may take this part of the scratchpad."""
 NARROW = 64
 """Channels of which a tile is not split for the budget's sake."""
-MOST_READS = 65535
-"""How often a buffer may be read between two writes: the core's counts are of 16 bits."""
+MOST_ACCESSES = 65535
+"""How often a buffer may be read between two writes, and half as often written before it is read: the core's counts are of 16 bits."""
 UNROLLED_TAPS = 32
 """The rows of larger windows' taps are a loop."""
-
-IMAGE, PLANE, BAND, TILE = "image", "plane", "band", "tile"
 
 
 class WindowBands:
@@ -45,7 +35,9 @@ class WindowBands:
         after: The work whose steps and stores follow in a pass of their own over each band, of which ``work`` leaves ``middle``.
     """
 
-    def __init__(self, work: "WindowsWork", config: MachineConfig, after: "WindowsWork | None" = None) -> None:
+    def __init__(
+        self, work: "WindowsWork", config: MachineConfig, after: "WindowsWork | None" = None
+    ) -> None:
         self.work, self.config, self.after = work, config, after
         self.last = after or work
         depth, rows, columns = work.volume
@@ -65,7 +57,8 @@ class WindowBands:
 
     # Sizes
 
-    def _bytes(self, name: str, elements: int) -> int:
+    def bytes_of(self, name: str, elements: int) -> int:
+        """Bytes of so many elements of a buffer."""
         return ceil(elements * format_bits(name.removeprefix("@"), self.config.matrix.operand_bits) / 8)
 
     def _layout(self, tile: int, size: int) -> Layout:
@@ -73,7 +66,9 @@ class WindowBands:
         _, rows, columns = self.work.volume
         most = self.along.most(size)
         if self.upright:
-            return Layout(channels=tile, row=columns.size, plane=most * columns.size, result_row=columns.count)
+            return Layout(
+                channels=tile, row=columns.size, plane=most * columns.size, result_row=columns.count
+            )
         return Layout(channels=tile, row=most, plane=rows.size * most, result_row=size)
 
     def _sizes(self, layout: Layout, size: int) -> dict[str, int]:
@@ -81,7 +76,7 @@ class WindowBands:
         results = size * (layout.result_row if self.upright else 1)
         sizes = {f"@in.{copy}": 2 * self.planes * layout.plane * layout.channels for copy in "01"}
         for name in (*self.tensors, *self.outputs):
-            sizes |= {f"{name}.{copy}": results * self._bytes(name, layout.channels) for copy in "01"}
+            sizes |= {f"{name}.{copy}": results * self.bytes_of(name, layout.channels) for copy in "01"}
         if self.after is not None:
             sizes["@middle.0"] = 2 * results * layout.channels
         for name in self.constants:
@@ -132,40 +127,49 @@ class WindowBands:
     def program(self) -> Program:
         """Everything."""
         tile, size = self._chosen()
-        while True:
-            body, reads, sizes = self._body(tile, size, reload=False)
-            if reads > MOST_READS and size > 1:
-                size = ceil(size / 2)
-                continue
-            break
-        if self._constant_reads(body) > MOST_READS:
+        body, most, sizes = self._body(tile, size, reload=False)
+        while most > MOST_ACCESSES and size > 1:
+            size = ceil(size / 2)
+            body, most, sizes = self._body(tile, size, reload=False)
+        if self._constant_reads(body) > MOST_ACCESSES:
             body, _, sizes = self._body(tile, size, reload=True)
         tables = {i.writes[0]: i.run_bytes for i in self.tables if i.opcode == "dma.load"}
         return Program(body=(*self.tables, *body), buffers_bytes=sizes | tables)
 
     def _constant_reads(self, body: tuple[Node, ...]) -> int:
         """How often a constant is read between two loads, at most."""
-        inner = [node for tile in body for node in (tile.body if isinstance(tile, Loop) and tile.index == TILE else (tile,))]
+        inner = [
+            node
+            for tile in body
+            for node in (tile.body if isinstance(tile, Loop) and tile.index == TILE else (tile,))
+        ]
         return max((sum(reads(node, f"{name}.0") for node in inner) for name in self.constants), default=0)
 
     def _body(self, tile: int, size: int, *, reload: bool) -> tuple[tuple[Node, ...], int, dict[str, int]]:
-        """The nodes, the reads of a band's input, and the buffers."""
+        """The nodes, the accesses of a band's buffers at most, and the buffers."""
         self.room = 0
         work, nodes, most = self.work, list[Node](), 0
         whole, rest = divmod(work.channels, tile)
         for count, channels, first in ((whole, tile, 0), (1, rest, whole * tile)):
             if count and channels:
                 layout = self._layout(channels, size)
-                one = _Tile(self, layout, first, tile, size, reload)
+                one = Tile(self, layout, first, tile, size, reload)
                 nodes += repeat(count, *one.nodes(), index=TILE)
-                most = max(most, one.reads)
+                most = max(most, one.accesses)
         sizes = self._sizes(self._layout(tile, size), size)
         if not reload:
-            sizes = {name: size for name, size in sizes.items() if name not in {f"{name}.1" for name in self.constants}}
+            sizes = {
+                name: size
+                for name, size in sizes.items()
+                if name not in {f"{name}.1" for name in self.constants}
+            }
         if self.after is not None:
             sizes["@middle.0"] = max(sizes["@middle.0"], 2 * self.room)
             for name in (*self.tensors, *self.outputs):
-                sizes |= {f"{name}.{copy}": max(sizes[f"{name}.{copy}"], self._bytes(name, self.room)) for copy in "01"}
+                sizes |= {
+                    f"{name}.{copy}": max(sizes[f"{name}.{copy}"], self.bytes_of(name, self.room))
+                    for copy in "01"
+                }
         return tuple(nodes), most, sizes
 
     def strip(self, layout: Layout, channels: int) -> WindowStrip:
@@ -194,7 +198,9 @@ class WindowBands:
                     if best is None or clocks < best[0]:
                         best = clocks, strip
         if best is None:
-            raise ValueError(f"vector.vlen_bits must be so large that the registers hold the steps, not {vector.vlen_bits}")
+            raise ValueError(
+                f"vector.vlen_bits must be so large that the registers hold the steps, not {vector.vlen_bits}"
+            )
         self.shapes[key] = best[1]
         return best[1]
 
@@ -232,132 +238,6 @@ class WindowBands:
             steps_and_stores(kernel, kernel.load("@middle.0"), work)
 
         return best_kernel(self.config, elements, body)
-
-
-class _Tile:
-    """Emits the bands of one tile of channels."""
-
-    def __init__(self, bands: WindowBands, layout: Layout, first: int, tile: int, size: int, reload: bool) -> None:
-        self.bands, self.work, self.layout, self.size, self.reload = bands, bands.work, layout, size, reload
-        self.first, self.tile = first, tile
-        self.channels = layout.channels
-        self.reads = 0
-        self.strips: list[tuple[int, WindowStrip, int]] = []
-        """How many, how they are computed, and the first one's first channel."""
-        done = 0
-        while left := layout.channels - done:
-            strip = bands.strip(layout, left)
-            self.strips.append((left // strip.shape.vl, strip, done))
-            done += left // strip.shape.vl * strip.shape.vl
-        self.second = bands.after_kernel(size * (layout.result_row if bands.upright else 1) * layout.channels)
-
-    def nodes(self) -> list[Node]:
-        work, bands_ = self.work, self.bands
-        depth = work.volume[0]
-        planes: list[Node] = []
-        for group in depth.groups(range(depth.count)):
-            inner: list[Node] = []
-            for band in bands(bands_.along, self.size):
-                inner += repeat(band.count, *self._band(group, band), index=BAND)
-            planes += repeat(group.count, *inner, index=PLANE)
-        made = [] if self.reload else self._constants()
-        return [*made, *repeat(work.images, *planes, index=IMAGE)]
-
-    def _constants(self) -> list[Node]:
-        """Loads of the tile's part of what all results share."""
-        made: list[Node] = []
-        for name in self.bands.constants:
-            place = Address(name[1:], 2 * self.first).along(TILE, 2 * self.tile)
-            rows = self.work.taps + 1 if name == "@weights" else 1
-            count, size = self._runs(rows, self.channels, self.work.channels)
-            apart = 2 * self.work.channels if count > 1 else 0
-            made.append(load(f"{name}.0", count, 2 * size, external=place, distance_bytes=apart))
-        return made
-
-    def _band(self, depth: Group, band: Band) -> list[Node]:
-        made = self._constants() if self.reload else []
-        made += self._loads(depth, band)
-        results = len(band.results) * (self.layout.result_row if self.bands.upright else 1)
-        made += [self._transfer(load, name, depth, band, results) for name in self.bands.tensors]
-        before = len(made)
-        for strips, strip, first in self.strips:
-            rows = self._rows(depth, band, strip, first, strips)
-            made += repeat(strips, *strip.prologue(first, strips), *rows, index=STRIP)
-            self.bands.tables |= dict.fromkeys(strip.tables())
-        self.reads = max(self.reads, sum(reads(node, "@in.0") for node in made[before:]))
-        if self.second is not None:
-            kernel, elements = self.second, results * self.channels
-            made += [i for i in kernel.setup if not fills_table(i)]
-            made += repeat(kernel.strips(elements), *kernel.code, index=STRIP)
-            self.bands.tables |= dict.fromkeys(i for i in kernel.setup if fills_table(i))
-            self.bands.room = max(self.bands.room, kernel.strips(elements) * kernel.ways * kernel.vl)
-        made += [self._transfer(store, name, depth, band, results) for name in self.bands.outputs]
-        names = ["@in", *self.bands.tensors, *self.bands.outputs, *(self.bands.constants if self.reload else [])]
-        return [*made, *(Rotate(names=(f"{name}.0", f"{name}.1")) for name in names)]
-
-    def _rows(self, depth: Group, band: Band, strip: WindowStrip, first: int, strips: int) -> list[Node]:
-        _, rows, columns = self.work.volume
-        ways, made = strip.shape.ways, list[Node]()
-        if self.bands.upright:
-            down, across = band.groups, columns.groups(range(columns.count), ways)
-            top, left, above, before = band.inside.start, 0, band.results.start, 0
-        else:
-            down, across = rows.groups(range(1)), columns.groups(band.results, ways)
-            top, left, above, before = 0, band.inside.start, 0, band.results.start
-        for row in down:
-            inner: list[Node] = []
-            for group in across:
-                code = strip.group(depth.spans[0], row.spans[0], group)
-                inside = (row.spans[0].start - top) * self.layout.row + group.spans[0].start - left
-                result = (row.result - above) * self.layout.result_row + group.result - before
-                loops = {COLUMN: (group.step, len(group.spans)), ROW: (row.step * self.layout.row, self.layout.result_row)}
-                placed = strip.placed(code, inside=inside, result=result, first=first, strips=strips, loops=loops)
-                inner += repeat(group.count, *placed, index=COLUMN)
-            made += repeat(row.count, *inner, index=ROW)
-        return made
-
-    def _loads(self, depth: Group, band: Band) -> Iterator[Instruction]:
-        """The band's part of the input: of every plane that its windows touch, rows, or a part of each row."""
-        planes, rows, columns = self.work.volume
-        channels, layout, span = self.work.channels, self.layout, depth.spans[0]
-        upright = self.bands.upright
-        height, width = (len(band.inside), columns.size) if upright else (rows.size, len(band.inside))
-        top, left = (band.inside.start, 0) if upright else (0, band.inside.start)
-        step = band.step * (columns.size if upright else 1)
-        for plane in range(max(0, span.stop - span.first)):
-            at = ((span.start + (span.first + plane) * planes.apart) * rows.size + top) * columns.size + left
-            together = height if width == columns.size and width == layout.row else 1
-            for row in range(0, height, together):
-                place = Address("in", 2 * ((at + row * columns.size) * channels + self.first))
-                place = place.along(IMAGE, 2 * planes.size * rows.size * columns.size * channels)
-                place = place.along(PLANE, 2 * depth.step * rows.size * columns.size * channels)
-                place = place.along(BAND, 2 * step * channels).along(TILE, 2 * self.tile)
-                inside = Address("@in.0", 2 * (plane * layout.plane + row * layout.row) * self.channels)
-                count, size = self._runs(together * width, self.channels, channels)
-                yield load(inside, count, 2 * size, external=place, distance_bytes=2 * channels if count > 1 else 0)
-
-    def _runs(self, positions: int, part: int, whole: int) -> tuple[int, int]:
-        """Runs, and units of each: all positions at once, or a part of each."""
-        return (1, positions * whole) if part == whole else (positions, part)
-
-    def _transfer(self, move, name: str, depth: Group, band: Band, results: int) -> Instruction:  # type: ignore[no-untyped-def]
-        """DMA of a band of results, or of a tensor that is as large."""
-        _, rows, columns = self.work.volume
-        whole, part = (self.bands._bytes(name, elements) for elements in (self.work.channels, self.channels))
-        plane = rows.count * columns.count * whole
-        length = (columns.count if self.bands.upright else 1) * whole
-        place = Address(name[1:], depth.result * plane + band.results.start * length + self.bands._bytes(name, self.first))
-        place = place.along(IMAGE, self.work.volume[0].count * plane).along(PLANE, plane)
-        place = place.along(BAND, len(band.results) * length).along(TILE, self.bands._bytes(name, self.tile))
-        count, size = self._runs(results, part, whole)
-        return move(f"{name}.0", count, size, external=place, distance_bytes=whole if count > 1 else 0)
-
-
-def reads(node: Node, buffer: str) -> int:
-    """Vector loads of a buffer."""
-    if isinstance(node, Loop):
-        return node.count * sum(reads(inner, buffer) for inner in node.body)
-    return int(isinstance(node, Instruction) and buffer in node.reads)
 
 
 def _up(number: int, multiple: int) -> int:

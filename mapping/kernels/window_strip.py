@@ -10,7 +10,7 @@ from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import Operand, emit_steps, format_bits, store_outputs
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import MAXIMUM_CODE
-from lanewise.mapping.kernels.window_axes import Group, Span
+from lanewise.mapping.kernels.window_axes import Group, Layout, Span
 from lanewise.sim.program import Address, Instruction, Loop, Node, Rotate, repeat
 
 if TYPE_CHECKING:
@@ -31,19 +31,6 @@ HELD = ((8, 4), (4, 2), (2, 1), (1, 1))
 COMBINE = {"max": "vfmax.vv", "average": "vfadd.vv", "sum": "vfadd.vv"}
 NEUTRAL = {"max": float("-inf"), "average": 0.0, "sum": 0.0}
 """What a window has that lies in the padding alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """A band in the scratchpad: positions of ``channels`` elements each."""
-
-    channels: int
-    row: int
-    """Positions from row to row of the input."""
-    plane: int
-    """Likewise from plane to plane."""
-    result_row: int
-    """Results from row to row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +56,10 @@ class WindowStrip:
     def __init__(self, work: "WindowsWork", config: MachineConfig, layout: Layout, shape: Shape) -> None:
         self.work, self.config, self.layout, self.shape = work, config, layout, shape
         kernel = self.kernel = VectorKernel(config=config, vl=shape.vl, places=self._place)
-        self.shared = {WEIGHTS, *(f"@operand{i}.0" for i, s in enumerate(work.steps) if s.operand == "channel")}
+        self.shared = {
+            WEIGHTS,
+            *(f"@operand{i}.0" for i, s in enumerate(work.steps) if s.operand == "channel"),
+        }
         """Buffers of what all positions share."""
         self.resident: list[Register] = []
         self.loads: list[Instruction] = []
@@ -304,7 +294,9 @@ def steps_and_stores(kernel: VectorKernel, total: Register, work: "WindowsWork")
         if step.operand in ("tensor", "channel")
     }
     total = emit_steps(kernel, total, work.steps, operands)
-    store_outputs(kernel, total, work.outputs, {form: f"@{form}.0" for form in work.outputs}, work.inverse_step)
+    store_outputs(
+        kernel, total, work.outputs, {form: f"@{form}.0" for form in work.outputs}, work.inverse_step
+    )
     kernel.release(total)
 
 

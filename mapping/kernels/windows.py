@@ -70,7 +70,8 @@ class WindowsWork:
         """Whether every image is one window without weights."""
         spans = [(axis, axis.span(0)) for axis in self.axes if axis.count == 1]
         whole = all(
-            (span.start, span.first, span.stop, axis.apart) == (0, 0, axis.size, 1) and span.counted == axis.size
+            (span.start, span.first, span.stop, axis.apart) == (0, 0, axis.size, 1)
+            and span.counted == axis.size
             for axis, span in spans
         )
         return self.function != "depthwise" and len(spans) == len(self.axes) and whole
@@ -88,7 +89,10 @@ class WindowsWork:
         alone = replace(self, steps=(), outputs=("middle",))
         made: list[Program] = []
         problem: ValueError | None = None
-        for bands in (WindowBands(self, config), *([WindowBands(alone, config, after=self)] if self._apart(config) else [])):
+        for bands in (
+            WindowBands(self, config),
+            *([WindowBands(alone, config, after=self)] if self._apart(config) else []),
+        ):
             try:
                 made.append(bands.program())
             except ValueError as error:

@@ -39,7 +39,11 @@ class Linear:
     steps: tuple[Step, ...] = ()
     """What is done to Y before it is stored."""
     left_runs: int = 0
-    """Contiguous runs of a row of X; 0: all rows are one run."""
+    """Contiguous runs of a row of X, which is priced and no more; 0: X lies as said."""
+    left_transposed: bool = False
+    """X is stored with its rows, not its inputs, contiguous."""
+    left_pitch: int = 0
+    """Elements from row to row of X, or from input to input; 0: side by side."""
     patches: Patches | None = None
     """Of a convolution: X is these."""
 
@@ -47,8 +51,8 @@ class Linear:
     def product(self) -> MatmulWork:
         """The forward product."""
         return MatmulWork(
-            m=self.rows, k=self.inputs, n=self.outputs, left_runs=self.left_runs, patches=self.patches, weights=self.bias,
-            steps=self.steps,
+            m=self.rows, k=self.inputs, n=self.outputs, left_runs=self.left_runs, left_transposed=self.left_transposed,
+            left_pitch=self.left_pitch, patches=self.patches, weights=self.bias, steps=self.steps,
         )  # fmt: skip
 
 
@@ -142,7 +146,7 @@ def int4_backward(layer: Linear, block: int, sampling: SamplingStatistics, *, pa
         ("sample", _kept(kept, m)),
         ("turn back", FillWork(elements=rows * k)),
         ("product", MatmulWork(
-            m=kept, k=m, n=k, left_runs=1, right_transposed=True, weights=False, row_scales=True, steps=(turn, add),
+            m=kept, k=m, n=k, right_transposed=True, weights=False, row_scales=True, steps=(turn, add),
         )),
         ("sample", SampleWork(rows=2 * rows, factors=2)),
     ]  # fmt: skip

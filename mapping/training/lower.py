@@ -214,7 +214,7 @@ class _Training(Lowering):
         bias = len(operator.inputs) > 2
         return Linear(
             rows=work.m, inputs=work.k, outputs=work.n, bias=bias, steps=work.steps, left_runs=work.left_runs,
-            patches=work.patches,
+            left_transposed=work.left_transposed, left_pitch=work.left_pitch, patches=work.patches,
         )  # fmt: skip
 
     def block(self, layer: Linear) -> int:

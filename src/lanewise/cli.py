@@ -225,15 +225,9 @@ def synth(
     if json_:
         _print_json(values)
         return
-    print(f"{values['library']}, {values['node']}, clock {values['clock_ns']} ns")
-    for path, block in values["blocks"].items():
-        print(f"{block['area_um2']:14,.1f} um2  {path}")
-    print(f"{values['area_um2']:14,.1f} um2  in all")
-    if values["overhead_percent"] is not None:
-        print(
-            f"Flex-SFU is {values['overhead_percent']:.1f} % of {values['baseline_area_um2']:,.1f} um2 "
-            f"({values['overhead_without_multiply_adds_percent']:.1f} % without its multiply-adds); baseline: {values['baseline']['note']}"
-        )
+    from lanewise.synth.table import synth_lines
+
+    print("\n".join(synth_lines(result)))
 
 
 @app.command()

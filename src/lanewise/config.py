@@ -677,7 +677,9 @@ def _check_core(config: MachineConfig) -> None:
         ValueError: It has no such core.
     """
     matrix, lanes = config.matrix, config.vector.lanes
-    _require(config.flex_sfu.lanes == lanes, "flex_sfu.lanes", f"vector.lanes = {lanes}", config.flex_sfu.lanes)
+    _require(
+        config.flex_sfu.lanes == lanes, "flex_sfu.lanes", f"vector.lanes = {lanes}", config.flex_sfu.lanes
+    )
     _require(
         matrix.operand_bits != SPLIT_BITS or matrix.row_beats == 1 or matrix.output_lanes % 2 == 0,
         "matrix.output_lanes", f"even, or at least matrix.columns = {matrix.columns}", matrix.output_lanes,

@@ -12,15 +12,18 @@ from lanewise.mapping.assemble import CUSTOM_1, listing, words
 from lanewise.mapping.functional import execute_program
 from lanewise.mapping.kernels.activations import SOFTWARE
 from lanewise.mapping.kernels.adamw import AdamWWork
+from lanewise.mapping.kernels.copies import Copy, Level
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.fft import FftWork
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.movement import FillWork, MovementWork
+from lanewise.mapping.kernels.movement import FillWork, LookUpWork, MovementWork
 from lanewise.mapping.kernels.operand import QuantiseWork
+from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
+from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.sim.program import Instruction, Program, flatten_once, is_complete, priced_only
 from lanewise.sim.vector_type import with_vector_types
@@ -35,7 +38,17 @@ def steps(*functions: str) -> tuple[Step, ...]:
     return tuple(Step(function=function) for function in functions)
 
 
-WINDOW = {"positions": 64, "channels": 64, "input_positions": 256, "row_positions": 16, "halo_rows": 1}
+WINDOW = {"axes": (Axis(size=16, kernel=3, stride=2, padding=1),) * 2, "channels": 64}
+PATCHES = Patches(
+    images=1,
+    channels=16,
+    groups=2,
+    size=(8, 8),
+    kernel=(3, 3),
+    stride=(1, 1),
+    dilation=(1, 1),
+    padding=(1, 1),
+)
 KERNELS = {
     "element-wise: arithmetic, comparisons, logic, selections, rounding": ElementwiseWork(
         elements=9000,
@@ -51,18 +64,20 @@ KERNELS = {
     "layer norm, group norm": RowsWork(function="layer_norm", rows=20, length=384, affine=True),
     "RMS norm": RowsWork(function="rms_norm", rows=20, length=384, affine=True),
     "sums, means, maxima of rows": RowsWork(function="mean", rows=20, length=384),
-    "copies, slices, concatenation, embedding look-up": MovementWork(runs=20, run_elements=384),
-    "transposition of a matrix": MovementWork(runs=1, run_elements=64 * 197, transposed=True, rows=197),
-    "transposition without its rows": MovementWork(runs=1, run_elements=64 * 197, transposed=True),
+    "copies, slices, concatenation, padding, repetition": MovementWork(copies=(Copy(levels=(Level(20, 400, 384),), run=384),)),
+    "transposition, permutation": MovementWork(copies=(Copy(levels=(Level(197, 64, 1), Level(64, 1, 197))),)),
+    "embedding look-up": LookUpWork(rows=20, width=384),
     "fill": FillWork(elements=9000),
     "prefix scans": ScanWork(operator="linear", rows=40, length=100),
     "FFT": FftWork(batch=4, length=64),
-    "pooling": WindowsWork(function="max", taps=9, **WINDOW),
-    "depthwise convolution": WindowsWork(function="depthwise", taps=9, **WINDOW),
     "matrix product": MatmulWork(m=64, k=64, n=64, steps=steps("gelu"), outputs=("fp16", "quantised")),
     "matrix product of transposed operands": MatmulWork(m=64, k=64, n=64, left_transposed=True, right_transposed=True, weights=False),
     "matrix product, its rows where numbers say": MatmulWork(m=64, k=64, n=64, row_scales=True),
-    "convolution": MatmulWork(m=64, k=144, n=64, left_runs=3),
+    "convolution": MatmulWork(m=64, k=144, n=16, batch=2, patches=PATCHES, outputs=("quantised",)),
+    "matrix product of rows in pieces": MatmulWork(m=64, k=144, n=64, left_runs=3),
+    "pooling": WindowsWork(function="max", **WINDOW),
+    "depthwise convolution": WindowsWork(function="depthwise", **WINDOW),
+    "sums, means, maxima of positions": WindowsWork(function="average", axes=(Axis(size=196, kernel=196),), channels=64),
     "operand path: transform and quantise": QuantiseWork(elements=4096),
     "training: gradients of rows": RowGradientsWork(function="softmax", rows=20, length=197),
     "training: sums of columns": ColumnSumsWork(rows=20, columns=64),
@@ -121,7 +136,7 @@ def test_words_are_the_instructions_that_are_priced(name):
 
 
 def test_a_priced_program_is_not_executed():
-    program = KERNELS["convolution"].program(MACHINE)
+    program = KERNELS["matrix product of rows in pieces"].program(MACHINE)
     with pytest.raises(ValueError, match=r"must have operands for dma\.load, which are priced and no more"):
         execute_program(program, MACHINE, {})
 

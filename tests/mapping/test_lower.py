@@ -11,9 +11,14 @@ from lanewise.errors import UserError
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.movement import MovementWork
+from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
+from lanewise.mapping.layout import Layouts, reshaped
 from lanewise.mapping.lower import lower
+from lanewise.mapping.matrix_operands import matrix_of
 from lanewise.mapping.simulate import simulate, work_cost
 from lanewise.mapping.trace import trace
 
@@ -87,6 +92,54 @@ def test_convolution_shapes_and_batch_norm_folding():
     )
 
 
+def test_convolutions_read_their_input_as_it_is_stored():
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, (7, 5), stride=2, padding=(3, 2)), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=2, dilation=2, groups=8), nn.ReLU(),
+        nn.Conv2d(64, 10, 1),
+    )  # fmt: skip
+    tasks = lower(graph_of(net, (2, 3, 28, 20))).tasks
+    assert [t.kind for t in tasks] == ["quantise", *["convolution"] * 3]  # borders are no task
+    assert tasks[0].work.elements == 2 * 28 * 20 * 4  # an even number of channels
+    first, second, third = (t.work for t in tasks[1:])
+    assert first.patches == Patches(
+        images=2, channels=3, size=(28, 20), kernel=(7, 5), stride=(2, 2), dilation=(1, 1), padding=(3, 2)
+    )
+    assert second.patches == Patches(
+        images=2,
+        channels=4,
+        groups=8,
+        size=(14, 10),
+        kernel=(3, 3),
+        stride=(1, 1),
+        dilation=(2, 2),
+        padding=(2, 2),
+    )
+    assert [(w.batch, w.m, w.k, w.n) for w in (first, second, third)] == [
+        (1, 280, 105, 32), (8, 280, 36, 8), (1, 280, 64, 10),
+    ]  # fmt: skip
+    done = [w.on(MachineConfig()) for w in (first, second, third)]
+    assert [(w.batch, w.k, w.n) for w in done] == [(1, 140, 32), (2, 144, 32), (1, 64, 10)]
+    assert (done[1].result_pitch, done[1].result_step) == (64, 32)
+
+
+def test_groups_together_are_faster_than_one_by_one():
+    patches = Patches(
+        images=1,
+        channels=4,
+        groups=32,
+        size=(28, 28),
+        kernel=(3, 3),
+        stride=(1, 1),
+        dilation=(1, 1),
+        padding=(1, 1),
+    )
+    groups = MatmulWork(m=784, k=36, n=4, batch=32, patches=patches, outputs=("quantised",))
+    one = MatmulWork(m=784, k=36, n=4, patches=dataclasses.replace(patches, groups=1), outputs=("quantised",))
+    together, alone = (work_cost(work, MachineConfig()) for work in (groups, one))
+    assert 4 * together.cycles < 32 * alone.cycles
+    assert together.busy_clk["matrix"] <= 1.02 * 32 * alone.busy_clk["matrix"]
+
+
 def test_attention_reads_the_transposed_operand():
     class Attention(nn.Module):
         def forward(self, q, k, v):
@@ -100,6 +153,76 @@ def test_attention_reads_the_transposed_operand():
     assert values.right_transposed
     softmax = next(t.work for t in tasks if isinstance(t.work, RowsWork))
     assert (softmax.rows, softmax.length, softmax.outputs) == (4 * 48, 48, ("quantised",))
+
+
+def heads(x: torch.Tensor, count: int) -> torch.Tensor:
+    return x.view(*x.shape[:2], count, -1).transpose(1, 2)
+
+
+def test_attention_reads_its_heads_where_they_lie_interleaved():
+    class Attention(nn.Module):
+        def forward(self, q, k, v):
+            q, k, v = (heads(each, 4) for each in (q, k, v))
+            return torch.softmax(q @ k.transpose(-2, -1), -1) @ v
+
+    def products(batch):
+        tasks = lower(graph_of(Attention(), *[(batch, 48, 128)] * 3)).tasks
+        return [t.work for t in tasks if isinstance(t.work, MatmulWork)]
+
+    scores, values = products(1)
+    assert (scores.left_pitch, scores.left_step, scores.right_pitch, scores.right_step) == (128, 32, 128, 32)
+    assert (values.left_pitch, values.left_step, values.right_pitch, values.right_step) == (0, 0, 128, 32)
+    assert (scores.right_transposed, values.right_transposed, scores.left_runs) == (False, True, 0)
+    scores, _ = products(2)  # two steps from product to product: a copy whose products are one after another
+    assert (scores.batch, scores.left_pitch, scores.left_step, scores.left_runs) == (8, 0, 0, 0)
+    tasks = lower(graph_of(Attention(), *[(2, 48, 128)] * 3)).tasks
+    moved = [t.work for t in tasks if isinstance(t.work, MovementWork)]
+    assert [(w.form, *(c.elements for c in w.copies)) for w in moved] == [("quantised", 2 * 48 * 128)] * 3
+
+
+def test_tokens_are_mixed_in_the_order_in_which_they_lie():
+    class Mixer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens = nn.Linear(24, 40)
+
+        def forward(self, x):
+            return self.tokens(x.transpose(1, 2))
+
+    def product(*shape):
+        tasks = lower(graph_of(Mixer(), shape)).tasks
+        return next(t.work for t in tasks if isinstance(t.work, MatmulWork))
+
+    work = product(1, 24, 32)
+    assert (work.m, work.k, work.left_transposed, work.left_pitch, work.left_runs) == (32, 24, True, 0, 0)
+    assert not product(2, 24, 32).left_transposed  # no one distance from token to token: a copy
+
+
+def test_how_a_product_reads_its_left_operand():
+    class Turned(nn.Module):
+        def forward(self, x, y):
+            return (x + 1).permute(0, 2, 1, 3) @ y
+
+    def left(*shape, width):
+        graph = graph_of(Turned(), shape, (shape[0], shape[2], width, 3))
+        product = next(op for op in graph.operators if op.kind == "matmul")
+        return matrix_of(Layouts(graph), product, 0)
+
+    found = left(1, 6, 4, 10, width=10)
+    assert (found.direct, found.turned, found.pitch, found.step) == (True, False, 40, 10)
+    assert not left(1, 6, 4, 9, width=9).direct  # INT4 heads would not begin with a byte
+    assert not left(2, 6, 4, 10, width=10).direct
+
+
+@pytest.mark.parametrize(
+    ("shape", "steps", "wanted", "found"),
+    [
+        ((2, 3, 4), (12, 4, 1), (6, 4), (4, 1)), ((2, 3, 4), (12, 1, 3), (2, 12), None), ((2, 12), (12, 1), (2, 3, 1, 4), (12, 4, 4, 1)),
+        ((5, 1, 3), (3, 99, 1), (15,), (1,)), ((4, 6), (0, 1), (2, 2, 6), (0, 0, 1)), ((4, 6), (8, 1), (24,), None), ((2, 3), (3, 1), (7,), None),
+    ],
+)  # fmt: skip
+def test_steps_of_the_same_elements_in_another_shape(shape, steps, wanted, found):
+    assert reshaped(shape, steps, wanted) == found
 
 
 def test_fused_and_written_out_attention_cost_the_same_products():
@@ -245,16 +368,63 @@ def test_windows_read_the_input_about_once(net, shape, most):
     assert size <= loaded <= most * size
 
 
+def window_of(net, *shape: int) -> WindowsWork:
+    (work,) = (t.work for t in lower(graph_of(net, shape)).tasks if isinstance(t.work, WindowsWork))
+    return work
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "axis", "more"),
+    [
+        (nn.MaxPool2d(3, 2, 1), (2, 8, 14, 14), Axis(size=14, kernel=3, stride=2, padding=1, results=7), {}),
+        (nn.MaxPool2d(3, 2, ceil_mode=True), (2, 8, 14, 14), Axis(size=14, kernel=3, stride=2, results=7), {}),
+        (nn.MaxPool2d(2, 1, dilation=3), (2, 8, 14, 14), Axis(size=14, kernel=2, dilation=3, results=11), {}),
+        (
+            nn.AvgPool2d(3, 1, 1, count_include_pad=False), (2, 8, 14, 14),
+            Axis(size=14, kernel=3, padding=1, results=14, counts_padding=False), {},
+        ),
+        (nn.AvgPool2d(2, divisor_override=3), (2, 8, 14, 14), Axis(size=14, kernel=2, stride=2, results=7), {"divisor": 3.0}),
+        (nn.AdaptiveMaxPool2d(5), (2, 8, 14, 14), Axis(size=14, results=5, adaptive=True), {}),
+        (
+            nn.Conv2d(8, 8, 5, 2, 2, groups=8), (2, 8, 14, 14), Axis(size=14, kernel=5, stride=2, padding=2, results=7),
+            {"function": "depthwise"},
+        ),
+    ],
+)  # fmt: skip
+def test_windows_have_their_geometry(net, shape, axis, more):
+    work = window_of(net, *shape)
+    assert (work.images, work.axes, work.channels) == (shape[0], (axis, axis), shape[1])
+    function = (
+        "depthwise" if isinstance(net, nn.Conv2d) else "max" if "Max" in type(net).__name__ else "average"
+    )
+    assert dataclasses.asdict(work) | more | {"function": function} == dataclasses.asdict(work)
+
+
+@pytest.mark.parametrize(("name", "function"), [("mean", "average"), ("sum", "sum"), ("amax", "max")])
+def test_reductions_over_positions_are_windows_of_whole_images(name, function):
+    tasks = lower(
+        graph_of(nn.Sequential(nn.MaxPool2d(2), Lambda(lambda x: getattr(x, name)((2, 3)))), (2, 8, 6, 8))
+    ).tasks
+    work = tasks[-1].work
+    assert isinstance(work, WindowsWork)
+    assert (work.function, work.images, work.channels, work.whole_images) == (function, 2, 8, True)
+    assert work.taps == 12
+
+
+def test_a_convolution_with_several_results_a_channel_is_a_grouped_one():
+    tasks = lower(graph_of(nn.Conv2d(8, 16, 3, groups=8), (1, 8, 14, 14))).tasks
+    assert isinstance(tasks[-1].work, MatmulWork)
+
+
+def test_a_pool_without_a_batch_has_no_kernel():
+    with pytest.raises(UserError, match="has no kernel"):
+        lower(graph_of(nn.MaxPool2d(2), (8, 14, 14)))
+
+
 def test_software_on_a_depthwise_convolution_is_no_worse_than_in_a_pass_of_its_own():
     baseline = MachineConfig().baseline()
-    window = {
-        "positions": 112 * 112,
-        "channels": 32,
-        "taps": 9,
-        "input_positions": 112 * 112,
-        "row_positions": 112,
-        "halo_rows": 2,
-    }
+    axis = Axis(size=112, kernel=3, padding=1)
+    window = {"axes": (axis, axis), "channels": 32}
     fused = WindowsWork(function="depthwise", steps=(Step(function="silu"),), **window)
     alone = WindowsWork(function="depthwise", **window)
     silu = ElementwiseWork(elements=112 * 112 * 32, steps=(Step(function="silu"),))

@@ -16,7 +16,7 @@ QUICK_CLOCKS = 100_000
 def test_core(run_bench, case):
     results = run_bench("core", case)
     assert {result.name.rpartition(".")[2] for result in results} == {
-        "every_instruction", "random_programs", "hesitant_memory", "hesitant_host", "resets", "kernels",
+        "every_instruction", "random_programs", "hesitant_memory", "hesitant_host", "resets", "kernels", "network",
     }  # fmt: skip
     assert sum(result.clocks_compared for result in results) >= QUICK_CLOCKS
     assert sum(result.programs_compared for result in results) > 600

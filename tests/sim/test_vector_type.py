@@ -15,11 +15,12 @@ from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.movement import MovementWork
+from lanewise.mapping.kernels.movement import FillWork
 from lanewise.mapping.kernels.operand import PeakWork, SampleWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.turn_back import TURN_BACK
+from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate
 from lanewise.sim.vector_type import need, weight, with_vector_types
@@ -122,19 +123,9 @@ WORKS = [
         n=64,
         steps=(Step(function="multiply", operand="channel"), Step(function="add", operand="tensor")),
     ),
-    WindowsWork(
-        function="max", positions=196, channels=96, taps=9, input_positions=196, row_positions=14, halo_rows=2
-    ),
-    WindowsWork(
-        function="depthwise",
-        positions=196,
-        channels=96,
-        taps=49,
-        input_positions=196,
-        row_positions=14,
-        halo_rows=2,
-    ),
-    MovementWork(runs=64, run_elements=64, transposed=True),
+    WindowsWork(function="max", axes=(Axis(size=14, kernel=3, padding=1),) * 2, channels=96),
+    WindowsWork(function="depthwise", axes=(Axis(size=14, kernel=7, padding=3),) * 2, channels=96),
+    FillWork(elements=9000),
     PeakWork(elements=20_000),
     ElementwiseWork(
         elements=10_000, steps=(Step(function="divide", operand="tensor"), Step(function="sqrt"))

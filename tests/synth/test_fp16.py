@@ -1,7 +1,6 @@
 """The FP16 arrays beside an INT4 array."""
 
 import dataclasses
-import re
 
 import pytest
 
@@ -10,7 +9,7 @@ from lanewise.rtl.arrays import array_of
 from lanewise.rtl.fp16_array import Fp16Array
 from lanewise.synth import Synthesiser, compare_fp16, equal_area_fp16, load_liberty
 from lanewise.synth.equal_area import candidates
-from lanewise.synth.machine import synthesise
+from lanewise.synth.matrix_side import matrix_side
 
 CONFIG = MachineConfig(matrix=MatrixConfig(rows=8, columns=4))
 
@@ -37,15 +36,13 @@ def test_equal_area_is_the_largest_that_fits(cache, run):
     assert values["fp16_same_shape"]["operand_bits"] == 16
 
 
-def test_the_budget_is_all_that_the_array_takes_the_place_of(cache):
+def test_the_budget_is_all_that_the_array_takes_the_place_of(cache, run):
     config = dataclasses.replace(CONFIG, operand_path=OperandPathConfig(lanes=8, largest_block=8))
-    result = synthesise(config, cache=cache)
     comparison = equal_area_fp16(config, cache=cache)
-    assert comparison.budget_um2 == result.matrix_side_um2
-    parts = ("matrix_unit", "operand_path", "row_sampler")
-    assert result.matrix_side_um2 == pytest.approx(
-        sum(result.parts[name].area_um2 for name in parts), abs=0.01
-    )
+    parts = matrix_side(config)
+    assert list(parts) == ["matrix_unit", "operand_path", "row_sampler"]
+    side_um2 = sum(run(component, name).area_um2 for name, component in parts.items())
+    assert comparison.budget_um2 == pytest.approx(side_um2, abs=0.01)
 
 
 def test_a_larger_budget_gives_a_larger_array_than_the_machine_s(cache, run):
@@ -74,8 +71,8 @@ def test_every_stage_of_the_element_meets_the_clock(run):
     assert synthesis.block("pe").area_each_um2 < 2300
 
 
-def test_a_machine_of_fp16_operands_has_this_array(cache):
+def test_a_machine_of_fp16_operands_has_this_array(run):
     config = dataclasses.replace(CONFIG, matrix=MatrixConfig(rows=2, columns=2, operand_bits=16))
-    blocks = [block.path for block in synthesise(config, cache=cache).blocks]
-    assert "fp16_array/rounder" in blocks
-    assert not any(re.match("matrix_unit", path) for path in blocks)
+    (name,) = parts = matrix_side(config)
+    assert name == "fp16_array"
+    assert "fp16_array/rounder" in [block.path for block in run(parts[name], name).blocks]

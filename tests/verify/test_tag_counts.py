@@ -6,7 +6,7 @@ import pytest
 
 from lanewise.verify.tag_counts import MODULUS, TagCounts
 
-LOAD, READ, STORE = {"write": True, "load": True}, {}, {"write": True}
+LOAD, READ, STORE = {"stream": "load", "write": True}, {}, {"write": True}
 
 
 def counted(request: tuple[int, int], reads: int, writes: int, *, write: bool = False) -> bool:
@@ -61,3 +61,28 @@ def test_counts_that_would_come_round():
         match="a buffer must be loaded less than 32768 times between two other accesses, not more often",
     ):
         counts.add(2, **LOAD)
+
+
+def test_a_stream_that_comes_late_would_see_counts_come_round():
+    """40,000 stores, a read of another stream, 40,000 more: a first read by a third waits at its head from the beginning."""
+    counts = TagCounts()
+    for _ in range(MODULUS // 2 - 1):
+        counts.add(0, **STORE)
+    assert counts.add(0, "store") == (0, MODULUS // 2 - 1)
+    counts.add(0, **STORE)
+    assert counts.add(0, "store") == (1, MODULUS // 2)
+    message = (
+        "a buffer must be written less than 32768 times and read less than 65536 times between two accesses of the stream matrix, "
+        "not 32768 and 2 times"
+    )
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        counts.add(0, "matrix")
+
+
+def test_behind_an_idle_core_counts_go_on_as_from_zero():
+    counts = TagCounts()
+    for _ in range(MODULUS // 2 + 5):
+        counts.add(0, **STORE)
+    counts.idle()
+    assert counts.add(0, "matrix") == (0, MODULUS // 2 + 5)
+    assert counts.add(0, **LOAD) == (1, MODULUS // 2 + 5)

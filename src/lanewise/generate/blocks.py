@@ -9,13 +9,17 @@ from lanewise.formats import FORMATS
 from lanewise.rtl.address_decoder import AddressDecoder
 from lanewise.rtl.arrays import array_of
 from lanewise.rtl.coefficient_table import CoefficientTable
+from lanewise.rtl.core import Core
+from lanewise.rtl.dma import Dma
 from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.int4_quantiser import Int4Quantiser
+from lanewise.rtl.matrix_stream import MatrixStream
 from lanewise.rtl.matrix_unit import MatrixUnit
 from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.operand_path import OperandPath
 from lanewise.rtl.row_norms import RowNorms
 from lanewise.rtl.row_sampler import RowSampler
+from lanewise.rtl.vector_unit import VectorUnit
 from lanewise.rtl.verilog import Port, emit_verilog, ports_of
 from lanewise.rtl.walsh_hadamard import WalshHadamard
 
@@ -35,8 +39,15 @@ class Block:
 
 
 def blocks(config: MachineConfig) -> list[Block]:
-    """Every block of the machine; without Flex-SFU, none of its parts; with FP16 operands, the array alone of the matrix unit."""
+    """The core, and every block of the machine; without Flex-SFU, none of its parts; with FP16 operands, the array alone of the matrix unit.
+
+    Raises:
+        ValueError: Flex-SFU has other lanes than the vector unit, so that there is no such core.
+    """
     components: dict[str, wiring.Component] = {
+        "core": Core(config),
+        "dma": Dma(config),
+        "vector_unit": VectorUnit(config),
         "multiply_add": MultiplyAdd(lanes=config.vector.lanes, formats=(FORMATS["fp16"],)),
         "mac_array": array_of(config.matrix),
         "row_norms": RowNorms(config.operand_path),
@@ -46,6 +57,7 @@ def blocks(config: MachineConfig) -> list[Block]:
         "int4_quantiser": Int4Quantiser(config.operand_path),
     }
     if config.matrix.integers:
+        components["matrix_stream"] = MatrixStream(config)
         components["matrix_unit"] = MatrixUnit(config.matrix)
     if config.flex_sfu.enabled:
         components |= {

@@ -58,6 +58,45 @@ WAIVERS = (
         reason="an intermediate result is as wide as its operands ask, and taken as wide as is needed",
     ),
     Waiver(
+        rule="WIDTHTRUNC",
+        match="Operator ASSIGNW *Assign RHS's SHIFTR *",
+        reason="the part that a shift brings down is taken, at its own width",
+    ),
+    Waiver(
+        rule="CMPCONST",
+        match="*",
+        reason="a count is compared with every place of a word, and cannot reach the last ones of a narrow count",
+    ),
+    *(
+        Waiver(
+            rule="UNUSEDSIGNAL",
+            match=f"Bits of signal are not used: '{name}'*",
+            reason="the fields of an instruction or a beat go together, and each place takes those that concern it",
+        )
+        for name in ("add", "b", "beat", "beats", "control", "multiply", "part", "read", "w", "width", "x")
+    ),
+    *(
+        Waiver(rule="UNUSEDSIGNAL", match=f"Bits of signal are not used: '{name}'*", reason=reason)
+        for name, reason in (
+            ("*_rotated_*", "a client takes fewer bytes than a row has"),
+            ("active", "an instruction that takes an element a clock has the first bit alone"),
+            ("beat_*", "levels of a tree pass on what the next ones need; the last one has no next"),
+            ("ended", "levels of a tree pass on what the next ones need; the last one has no next"),
+            ("flags_*", "an adder of one format has no use for every flag of all formats"),
+            ("keys_*", "levels of a tree pass on what the next ones need; the last one has no next"),
+            ("total", "a sum's lowest bit has done its work when its carry has gone up"),
+            ("valid", "results are taken when they are due, and the last stage's bit is for other users"),
+        )
+    ),
+    *(
+        Waiver(rule="UNUSEDSIGNAL", match=f"Signal is not used: '{name}'*", reason=reason)
+        for name, reason in (
+            ("busy", "who asks the matrix unit alone needs it"),
+            ("o_valid", "results are taken when they are due"),
+            ("partial_*", "levels of a tree pass on what the next ones need; the last one has no next"),
+        )
+    ),
+    Waiver(
         rule="UNUSEDSIGNAL",
         match="Signal is not used: 'rst'*",
         reason="a lane without control state has no reset",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from lanewise.isa.operations import Width
 
@@ -78,4 +79,10 @@ class Vtype:
 
     def registers(self, width: Width, eew_bits: int = 0) -> int:
         """Registers in an operand's group: at least 1."""
-        return max(1, int(self.emul(width, eew_bits)))
+        lmul = self.lmul
+        return _registers(self.sew_bits, lmul.numerator, lmul.denominator, width, eew_bits)
+
+
+@lru_cache(maxsize=4096)
+def _registers(sew_bits: int, numerator: int, denominator: int, width: Width, eew_bits: int) -> int:
+    return max(1, int(Vtype(sew_bits, Fraction(numerator, denominator)).emul(width, eew_bits)))

@@ -48,15 +48,19 @@ class _Sum:
     modules: Counter[str]
 
 
-def blocks_of(run: YosysRun, top: str, liberty: Liberty) -> tuple[Block, ...]:
+def blocks_of(
+    run: YosysRun, top: str, liberty: Liberty, boxes: frozenset[str] = frozenset()
+) -> tuple[Block, ...]:
     """Blocks of the netlist, the top first, each after the one it is in.
 
-    Areas are counted cell by cell from the library and must equal yosys' sum.
+    Areas are counted cell by cell from the library and must equal yosys' sum; ``boxes`` have none.
 
     Raises:
         SynthesisError: A cell is not of the library, or is a latch; or the areas differ.
     """
-    own = {name: _own(name, values, set(run.modules), liberty) for name, values in run.modules.items()}
+    own = {
+        name: _own(name, values, set(run.modules) | boxes, liberty) for name, values in run.modules.items()
+    }
     sums: dict[str, _Sum] = {}
 
     def visit(path: str, modules: Counter[str]) -> None:

@@ -19,40 +19,7 @@ from lanewise.sim import matrix_stream
 from lanewise.sim.decoded import instruction_of
 from lanewise.sim.dma import Transfer
 from lanewise.sim.program import Address, Instruction, Lines, Tile
-from lanewise.verify.tag_counts import MODULUS, TagCounts
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Access:
-    """An access of a buffer: by which tag, and after how many finished reads and writes."""
-
-    tag: int
-    reads: int
-    writes: int
-    stores: bool = False
-    load: bool = False
-    """Of a DMA load, which waits for no load."""
-
-    @classmethod
-    def counted(cls, counts: TagCounts, tag: int, *, stores: bool = False, load: bool = False) -> Self:
-        """The next access of the Program whose accesses are counted.
-
-        Raises:
-            ValueError: The counts would come round.
-        """
-        reads, writes = counts.add(tag, write=stores, load=load)
-        return cls(tag=tag, reads=reads, writes=writes, stores=stores, load=load)
-
-    @property
-    def request(self) -> dict[str, int]:
-        """As :data:`lanewise.rtl.tags.REQUEST` has it."""
-        return {"tag": self.tag, "reads": self.reads % MODULUS, "writes": self.writes % MODULUS}
-
-    @property
-    def buffer(self) -> str:
-        """Its name for the engine."""
-        return f"@{self.tag}"
-
+from lanewise.verify.tag_counts import Access, TagCounts
 
 _NONE = {"tag": 0, "reads": 0, "writes": 0}
 
@@ -93,7 +60,9 @@ class Issue:
 
     def recounted(self, counts: TagCounts) -> Self:
         """The same behind other accesses."""
-        return self if self.access is None else dataclasses.replace(self, access=_again(self.access, counts))
+        return (
+            self if self.access is None else dataclasses.replace(self, access=self.access.recounted(counts))
+        )
 
     def payload(self, config: MachineConfig) -> int:
         """The word of its stream."""
@@ -136,7 +105,7 @@ class Command:
 
     def recounted(self, counts: TagCounts) -> Self:
         """The same behind other accesses."""
-        return dataclasses.replace(self, access=_again(self.access, counts))
+        return dataclasses.replace(self, access=self.access.recounted(counts))
 
     def payload(self, config: MachineConfig) -> int:
         """The word of its stream."""
@@ -187,7 +156,7 @@ class MatrixCommand:
 
     def recounted(self, counts: TagCounts) -> Self:
         """The same behind other accesses."""
-        again = {role: _again(access, counts) for role, access in self.roles.items()}
+        again = {role: access.recounted(counts) for role, access in self.roles.items()}
         return dataclasses.replace(self, roles=again)
 
     @classmethod
@@ -209,7 +178,7 @@ class MatrixCommand:
                     f"results of mm.tile must be in a buffer that it does not read, not in that of tag {tags['results']}"
                 )
         roles = {
-            role: Access.counted(counts, tags[role], stores=role == "results")
+            role: Access.counted(counts, tags[role], "matrix", stores=role == "results")
             for role in ROLES if role in has
         }  # fmt: skip
         return cls(products=products, output=output, roles=roles, noise=noise)
@@ -325,10 +294,6 @@ class Seed:
 
 
 Entry: TypeAlias = Issue | Command | MatrixCommand | Seed
-
-
-def _again(access: Access, counts: TagCounts) -> Access:
-    return Access.counted(counts, access.tag, stores=access.stores, load=access.load)
 
 
 def _plain(constant: Any) -> Any:

@@ -19,6 +19,9 @@ from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.price import priced
 from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
+from lanewise.mapping.kernels.window_axes import Axis
+from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
+from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.models.fit import fit
 from lanewise.models.matrix_commands import CONSTANT_BYTES
 from lanewise.models.reduction_tables import reduction_table
@@ -30,7 +33,17 @@ from lanewise.verify.core_outcomes import Clocks, Watched
 from lanewise.verify.core_tiles import matrix_tables
 from lanewise.verify.host import Host
 
-Work: TypeAlias = ElementwiseWork | RowsWork | MovementWork | LookUpWork | FillWork | ScanWork | FftWork | MatmulWork
+Work: TypeAlias = (
+    ElementwiseWork
+    | RowsWork
+    | MovementWork
+    | LookUpWork
+    | FillWork
+    | ScanWork
+    | FftWork
+    | WindowsWork
+    | MatmulWork
+)
 
 TABLE, REDUCED = "table ", "reduced "
 """Begin the names of tensors with Flex-SFU's tables, and of functions of a reduced range among them."""
@@ -94,6 +107,7 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
                 yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
     for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
         yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
+    yield from _windows()
     if config.matrix.splits:
         yield from _products(config.matrix)
 
@@ -109,7 +123,10 @@ def _movements(config: MachineConfig) -> Iterator[tuple[str, MovementWork | Look
     yield "transposed matrices", copies(Copy(levels=(Level(3, 300, 300), Level(12, 25, 1), Level(25, 1, 12))))
     yield "slice", copies(Copy(levels=(Level(7, 101, 45),), run=45, first=4))
     parts = (Level(7, 45, 96),), (Level(7, 51, 96),)
-    yield "concatenation", copies(Copy(levels=parts[0], run=45), Copy(levels=parts[1], run=51, source="in1", target=45))
+    yield (
+        "concatenation",
+        copies(Copy(levels=parts[0], run=45), Copy(levels=parts[1], run=51, source="in1", target=45)),
+    )
     windows = (Level(2, 336, 168), Level(3, 28, 28), Level(2, 84, 84), Level(2, 168, 336))
     yield "windows", copies(Copy(levels=windows, run=26))
     yield "backwards", copies(Copy(levels=(Level(6, -14, 14), Level(7, 2, 2)), run=2, first=70))
@@ -118,7 +135,10 @@ def _movements(config: MachineConfig) -> Iterator[tuple[str, MovementWork | Look
     borders = Copy(source=FILL, run=23), Copy(source=FILL, levels=(Level(5, 0, 22),), run=3, target=42)
     yield "padding", copies(Copy(levels=(Level(6, 19, 22),), run=19, target=23), *borders)
     if config.matrix.splits:
-        yield "operands", copies(Copy(levels=(Level(9, 30, 18), Level(2, 300, 200)), run=18), form="quantised")
+        yield (
+            "operands",
+            copies(Copy(levels=(Level(9, 30, 18), Level(2, 300, 200)), run=18), form="quantised"),
+        )
 
 
 def _products(matrix: MatrixConfig) -> Iterator[tuple[str, MatmulWork]]:
@@ -128,6 +148,12 @@ def _products(matrix: MatrixConfig) -> Iterator[tuple[str, MatmulWork]]:
     yield "product of INT8", replace(plain, left_bits=8, right_bits=8, shift=28)
     chunks = replace(plain, m=matrix.rows, k=9000, n=matrix.columns, left_bits=8, shift=30)
     yield "product of INT8 and INT4, k in chunks", chunks
+    yield "product of INT8, k in chunks", replace(chunks, k=6000, right_bits=8, shift=34)
+    heads = replace(
+        plain, k=8, batch=3, weights=False, left_pitch=24, left_step=8, right_pitch=24, right_step=8, result_pitch=30,
+        result_step=10,
+    )  # fmt: skip
+    yield "products of heads side by side", heads
     yield "products of two operands", replace(plain, batch=3, weights=False, multiplier=40_000)
     turned = replace(plain, m=10, n=8, left_transposed=True, right_transposed=True)
     yield "product of transposed operands", turned
@@ -138,6 +164,37 @@ def _products(matrix: MatrixConfig) -> Iterator[tuple[str, MatmulWork]]:
         images=1, channels=4, size=(5, 6), kernel=(3, 3), stride=(1, 2), dilation=(1, 1), padding=(1, 1)
     )
     yield "convolution", replace(plain, m=patches.lines, k=patches.k(4), patches=patches)
+
+
+def _windows() -> Iterator[tuple[str, Work]]:
+    """Windows of every function: bands and borders, an axis, a volume, uneven windows, whole images."""
+    square = (Axis(size=9, kernel=3, padding=1), Axis(size=11, kernel=3, stride=2, padding=1))
+    for function in WINDOWS:
+        steps = (Step(function="relu"), Step(function="add", operand="tensor"))
+        yield (
+            f"{function} of windows",
+            WindowsWork(
+                function=function,
+                images=2,
+                axes=square,
+                channels=20,
+                steps=steps,
+                outputs=("fp16", "quantised"),
+            ),
+        )
+        yield (
+            f"{function} along an axis",
+            WindowsWork(function=function, axes=(Axis(size=150, kernel=7),), channels=37),
+        )
+    wide = Axis(size=7, kernel=7, padding=3)
+    yield "depthwise of wide windows", WindowsWork(function="depthwise", axes=(wide, wide), channels=70)
+    volume = (Axis(size=3, kernel=2, padding=1), Axis(size=4, kernel=3), Axis(size=5, kernel=2, stride=2))
+    yield "average of volumes", WindowsWork(function="average", axes=volume, channels=18)
+    uneven = (Axis(size=7, results=3, adaptive=True), Axis(size=5, results=4, adaptive=True))
+    yield "adaptive average", WindowsWork(function="average", axes=uneven, channels=16)
+    for function in ("max", "average", "sum"):
+        whole = (Axis(size=5, kernel=5), Axis(size=7, kernel=7))
+        yield f"{function} of whole images", WindowsWork(function=function, images=2, axes=whole, channels=40)
 
 
 def kernel_runs(config: MachineConfig, rng: np.random.Generator) -> Iterator[KernelRun]:

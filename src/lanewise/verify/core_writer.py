@@ -13,8 +13,8 @@ from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit
 from lanewise.isa.vtype import LMULS, SEWS, Vtype
 from lanewise.rtl.tags import TAGS
 from lanewise.sim.dma import Transfer
-from lanewise.verify.core_entries import Access, Command, Entry, Issue
-from lanewise.verify.tag_counts import TagCounts
+from lanewise.verify.core_entries import Command, Entry, Issue
+from lanewise.verify.tag_counts import Access, TagCounts
 
 REGION_BYTES = 1024
 """Of each buffer that programs load from and store to."""
@@ -38,7 +38,7 @@ DUMPED = 1 << 15
 """In external memory: registers, then buffers, at the end of a program."""
 CORNERS_32 = (
     0, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 1, 0x807FFFFF, 0x00800000,
-    0x7F7FFFFF, 0x3C003C00, 0x7C007E00, 0x04000001, 0x80008000, 0xFFFFFFFF, 0x7FFF7FFF, 0x80, 0x7F,
+    0x7F7FFFFF, 0x3C003C00, 0x7C007E00, 0x04000001, 0x80008000, 0xFFFFFFFF, 0x7FFF7FFF, 0x80, 0x7F, 0x7FFFFFFF, 0xFFFFFFF0,
 )  # fmt: skip
 """Scalars, and words of the memory that programs begin with: bounds of integers, and special floating-point numbers."""
 
@@ -131,7 +131,7 @@ class ProgramWriter:
         decoded = Decoded(operation=operation, vd=vd, vs2=fields["vs2"], vs1=fields["vs1"], vm=vm)
         access, turns = None, (0, 0)
         if region is not None:
-            access = Access.counted(self.counts, self.tags[region], stores=operation.stores)
+            access = Access.counted(self.counts, self.tags[region], "vector", stores=operation.stores)
             if self.turns and self.rng.random() < 0.5:
                 most = 2**32 // self._size
                 turns = (int(self.rng.integers(most)), int(self.rng.integers(most)))
@@ -199,7 +199,7 @@ class ProgramWriter:
 
     def _move(self, stream: str, region: int, transfer: Transfer, offset: int, stride: int) -> None:
         loads = stream == "load"
-        access = Access.counted(self.counts, self.tags[region], stores=loads, load=loads)
+        access = Access.counted(self.counts, self.tags[region], stream, stores=loads)
         self.entries.append(
             Command(
                 stream=stream, transfer=transfer, scratch=self.start_of(region) + offset, scratch_stride=stride, access=access

@@ -28,13 +28,14 @@ class Bus:
 class IdealMemory:
     """Takes everything at once; the first beat ``latency_clk`` clocks after its request, then a beat a clock; responses likewise.
 
-    A burst that reads or writes at ``error_at`` is answered with an error.
+    A burst that reads or writes at ``error_at`` is answered with ``response`` and the ID ``identity``. Reads end without a last beat unless ``lasts``.
     """
 
     def __init__(self, tb: Testbench, contents: bytearray, latency_clk: int) -> None:
         self._bus, self._latency = Bus(tb), latency_clk
         self.contents = contents
         self.error_at = -1
+        self.response, self.identity, self.lasts = 2, 0, True
         self._clock = 0
         self._requests: deque[tuple[int, int, bool]] = deque()
         """Clock of a beat's data, its address, whether it is the last."""
@@ -82,11 +83,14 @@ class IdealMemory:
             _, place, last = self._requests.popleft()
             word = bytes(self.contents[(place + k) % size] for k in range(count))
             bus.set(
-                rvalid=1, rlast=last, rdata=int.from_bytes(word, "little"),
-                rresp=2 * (place == self.error_at),
+                rvalid=1, rlast=last and self.lasts, rdata=int.from_bytes(word, "little"), **self._answer("r", place)
             )  # fmt: skip
         if self._responses and self._responses[0][0] == self._clock:
-            bus.set(bvalid=1, bresp=2 * (self._responses.popleft()[1] == self.error_at))
+            bus.set(bvalid=1, **self._answer("b", self._responses.popleft()[1]))
+
+    def _answer(self, channel: str, place: int) -> dict[str, int]:
+        wrong = place == self.error_at
+        return {f"{channel}resp": self.response * wrong, f"{channel}id": self.identity * wrong}
 
 
 class Protocol:

@@ -13,8 +13,8 @@ from lanewise.mapping.walk import ProgramWalk
 from lanewise.rtl.tags import TAGS
 from lanewise.sim.dma import Transfer
 from lanewise.sim.program import Address, Instruction, Program
-from lanewise.verify.core_entries import Access, Command, Entry, Issue, MatrixCommand
-from lanewise.verify.tag_counts import TagCounts
+from lanewise.verify.core_entries import Command, Entry, Issue, MatrixCommand
+from lanewise.verify.tag_counts import Access, TagCounts
 
 
 class Host(ProgramWalk):
@@ -39,7 +39,8 @@ class Host(ProgramWalk):
             raise ValueError(f"program must have at most {TAGS} buffers, not {len(self.buffers)}")
         self.tensors = tensors
         self.entries: list[Entry] = []
-        self._counts = counts or TagCounts()
+        self._counts = TagCounts() if counts is None else counts
+        self._counts.idle()
         self._vtype, self._vl = Vtype.decode(0), 0
         self.walk()
 
@@ -71,7 +72,7 @@ class Host(ProgramWalk):
         access = None
         if instruction.address is not None:
             rs1, tag = self._located(instruction.address)
-            access = Access.counted(self._counts, tag, stores=operation.stores)
+            access = Access.counted(self._counts, tag, "vector", stores=operation.stores)
         self.entries.append(
             Issue(
                 decoded=decoded, word=code, vtype=self._vtype, vl=self._vl, rs1=rs1 % 2**32, rs2=instruction.stride_bytes % 2**32,
@@ -86,7 +87,7 @@ class Host(ProgramWalk):
         scratch, tag = self._located(instruction.address)
         stream = instruction.opcode.removeprefix("dma.")
         loads = stream == "load"
-        access = Access.counted(self._counts, tag, stores=loads, load=loads)
+        access = Access.counted(self._counts, tag, stream, stores=loads)
         external = self.tensors[instruction.external.base] + instruction.external.at(self.counters)
         transfer = Transfer(
             external=external, runs=instruction.runs, run_bytes=instruction.run_bytes,

@@ -120,16 +120,15 @@ def operand_fields(
 def chunks_of(
     rng: np.random.Generator, k: int, passes: int, *, whole: bool
 ) -> list[tuple[int, int, int, int, bool]]:
-    """The commands of a tile: one, or one for each pass of each chunk of k, the passes one after the other; of each the first element,
-    how many, the first and the final pass, and whether it ends the tile."""
+    """The commands of a tile: one, or one for each pass of each chunk of k, or for two of equal weight, one after the other; of each the
+    first element, how many, the first and the final pass, and whether it ends the tile."""
     if whole or k < 3 or rng.random() < 0.6:
         return [(0, k, 0, passes - 1, True)]
     cut = 2 * int(rng.integers(1, (k + 1) // 2))
-    parts = [(number, *part) for number in range(passes) for part in ((0, cut), (cut, k - cut))]
-    return [
-        (start, count, number, number, place == len(parts) - 1)
-        for place, (number, start, count) in enumerate(parts)
-    ]
+    together = passes == 4 and rng.random() < 0.5
+    groups = [(0, 0), (1, 2), (3, 3)] if together else [(number, number) for number in range(passes)]
+    parts = [(*part, *group) for group in groups for part in ((0, cut), (cut, k - cut))]
+    return [(*part, place == len(parts) - 1) for place, part in enumerate(parts)]
 
 
 def random_operand(rng: np.random.Generator, image: Image, most: int, k: int) -> Placed:

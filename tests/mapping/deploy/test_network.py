@@ -30,7 +30,7 @@ SMALL = MachineConfig(
 
 
 class Blocks(nn.Module):
-    """A stem of three channels, a convolution without a bias, a global mean, a scalar parameter, two outputs."""
+    """A stem, a convolution without a bias, a global mean, a scalar parameter, two outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,18 +48,39 @@ class Blocks(nn.Module):
         return pooled + self.bias, torch.sigmoid(self.head(pooled))
 
 
+class Heads(nn.Module):
+    """Attention whose heads lie side by side in each token; a linear layer over tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
+        self.tokens = nn.Linear(10, 6)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        q, k, v = (f(x).view(*x.shape[:2], 4, 4).transpose(1, 2) for f in (self.q, self.k, self.v))
+        mixed = torch.softmax(q @ k.transpose(-2, -1) / 2, -1) @ v
+        return mixed, self.tokens(torch.relu(x).transpose(1, 2))
+
+
 CASES: list[tuple[Callable[[], nn.Module], tuple[int, ...], float]] = [
     (small_network, (1, 4, 12, 12), 0.97),
     (Blocks, (2, 4, 11, 9), 0.97),
+    (lambda: nn.Sequential(  # no biases, which are the same in all places and would make any results alike
+        nn.Conv2d(3, 24, 3, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(24, 48, 3, padding=1, groups=24, bias=False), nn.ReLU(),
+        nn.Conv2d(48, 24, 3, padding=2, dilation=2, groups=2, bias=False), nn.Conv2d(24, 5, 3, bias=False), nn.Conv2d(5, 8, 1, bias=False),
+    ), (2, 3, 17, 15), 0.9),
     (lambda: nn.Sequential(nn.Linear(24, 40), nn.GELU(), nn.Linear(40, 10)), (5, 24), 0.95),
     (lambda: nn.Sequential(nn.LayerNorm(32), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 7), nn.Softmax(-1)), (3, 6, 32), 0.97),
+    (Heads, (1, 10, 16), 0.95),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "config", [SMALL, SMALL.baseline(), MachineConfig()], ids=["small", "software", "default"]
 )
-@pytest.mark.parametrize(("make", "shape", "alike"), CASES, ids=["all", "blocks", "mlp", "rows"])
+@pytest.mark.parametrize(
+    ("make", "shape", "alike"), CASES, ids=["all", "blocks", "groups", "mlp", "rows", "heads"]
+)
 def test_results_are_near_to_pytorch_s(
     make: Callable[[], nn.Module], shape: tuple[int, ...], alike: float, config: MachineConfig
 ) -> None:
@@ -114,7 +135,6 @@ class Concatenation(nn.Module):
     ("module", "shape", "message"),
     [
         (Concatenation(), (2, 8), "movements have no deployment"),
-        (nn.Sequential(nn.Conv2d(4, 8, 3, groups=2)), (1, 4, 5, 5), "groups"),
         (nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 4)), (3, 8), ""),
     ],
 )

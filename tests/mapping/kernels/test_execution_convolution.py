@@ -33,24 +33,22 @@ def convolution(x, weight, patches):
     return np.moveaxis(sums, 1, -1).reshape(patches.lines, -1)
 
 
-def laid_out(weight, work, patches, bits):
-    """The weight as lines of the right operand of the products that are computed: (products, n, k), groups that are joined on a diagonal."""
-    together = patches.groups // work.batch
-    n, stored = work.n // together, patches.stored_channels(bits)
-    lines = np.zeros((work.batch, together, n, *patches.kernel, together, stored), np.int64)
-    groups = np.moveaxis(weight, 1, -1).reshape(
-        work.batch, together, n, *patches.kernel, patches.channels
-    )  # fmt: skip
+def laid_out(weight, groups, work, bits):
+    """The weight as lines of the right operand of the products that are computed: (products, n, k), groups that are together on a diagonal."""
+    channels, together = weight.shape[1], groups // work.batch
+    each = np.moveaxis(weight, 1, -1).reshape(
+        work.batch, together, work.n // together, *weight.shape[2:], channels
+    )
+    lines = np.zeros((*each.shape[:-1], work.patches.stored_channels(bits)), np.int64)
     for group in range(together):
-        lines[:, group, ..., group, : patches.channels] = groups[:, group]
+        lines[:, group, ..., group * channels : (group + 1) * channels] = each[:, group]
     return lines.reshape(work.batch, work.n, work.k)
 
 
-def stored_input(x, patches, bits):
-    """(images, *size, channels) as it lies in memory; channels that are padding hold what is not zero."""
-    groups = x.reshape(*x.shape[:-1], patches.groups, patches.channels)
-    more = patches.stored_channels(bits) - patches.channels
-    return packed_lines(np.pad(groups, [(0, 0)] * (groups.ndim - 1) + [(0, more)], constant_values=5), bits)
+def stored_input(x, bits):
+    """(images, *size, channels) as it lies in memory; a channel that is padding holds what is not zero."""
+    odd = x.shape[-1] % 2 if bits == 4 else 0
+    return packed_lines(np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, odd)], constant_values=5), bits)
 
 
 def execute(work, config, left, weight, bias, multiplier, bits, **tensors):
@@ -70,7 +68,7 @@ def execute(work, config, left, weight, bias, multiplier, bits, **tensors):
         else np.zeros((work.m, -(-channels // 2)), np.uint8)
     )
     memory = {
-        "left": left, "right": packed_lines(laid_out(weight, done, work.patches, bits), bits), ZEROS: np.zeros(zeros_bytes(done.patches, bits), np.uint8),
+        "left": left, "right": packed_lines(laid_out(weight, work.batch, done, bits), bits), ZEROS: np.zeros(zeros_bytes(done.patches, bits), np.uint8),
         "constants": np.ascontiguousarray(np.stack(constants)), form: out, **tensors,
     }  # fmt: skip
     execute_program(program, config, memory)
@@ -103,7 +101,7 @@ def test_random_convolutions(seed, bits, machine):
     n = int(rng.integers(1, 12))
     x, weight, bias, multiplier = operands(rng, patches, n, bits)
     work = product(patches, n, bits, shift=2 * bits + 4)
-    left = stored_input(x, patches, bits)
+    left = stored_input(x, bits)
     out, _ = execute(work, config, left, weight, bias, multiplier, bits)
     scaled = (convolution(x, weight, patches) + bias) * multiplier * 2.0**-work.shift
     assert np.array_equal(out.view(np.float16), scaled.astype(np.float16)), (seed, bits, patches, n)
@@ -147,7 +145,7 @@ def test_nests(name, bits):
     config = MACHINES["small"]
     x, weight, bias, multiplier = operands(np.random.default_rng(7), patches, n, bits)
     work = product(patches, n, bits, shift=2 * bits + 4)
-    out, program = execute(work, config, stored_input(x, patches, bits), weight, bias, multiplier, bits)
+    out, program = execute(work, config, stored_input(x, bits), weight, bias, multiplier, bits)
     scaled = (convolution(x, weight, patches) + bias) * multiplier * 2.0**-work.shift
     assert np.array_equal(out.view(np.float16), scaled.astype(np.float16))
     made = {i.opcode for i in flatten_once(program.body)}
@@ -168,7 +166,7 @@ def test_a_convolution_reads_what_another_has_stored(between):
     x, weight, bias, _ = operands(rng, first, between)
     work = product(first, between, outputs=("quantised",), shift=6)
     ones = np.ones(between, np.int64)
-    middle, _ = execute(work, MACHINES["default"], stored_input(x, first, 4), weight, 0 * bias, ones, 4)
+    middle, _ = execute(work, MACHINES["default"], stored_input(x, 4), weight, 0 * bias, ones, 4)
     rounded = np.clip(np.rint(convolution(x, weight, first) / 64), -8, 7)
     assert np.array_equal(unpacked_lines(middle, 4, between), rounded)
     _, weight, bias, multiplier = operands(rng, second, 7)
@@ -179,6 +177,19 @@ def test_a_convolution_reads_what_another_has_stored(between):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(("groups", "channels", "n"), [(4, 3, 3), (3, 1, 3), (6, 1, 2), (2, 5, 9), (3, 4, 3)])
+def test_groups_that_are_no_whole_bytes(groups, channels, n, machine):
+    """As many together as begin with a byte, operands and INT4 results."""
+    rng, config = np.random.default_rng([groups, n]), MACHINES[machine]
+    patches = square(7, channels, 3, padding=1, groups=groups)
+    x, weight, bias, _ = operands(rng, patches, n)
+    work = product(patches, n, outputs=("quantised",), shift=4)
+    out, _ = execute(work, config, stored_input(x, 4), weight, 0 * bias, np.ones_like(bias), 4)
+    rounded = np.clip(np.rint(convolution(x, weight, patches) / 16), -8, 7)
+    assert np.array_equal(unpacked_lines(out, 4, groups * n), rounded)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
 def test_what_is_added_lies_as_the_results_do(machine):
     """A residual and a ReLU behind groups, whose columns are a part of each position."""
     rng, config, patches = np.random.default_rng(11), MACHINES[machine], square(7, 6, 3, padding=1, groups=3)
@@ -186,9 +197,7 @@ def test_what_is_added_lies_as_the_results_do(machine):
     steps = (Step(function="add", operand="tensor"), Step(function="relu"))
     work = product(patches, 6, shift=12, steps=steps)
     residual = rng.normal(0, 10, (49, 18)).astype(np.float16)
-    out, _ = execute(
-        work, config, stored_input(x, patches, 4), weight, bias, multiplier, 4, operand0=residual
-    )
+    out, _ = execute(work, config, stored_input(x, 4), weight, bias, multiplier, 4, operand0=residual)
     scaled = ((convolution(x, weight, patches) + bias) * multiplier / 4096).astype(np.float16)
     assert np.array_equal(out.view(np.float16), np.maximum(scaled + residual, np.float16(0)))
 
@@ -197,7 +206,7 @@ def test_products_do_not_depend_on_what_padded_channels_hold():
     """The weight's zeros meet whatever is there."""
     patches = square(6, 3, 3, padding=1)
     x, weight, bias, multiplier = operands(np.random.default_rng(13), patches, 5)
-    left = stored_input(x, patches, 4)
+    left = stored_input(x, 4)
     clean = left.copy()
     clean[..., 1] &= 15
     assert not np.array_equal(left, clean)

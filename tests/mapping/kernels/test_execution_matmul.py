@@ -18,7 +18,8 @@ from lanewise.models.fit import fit
 from lanewise.models.flex_sfu import SfuTable
 from lanewise.models.matrix_layout import column_constants, packed_lines
 from lanewise.models.matrix_unit import matrix_tile
-from lanewise.sim.program import Instruction, Loop, Node, Program, flatten_once, priced_only
+from lanewise.sim.alignment import with_alignment
+from lanewise.sim.program import Address, Instruction, Loop, Node, Program, flatten_once, priced_only
 
 SEED = 25
 NOISE = 0xA5
@@ -289,6 +290,14 @@ def test_steps(steps, outputs, config):
     Product(work, config, 1).check()
 
 
+@pytest.mark.parametrize("outputs", [("fp16",), ("quantised",), ("fp16", "quantised")])
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("n", [1, 4, 5])
+def test_steps_of_tiles_narrower_than_the_array(steps, outputs, n):
+    work = MatmulWork(m=9, k=8, n=n, steps=tuple(STEPS[steps]), outputs=outputs, inverse_step=2.5)
+    Product(work, WIDE, 1).check()
+
+
 @pytest.mark.parametrize("bits", [(4, 4), (8, 4), (4, 8), (8, 8)])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("k", [640, 801, 802, 2501])
@@ -302,6 +311,23 @@ def test_chunks_of_k(bits, transposed, k):
     assert "mm.accumulate" in opcodes(program)
 
 
+@pytest.mark.parametrize("bits", [(4, 4), (8, 8)])
+def test_what_stays_has_one_buffer_where_two_do_not_fit(bits):
+    config = machine(16, 16, 4, size_kib=16, banks=16)
+    work = MatmulWork(
+        m=70, k=480 // bits[0] * 4, n=40, left_bits=bits[0], right_bits=bits[1], outputs=("quantised",)
+    )
+    for m, n in ((70, 40), (40, 70)):
+        product = Product(dataclasses.replace(work, m=m, n=n), config, m)
+        nest = Nest(product.work, config)
+        assert not nest.whole()
+        (program,) = nest.whole(staying=1)
+        assert "mm.accumulate" not in opcodes(product.check(program))
+        assert sum(f"@{name}.1" in program.buffers_bytes for name in ("left", "right")) == 1
+        if bits == (8, 8):  # chunks would be loaded in each pass
+            assert product.work.program(config) == program
+
+
 def test_chunks_of_k_with_steps():
     config = machine(16, 16, 8, size_kib=32, banks=32)
     for outputs in (("fp16",), ("quantised", "fp16")):
@@ -313,7 +339,7 @@ def test_chunks_of_k_with_steps():
             assert "mm.accumulate" in opcodes(program)
 
 
-@pytest.mark.parametrize(("m", "n", "stays"), [(400, 37, "right"), (37, 400, "left")])
+@pytest.mark.parametrize(("m", "n", "stays"), [(160, 18, "right"), (18, 160, "left")])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_either_operand_stays(m, n, stays, transposed):
     config = machine(4, 4, 2, size_kib=16, banks=32)
@@ -324,16 +350,22 @@ def test_either_operand_stays(m, n, stays, transposed):
     program = product.check()
     streams = {"left": "right", "right": "left"}[stays]
     assert loads_of(program.body, stays) < loads_of(program.body, streams)
-    nest = Nest(product.work, config)
-    for tiles in (1, 2):
-        left = nest.assemble(nest.left_stationary(5 * 4, tiles * 4), 20, tiles * 4)
-        right = nest.assemble(nest.right_stationary(5 * 4, tiles * 4), tiles * 4, 20)
-        for made, rows, columns in ((left, 20, 4 * tiles), (right, 4 * tiles, 20)):
-            product.check(made)
-            outer = rows if made is left else columns
-            assert loads_of(made.body, "left" if made is left else "right") == -(
-                -(m if made is left else n) // outer
-            )
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_nests_of_both_kinds(transposed, tiles):
+    work = MatmulWork(
+        m=33, k=20, n=29, batch=2, left_transposed=transposed, right_transposed=transposed, steps=tuple(STEPS["channel"]),
+        outputs=("quantised",),
+    )  # fmt: skip
+    product = Product(work, SMALL, tiles)
+    nest = Nest(product.work, SMALL)
+    left = nest.assemble(nest.left_stationary(3 * 4, tiles * 4), 12, tiles * 4, 20)
+    right = nest.assemble(nest.right_stationary(3 * 4, tiles * 4, 1), tiles * 4, 12, 20, (2, 1))
+    product.check(left)
+    product.check(right)
+    assert (loads_of(left.body, "left"), loads_of(right.body, "right")) == (2 * 3, 2 * 3)
 
 
 def test_heads_lie_interleaved():
@@ -382,6 +414,40 @@ def test_an_array_of_one_column_has_no_int4_side_by_side():
     ):
         MatmulWork(m=4, k=4, n=4, outputs=("quantised",)).program(config)
     Product(MatmulWork(m=5, k=4, n=1, outputs=("quantised",)), config, 1).check()
+
+
+def test_the_program_that_is_priced_does_the_same():
+    """Its loops are unrolled until all runs of a loop lie alike in a word of the bus."""
+    for seed in range(20):
+        rng = np.random.default_rng([SEED, seed, 3])
+        product = Product(ends(rng, drawn(rng, 24)), SMALL, seed)
+        product.check(with_alignment(product.work.program(SMALL), 32))
+
+
+@pytest.mark.parametrize(
+    ("side", "what"), [("left", "@left.0"), ("right", "@right.0"), ("results", "@fp16.0"), ("constants", "@right.0")]
+)  # fmt: skip
+def test_nothing_is_executed_beyond_a_buffer(side, what):
+    product = Product(MatmulWork(m=4, k=8, n=4), SMALL, 1)
+    program = product.work.program(SMALL)
+
+    def beyond(node: Node) -> Node:
+        if not isinstance(node, Instruction) or node.tile is None:
+            return node
+        size, tile = program.buffers_bytes[what], node.tile
+        if side in ("left", "right"):
+            lines = getattr(tile, side)
+            extent = lines.stride_bytes * (lines.lines - 1) + 4
+            lines = dataclasses.replace(lines, address=Address(what, size - extent + 1))
+            return dataclasses.replace(node, tile=dataclasses.replace(tile, **{side: lines}))
+        extent = 32 if side == "results" else 24
+        return dataclasses.replace(
+            node, tile=dataclasses.replace(tile, **{side: Address(what, size - extent + 1)})
+        )
+
+    body = tuple(beyond(node) for node in program.body)
+    with pytest.raises(ValueError, match=rf"mm\.tile: .* of {what} are beyond its .* bytes"):
+        product.check(dataclasses.replace(program, body=body))
 
 
 @pytest.mark.parametrize("name", MACHINES)

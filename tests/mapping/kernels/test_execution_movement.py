@@ -54,7 +54,7 @@ def test_any_nest_of_levels(seed):
     counts = [int(rng.integers(1, 12)) for _ in range(rng.integers(0, 4))] + [int(rng.integers(1, 40))]
     run = int(rng.choice([1, 2, 5, 48]))
     sides = []
-    for side in range(2):
+    for _side in range(2):
         order = rng.permutation(len(counts))
         distances, reach = [0] * len(counts), run
         for k in order:
@@ -125,7 +125,9 @@ def packed(elements, bits):
     return elements.astype(np.uint8 if bits == 8 else np.uint16)
 
 
-@pytest.mark.parametrize(("bits", "form"), [(4, "quantised"), (8, "quantised"), (16, "quantised"), (4, "fp16")])
+@pytest.mark.parametrize(
+    ("bits", "form"), [(4, "quantised"), (8, "quantised"), (16, "quantised"), (4, "fp16")]
+)
 def test_operands_are_moved_in_their_own_width(bits, form):
     copy = Copy(levels=(Level(6, 32, 10), Level(4, 192, 60)), run=10, first=2)
     config = MachineConfig(matrix=MatrixConfig(operand_bits=bits))

@@ -1,6 +1,7 @@
 """Windows executed from external memory to external memory: the bits of ``models.windows``, and what PyTorch computes."""
 
 import dataclasses
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -8,11 +9,14 @@ import torch
 
 from lanewise.config import MachineConfig, MatrixConfig, ScratchpadConfig
 from lanewise.mapping.functional import execute_program
+from lanewise.mapping.kernels import window_bands
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.window_axes import Axis, bands
 from lanewise.mapping.kernels.windows import FUNCTIONS, WindowsWork
 from lanewise.models.windows import depthwise, pooled, summed
-from lanewise.sim.program import flatten_once, priced_only
+from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate, priced_only
+
+Names = Callable[[Instruction], tuple[str, ...]]
 
 SEED = 31
 MACHINE = MachineConfig()
@@ -136,7 +140,12 @@ def axis_of(rng, largest: int, function: str) -> Axis:
     size, stride = int(rng.integers(least, max(least, largest) + 1)), int(rng.integers(1, 4))
     whole = (size + 2 * padding - dilation * (kernel - 1) - 1) / stride
     results = int(whole) + 1
-    if function != "depthwise" and whole != int(whole) and (results * stride) < size + padding and rng.random() < 0.5:
+    if (
+        function != "depthwise"
+        and whole != int(whole)
+        and (results * stride) < size + padding
+        and rng.random() < 0.5
+    ):
         results += 1  # as ceil_mode has it
     counts = bool(rng.integers(0, 2))
     return Axis(
@@ -158,11 +167,11 @@ OUTPUTS = (("fp16",), ("quantised",), ("fp16", "quantised"))
 def test_random_windows(function, name):
     rng = np.random.default_rng([SEED, FUNCTIONS.index(function), list(MACHINES).index(name)])
     print(f"seed {SEED}")
-    for case in range(14):
+    for case in range(6):
         rank = int(rng.choice([1, 2, 2, 2, 3]))
-        axes = tuple(axis_of(rng, {1: 60, 2: 16, 3: 7}[rank], function) for _ in range(rank))
+        axes = tuple(axis_of(rng, {1: 40, 2: 10, 3: 5}[rank], function) for _ in range(rank))
         work = WindowsWork(
-            function=function, images=int(rng.integers(1, 4)), axes=axes, channels=int(rng.choice([1, 2, 3, 16, 24, 37, 96, 130])),
+            function=function, images=int(rng.integers(1, 3)), axes=axes, channels=int(rng.choice([1, 2, 3, 16, 37, 70])),
             steps=STEPS[case % 4], outputs=OUTPUTS[case % 3],
         )  # fmt: skip
         check(work, MACHINES[name], rng)
@@ -174,48 +183,89 @@ def square(size: int, kernel: int, stride: int = 1, padding: int = 0, **more) ->
 
 
 LARGE = {
-    "several bands": (square(40, 3, 1, 1), 64, "machine"),
-    "tiles of channels": (square(28, 3, 1, 1), 700, "2 lanes"),
-    "tiles and borders of a wide window": (square(14, 7, 1, 3), 200, "8 lanes"),
-    "strided bands": (square(57, 5, 2, 2), 40, "2 lanes"),
-    "a long axis": ((Axis(size=3000, kernel=31, padding=15),), 48, "machine"),
-    "a long axis without padding": ((Axis(size=1999, kernel=4),), 130, "2 lanes"),
-    "a column": ((Axis(size=500, kernel=3, padding=1), Axis(size=1)), 33, "8 lanes"),
-    "volumes": ((Axis(size=6, kernel=3, padding=1), *square(20, 3, 2, 1)), 64, "8 lanes"),
-    "windows without a tap": (square(3, 2, 1, 3, dilation=5), 20, "machine"),
+    "several bands": (square(16, 3, 1, 1), 40, "8 lanes", 1),
+    "bands of several images": (square(9, 3, 2, 1), 80, "8 lanes", 3),
+    "tiles of channels": (square(9, 3, 1, 1), 390, "8 lanes", 1),
+    "tiles and borders of a wide window": (square(6, 7, 1, 3), 140, "8 lanes", 1),
+    "strided bands": (square(17, 5, 2, 2), 40, "8 lanes", 1),
+    "a long axis": ((Axis(size=200, kernel=31, padding=15),), 40, "8 lanes", 1),
+    "a long axis without padding": ((Axis(size=199, kernel=4),), 130, "8 lanes", 2),
+    "a column": ((Axis(size=100, kernel=3, padding=1), Axis(size=1)), 33, "8 lanes", 1),
+    "volumes": ((Axis(size=4, kernel=3, padding=1), *square(10, 3, 2, 1)), 40, "8 lanes", 1),
+    "windows without a tap": (square(3, 2, 1, 3, dilation=5), 20, "machine", 1),
 }
 
 
 @pytest.mark.parametrize("case", LARGE)
 @pytest.mark.parametrize("function", ["max", "depthwise"])
-def test_large_windows(function, case):
-    axes, channels, name = LARGE[case]
-    rng = np.random.default_rng(SEED)
+def test_windows_of_several_bands_and_tiles(function, case):
+    axes, channels, name, images = LARGE[case]
     steps = (Step(function="relu"), Step(function="add", operand="tensor"))
-    outputs = ("fp16", "quantised")
-    for images in (1, 2):
-        work = WindowsWork(function=function, images=images, axes=axes, channels=channels, steps=steps, outputs=outputs)
-        check(work, MACHINES[name], rng)
-    assert function == "max" or len(flatten_once_bands(work, MACHINES[name])) >= 1
+    work = WindowsWork(
+        function=function,
+        images=images,
+        axes=axes,
+        channels=channels,
+        steps=steps,
+        outputs=("fp16", "quantised"),
+    )
+    check(work, MACHINES[name], np.random.default_rng(SEED))
 
 
-def flatten_once_bands(work: WindowsWork, config: MachineConfig) -> list:
-    return [i for i in flatten_once(work.program(config).body) if i.opcode == "dma.load"]
-
-
-def test_constants_that_are_read_too_often_are_loaded_again():
-    work = WindowsWork(function="depthwise", axes=square(150, 7, 1, 3), channels=2)
-    config = MACHINES["8 lanes"]
+def test_constants_that_are_read_too_often_are_loaded_again(monkeypatch):
+    work = WindowsWork(function="depthwise", axes=square(12, 7, 1, 3), channels=40)
+    config, rng = MACHINES["8 lanes"], np.random.default_rng(SEED)
+    assert "@weights.1" not in work.program(config).buffers_bytes
+    monkeypatch.setattr(window_bands, "MOST_ACCESSES", 700)
     program = work.program(config)
     assert "@weights.1" in program.buffers_bytes
-    check(work, config, np.random.default_rng(SEED))
+    assert max(counted_reads(program).values()) <= 700
+    check(work, config, rng)
 
 
-@pytest.mark.parametrize("taps", [1, 15, 16, 17, 100, 3136])
+def test_a_band_has_no_more_stores_than_the_core_can_count():
+    work = WindowsWork(function="max", axes=square(290, 1), channels=1)
+    assert max(counted_stores(work.program(MACHINE)).values()) < 1 << 15
+
+
+def counted_reads(program: Program) -> dict[str, int]:
+    """Vector loads of each buffer between two writes of it, at most."""
+    return counted(program, lambda i: i.writes, lambda i: () if i.opcode == "dma.store" else i.reads)
+
+
+def counted_stores(program: Program) -> dict[str, int]:
+    """Vector stores to each buffer between two reads of it, at most."""
+    return counted(program, lambda i: i.reads, lambda i: () if i.opcode == "dma.load" else i.writes)
+
+
+def counted(program: Program, clears: Names, counts: Names) -> dict[str, int]:
+    most: dict[str, int] = {}
+    now: dict[str, int] = {}
+
+    def walk(body: Iterable[Node]) -> None:
+        for node in body:
+            if isinstance(node, Loop):
+                for _ in range(node.count):
+                    walk(node.body)
+            elif isinstance(node, Rotate):
+                moved = [now.pop(name, 0) for name in (*node.names[1:], node.names[0])]
+                now.update(zip(node.names, moved, strict=True))
+            else:
+                now.update(dict.fromkeys(clears(node), 0))
+                for name in counts(node):
+                    if name.startswith("@"):
+                        now[name] = now.get(name, 0) + 1
+                        most[name] = max(most.get(name, 0), now[name])
+
+    walk(program.body)
+    return most
+
+
+@pytest.mark.parametrize("taps", [1, 15, 16, 17, 100, 900])
 @pytest.mark.parametrize("function", ["max", "average", "sum"])
 def test_sums_of_whole_images(function, taps):
     rng = np.random.default_rng([SEED, taps])
-    for channels, images, name in ((40, 3, "machine"), (300, 1, "1 lane"), (33, 2, "2 lanes")):
+    for channels, images, name in ((40, 3, "machine"), (100, 1, "1 lane"), (33, 2, "2 lanes")):
         work = WindowsWork(
             function=function, images=images, axes=(Axis(size=taps, kernel=taps),), channels=channels,
             steps=(Step(function="add", operand="channel"), Step(function="multiply", operand="tensor")), outputs=("fp16", "quantised"),
@@ -246,45 +296,60 @@ def nchw(x: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("ceil_mode", [False, True])
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1), (4, 3, 2), (5, 2, 2)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1), (4, 3, 2), (5, 2, 2)]
+)
 def test_pools_are_pytorch_s(kernel, stride, padding, ceil_mode):
     rng = np.random.default_rng(SEED)
-    x = values(rng, 2, 13, 18, 24)
+    x = values(rng, 2, 9, 12, 24)
     for function, counts in (("max", True), ("average", True), ("average", False)):
         if function == "max":
             wanted = torch.nn.functional.max_pool2d(nchw(x), kernel, stride, padding, ceil_mode=ceil_mode)
         else:
             wanted = torch.nn.functional.avg_pool2d(nchw(x), kernel, stride, padding, ceil_mode, counts)
         axes = tuple(
-            Axis(size=size, kernel=kernel, stride=stride, padding=padding, results=results, counts_padding=counts)
-            for size, results in zip(x.shape[1:3], wanted.shape[2:])
+            Axis(
+                size=size,
+                kernel=kernel,
+                stride=stride,
+                padding=padding,
+                results=results,
+                counts_padding=counts,
+            )
+            for size, results in zip(x.shape[1:3], wanted.shape[2:], strict=True)
         )
         work = WindowsWork(function=function, images=2, axes=axes, channels=24)
         made = check_values(work, x)
         assert np.abs(nchw(made) - wanted).max() <= (0 if function == "max" else 0.02)
 
 
-@pytest.mark.parametrize("results", [(1, 1), (3, 5), (13, 18), (20, 7), (6, 6)])
+@pytest.mark.parametrize("results", [(1, 1), (3, 5), (9, 12), (14, 7), (6, 6)])
 def test_adaptive_pools_are_pytorch_s(results):
     rng = np.random.default_rng(SEED)
-    x = values(rng, 2, 13, 18, 24)
+    x = values(rng, 2, 9, 12, 24)
     for function in ("max", "average"):
         pool = getattr(torch.nn.functional, f"adaptive_{function[:3].replace('ave', 'avg')}_pool2d")
-        axes = tuple(Axis(size=size, results=count, adaptive=True) for size, count in zip(x.shape[1:3], results))
+        axes = tuple(
+            Axis(size=size, results=count, adaptive=True)
+            for size, count in zip(x.shape[1:3], results, strict=True)
+        )
         made = check_values(WindowsWork(function=function, images=2, axes=axes, channels=24), x)
         assert np.abs(nchw(made) - pool(nchw(x), results)).max() <= (0 if function == "max" else 0.02)
 
 
-@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), [(3, 1, 1, 1), (3, 2, 1, 1), (5, 1, 4, 2), (7, 1, 3, 1)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"), [(3, 1, 1, 1), (3, 2, 1, 1), (5, 1, 4, 2), (7, 1, 3, 1)]
+)
 def test_depthwise_convolutions_are_pytorch_s(kernel, stride, padding, dilation):
     rng = np.random.default_rng(SEED)
-    x, weights = values(rng, 1, 15, 16, 40), values(rng, kernel * kernel + 1, 40)
+    x, weights = values(rng, 1, 9, 10, 40), values(rng, kernel * kernel + 1, 40)
     wanted = torch.nn.functional.conv2d(
         nchw(x), torch.from_numpy(weights[:-1].T.reshape(40, 1, kernel, kernel).astype(np.float32)),
         torch.from_numpy(weights[-1].astype(np.float32)), stride, padding, dilation, 40,
     )  # fmt: skip
     axes = tuple(
-        Axis(size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation) for size in x.shape[1:3]
+        Axis(size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+        for size in x.shape[1:3]
     )
     made = check_values(WindowsWork(function="depthwise", axes=axes, channels=40), x, weights=weights)
     assert made.shape[1:3] == tuple(wanted.shape[2:])
@@ -308,7 +373,12 @@ def test_bands_are_all_results_once():
                 for group in band.groups:
                     for turn in range(group.count):
                         for place, span in enumerate(group.spans):
-                            number = group.result + turn * len(group.spans) + place + repetition * len(band.results)
+                            number = (
+                                group.result
+                                + turn * len(group.spans)
+                                + place
+                                + repetition * len(band.results)
+                            )
                             seen.append((number, span.start + turn * group.step + repetition * band.step))
         assert seen == [(result, axis.span(result).start) for result in range(axis.count)]
 
@@ -332,6 +402,10 @@ def test_a_band_that_the_scratchpad_does_not_hold_is_refused():
 
 def test_programs_are_legal_streams(check_stream):
     work = WindowsWork(
-        function="depthwise", axes=square(14, 5, 1, 2), channels=70, steps=(Step(function="silu"),), outputs=("fp16", "quantised")
+        function="depthwise",
+        axes=square(14, 5, 1, 2),
+        channels=70,
+        steps=(Step(function="silu"),),
+        outputs=("fp16", "quantised"),
     )
     check_stream(work.program(MACHINE), MACHINE)

@@ -41,7 +41,7 @@ def im2col(x, patches, group):
     return np.array(lines).reshape(patches.lines, -1)
 
 
-def random_patches(rng):
+def random_patches(rng, bits):
     axes = int(rng.integers(1, 4))
     most = {1: 60, 2: 14, 3: 6}[axes]
 
@@ -53,10 +53,11 @@ def random_patches(rng):
         kernel, padding = (1,) * axes, (0,) * axes
     least = [max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in zip(kernel, dilation, padding)]
     size = tuple(int(rng.integers(low, max(low, most) + 1)) for low in least)
+    groups, channels = int(rng.choice([1, 1, 1, 2, 3])), int(rng.integers(1, 6))
+    channels += bits == 4 and groups > 1 and channels % 2
     return Patches(
-        images=int(rng.integers(1, 4)), channels=int(rng.integers(1, 6)), groups=int(rng.choice([1, 1, 1, 2, 3])),
-        size=size, kernel=kernel, stride=drawn(1, 3), dilation=dilation if rng.random() < 0.4 else (1,) * axes,
-        padding=padding,
+        images=int(rng.integers(1, 4)), channels=channels, groups=groups, size=size, kernel=kernel, stride=drawn(1, 3),
+        dilation=dilation if rng.random() < 0.4 else (1,) * axes, padding=padding,
     )  # fmt: skip
 
 
@@ -69,9 +70,11 @@ def random_input(rng, patches, bits):
 
 
 def execute(nodes, memory, size, patches, bits):
-    zeros = np.zeros(zeros_bytes(patches, bits), np.uint8)
+    """Execute them on a buffer that is not zero."""
+    dirt, zeros = np.full(size, 0x5A, np.uint8), np.zeros(zeros_bytes(patches, bits), np.uint8)
+    body = (load("@left", 1, size, external=Address("dirt")), *nodes)
     execute_program(
-        Program(body=tuple(nodes), buffers_bytes={"@left": size}), MACHINE, {**memory, ZEROS: zeros}
+        Program(body=body, buffers_bytes={"@left": size}), MACHINE, {**memory, "dirt": dirt, ZEROS: zeros}
     )
 
 
@@ -80,7 +83,7 @@ def execute(nodes, memory, size, patches, bits):
 def test_loads_are_im2col(seed, bits):
     """Of random lines, of one group, in lines further apart than they are long; and of a random part of k."""
     rng = np.random.default_rng([seed, bits])
-    patches = random_patches(rng)
+    patches = random_patches(rng, bits)
     x = random_input(rng, patches, bits)
     group = int(rng.integers(patches.groups))
     wanted = pack(im2col(x, patches, group), bits)
@@ -104,7 +107,7 @@ def test_loads_are_im2col(seed, bits):
 @pytest.mark.parametrize("seed", range(60))
 def test_blocks_are_all_lines_of_all_groups(seed, bits):
     rng = np.random.default_rng([seed, bits, 1])
-    patches = random_patches(rng)
+    patches = random_patches(rng, bits)
     x = random_input(rng, patches, bits)
     block = int(rng.integers(1, 12)) if rng.random() < 0.7 else int(rng.integers(1, patches.lines + 1))
     length = patches.k(bits) * bits // 8
@@ -194,12 +197,14 @@ def test_joined_groups_are_the_channels_side_by_side():
     rng = np.random.default_rng(5)
     patches = square(6, 4, 3, padding=1, groups=6)
     x = random_input(rng, patches, 4)
-    joined = patches.joined(3, 4)
+    joined = patches.joined(3)
     together = im2col(x.reshape(1, 6, 6, 2, 12), joined, 1).reshape(36, 9, 3, 4)
     for group in range(3):
         assert np.array_equal(together[:, :, group].reshape(36, -1), im2col(x, patches, 3 + group))
     assert (joined.groups, joined.k(4), joined.input_bytes(4)) == (2, 108, patches.input_bytes(4))
-    assert square(6, 3, 3, groups=4).joined(2, 4).k(4) == 9 * 8  # three channels are four in memory
+    odd = square(6, 3, 3, groups=3)
+    assert not odd.whole_bytes(4)
+    assert (odd.joined(3).k(4), odd.position_bytes(4), odd.joined(3).position_bytes(4)) == (9 * 10, 5, 5)
 
 
 @pytest.mark.parametrize(
@@ -222,8 +227,10 @@ def test_bad_loads():
         patch_loads("@left", patches, 4, 30, 3, 18)
     with pytest.raises(ValueError, match="part must be whole bytes of 36 elements"):
         patch_loads("@left", patches, 4, 0, 1, 18, part=(1, 2))
+    with pytest.raises(ValueError, match="channels of a group must be whole bytes, not 3 of 4 bits"):
+        patch_loads("@left", square(6, 3, 3, groups=2), 4, 0, 1, 18)
     for step in (6, 20):
         with pytest.raises(ValueError, match=f"or by whole planes, not by {step} lines"):
             patch_loads("@left", patches, 4, Place().along("i", step), 1, 18)
     with pytest.raises(ValueError, match="groups must be a divisor of 1, not 2"):
-        patches.joined(2, 4)
+        patches.joined(2)

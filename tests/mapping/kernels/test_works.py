@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanewise.config import DmaConfig, MachineConfig, MatrixConfig, ScratchpadConfig
+from lanewise.mapping.kernels.copies import Copy, Level
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import MovementWork
 from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.sim.program import Program
 
@@ -174,34 +176,33 @@ def test_softmax_looks_exp_up_for_each_element_and_each_factor(length, exponenti
     assert baseline.cycles > result.cycles
 
 
-@pytest.mark.parametrize("taps", [9, 25, 49])
+@pytest.mark.parametrize("side", [3, 5, 7])
 @pytest.mark.parametrize("function", ["max", "average", "depthwise"])
-def test_windows_read_every_tap(function, taps):
-    work = WindowsWork(
-        function=function,
-        positions=196,
-        channels=96,
-        taps=taps,
-        input_positions=196,
-        row_positions=14,
-        halo_rows=2,
-    )
+def test_windows_compute_every_tap_and_load_the_input_about_once(function, side):
+    axis = Axis(size=14, kernel=side, padding=side // 2)
+    work = WindowsWork(function=function, axes=(axis, axis), channels=96)
     program = work.program(MACHINE)
     result = price(program, MACHINE)
-    assert result.busy_clk["vector_memory"] >= 196 * 96 * taps * 16 / MACHINE.vector.bits_per_clk
-    assert result.loaded_bytes >= 2 * 196 * 96
+    inside = sum(span.stop - span.first for span in map(axis.span, range(14))) ** 2
+    elements = 96 * (inside if function == "depthwise" else inside - 196)
+    unit = "vector_alu" if function == "max" else "vector_fma"
+    assert result.busy_clk[unit] >= elements * 16 / MACHINE.vector.bits_per_clk
+    if function == "depthwise":
+        assert result.cycles <= 1.5 * result.busy_clk[unit]
+    constants = 2 * 96 * (side**2 + 1) * (function == "depthwise")
+    assert 2 * 196 * 96 <= result.loaded_bytes - constants <= 2 * 2 * 196 * 96
     assert result.stored_bytes >= 2 * 196 * 96
     assert used_bytes(program, MACHINE) <= MACHINE.scratchpad.bytes
 
 
 def test_movement_pays_for_short_runs():
-    long = price(MovementWork(runs=1, run_elements=32_000).program(MACHINE), MACHINE)
-    short = price(MovementWork(runs=8000, run_elements=4).program(MACHINE), MACHINE)
+    long = price(MovementWork(copies=(Copy(run=32_000),)).program(MACHINE), MACHINE)
+    short = price(MovementWork(copies=(Copy(levels=(Level(8000, 9, 4),), run=4),)).program(MACHINE), MACHINE)
     assert long.loaded_bytes >= 64_000
     assert short.cycles > 3 * long.cycles
 
 
 def test_movement_moves_the_operands_width():
-    work = MovementWork(runs=1, run_elements=64_000, form="quantised")
+    work = MovementWork(copies=(Copy(run=64_000),), form="quantised")
     assert price(work.program(MACHINE), MACHINE).loaded_bytes == 32_000
     assert price(work.program(INT8), INT8).loaded_bytes == 64_000

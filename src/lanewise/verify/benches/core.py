@@ -82,20 +82,20 @@ def _cases(_: MachineConfig, full: bool) -> Sequence[Case]:
         ), 1500),
         ("8x1024", small_machine(8, 1024, FlexSfuConfig(lanes=8, segments=32), DmaConfig(), array=(16, 12, 4)), 800),
         ("4x128", small_machine(4, 128, FlexSfuConfig(lanes=4, segments=8), DmaConfig(), array=(2, 3, 3)), 500),
-        ("2x128-baseline", small_machine(
-            2, 128, FlexSfuConfig(lanes=2, enabled=False), DmaConfig(bytes_per_clk=8), operand_bits=8,
-        ), 500),
+        ("2x128-baseline", small_machine(2, 128, FlexSfuConfig(lanes=2, enabled=False), DmaConfig(bytes_per_clk=8)), 500),
+        ("2x128-unsplit", small_machine(
+            2, 128, FlexSfuConfig(lanes=2, segments=8), DmaConfig(bytes_per_clk=8), operand_bits=8,
+        ), 100),
     ]  # fmt: skip
-    long = full * ("counts_come_round",)
-    return [
-        Case(
-            label=label,
-            config=config,
-            parameters={"programs": 2500 if full and label == "2x128" else programs},
-            tests=(*_TESTS, *long) if label == "2x128" else _TESTS,
-        )
-        for label, config, programs in (quick + wide if full else quick)
-    ]
+    cases = []
+    for label, config, programs in quick + wide if full else quick:
+        longest = full and label == "2x128"
+        tests = [*_TESTS, "counts_come_round"] if longest else list(_TESTS)
+        if not config.matrix.splits:
+            tests.remove("network")  # there is none without the matrix stream
+        parameters = {"programs": 2500 if longest else programs}
+        cases.append(Case(label=label, config=config, parameters=parameters, tests=tests))
+    return cases
 
 
 BENCH = Bench(component=Core, cases=_cases)

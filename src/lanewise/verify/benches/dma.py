@@ -167,21 +167,25 @@ async def landing(dut: Any) -> None:
 
 @cocotb.test()
 async def errors(dut: Any) -> None:
-    """An error of either direction is kept; the command finishes all the same."""
+    """An answer of either direction that is none for us is kept; the command finishes all the same."""
     tb = (await _started(dut)).tb
+    wrong = [(response, 0, True) for response in (1, 2, 3)] + [(0, 1, True), (0, 0, False)]
     for side in ("load", "store"):
-        await tb.reset()
-        session = Session(tb)
-        memory = IdealMemory(tb, bytearray(session.external), memory_clk(tb.config.dma))
-        command = Command(
-            external=BASE, scratch=0, runs=3, run_bytes=8, external_stride=4096, scratch_stride=8,
-        )  # fmt: skip
-        for error_at, failed in ((-1, 0), (BASE + 4096, 1), (-1, 1)):
-            memory.error_at = error_at
-            await session.run({side: [command]}, {side: [0]}, memory.step)
-            await tb.wait(1)
-            memory.step()
-            tb.check_values(tb.port("failed").get(), failed, side)
+        for response, identity, lasts in wrong if side == "load" else wrong[:-1]:
+            await tb.reset()
+            session = Session(tb)
+            memory = IdealMemory(tb, bytearray(session.external), memory_clk(tb.config.dma))
+            memory.response, memory.identity = response, identity
+            command = Command(
+                external=BASE, scratch=0, runs=3, run_bytes=8, external_stride=4096, scratch_stride=8,
+            )  # fmt: skip
+            for error_at, failed in ((-1, 0), (BASE + 4096, 1), (-1, 1)):
+                memory.error_at, memory.lasts = error_at, lasts or error_at < 0
+                await session.run({side: [command]}, {side: [0]}, memory.step)
+                await tb.wait(1)
+                memory.step()
+                what = f"{side}: response {response}, ID {identity}, last beats {lasts}"
+                tb.check_values(tb.port("failed").get(), failed, what)
 
 
 def _pauses(tb: Testbench, chance: float) -> Iterator[bool]:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from lanewise.config import REQUANTISER_FORMATS, MachineConfig
 from lanewise.models.lfsr import lane_states
 from lanewise.models.mac_array import mac_array
+from lanewise.models.matrix_commands import packed_rows
+from lanewise.models.matrix_layout import column_constants
 from lanewise.models.matrix_unit import matrix_tile, tile_random
 from lanewise.rtl.matrix_stream import MatrixStream, matrix_clients
 from lanewise.rtl.operand_feed import K_BITS
@@ -21,7 +23,6 @@ from lanewise.verify.bench import Bench
 from lanewise.verify.benches.requantiser import (
     Columns,
     Scales,
-    column_words,
     random_columns,
     random_scales,
     seed_words,
@@ -153,7 +154,8 @@ def _tile(
     bits = _FORM_BITS.get(REQUANTISER_FORMATS[form], 16)
     stride = ceil(len(w.values) * bits / 8) + int(rng.choice([0, 0, 1, 5]))
     address = image.take(len(results) * stride)
-    after += [(address + row * stride, _packed_row(values, bits)) for row, values in enumerate(results)]
+    rows = packed_rows(results, REQUANTISER_FORMATS[form])
+    after += [(address + row * stride, values) for row, values in enumerate(rows)]
     constants = _put_constants(image, columns, config) if new else int(rng.integers(len(image.bytes)))
     places = image.take(SCALE_BYTES * len(results)) if own else int(rng.integers(len(image.bytes)))
     if own:
@@ -188,31 +190,20 @@ def _scales(tb: Testbench, a: Placed, w: Placed, columns: Columns) -> tuple[Scal
 
 def _results(
     a: Placed, w: Placed, columns: Columns, scales: Scales, random: npt.NDArray[np.uint16]
-) -> npt.NDArray[np.int64]:
+) -> npt.NDArray[Any]:
     m, n = len(a.values), len(w.values)
-    result: npt.NDArray[Any] = matrix_tile(
+    return matrix_tile(
         a.values, w.values.T, a_bits=a.bits, w_bits=w.bits, bias=columns.bias[:n], column_multiplier=columns.multiplier[:n],
         row_multiplier=scales.multiplier[:m], shift=scales.shift[:m], form=REQUANTISER_FORMATS[scales.form[0]],
         random=random[:m, :n] if scales.stochastic[0] else None,
     )  # fmt: skip
-    return result.astype(np.int64)
-
-
-def _packed_row(values: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.uint8]:
-    """A row of results as bytes; zero above an odd number of INT4."""
-    if bits == 4:
-        even = np.append(values, np.zeros(len(values) % 2, np.int64)) & 15
-        return (even[::2] | even[1::2] << 4).astype(np.uint8)
-    return (values & ((1 << bits) - 1)).astype(f"<u{bits // 8}").view(np.uint8)
 
 
 def _put_constants(image: Image, columns: Columns, config: MachineConfig) -> int:
     """Words of biases and multipliers, as the output path takes them."""
-    count = 6 * config.matrix.requantiser_lanes
-    words = column_words(columns, config.matrix)
-    address = image.take(count * len(words))
-    for number, word in enumerate(words):
-        image.put(address + number * count, np.frombuffer(word.to_bytes(count, "little"), np.uint8))
+    constants = column_constants(columns.bias, columns.multiplier, config.matrix).reshape(-1)
+    address = image.take(constants.size)
+    image.put(address, constants)
     return address
 
 
