@@ -72,12 +72,10 @@ class ElementwiseWork:
                 inner.append(store(f"{name}.0", 1, size, external=outside(name, bits[form])))
             inner += [Rotate(names=(f"{name}.0", f"{name}.1")) for name in (*buffers, *outputs)]
             body += repeat(count, *inner, index="chunk")
-        names = [*buffers, *outputs, *(f"@operand{i}" for i in vectors)]
+        names = [f"{name}.{copy}" for name in (*buffers, *outputs) for copy in "01"]
+        names += [f"@operand{i}.0" for i in vectors if self.steps[i].operand == "channel"]
         size = 2 * kernel.strips(chunk) * kernel.ways * kernel.vl  # the last strip may reach beyond the chunk
-        return Program(
-            body=tuple(body),
-            buffers_bytes={f"{name}.{copy}": size for name in names for copy in "01"} | table_bytes(body),
-        )
+        return Program(body=tuple(body), buffers_bytes=dict.fromkeys(names, size) | table_bytes(body))
 
     def _strip(self, kernel: VectorKernel, vectors: list[int]) -> None:
         value = kernel.load("@in.0")
