@@ -201,6 +201,7 @@ class Bindings:
         self, task: Task, work: WindowsWork, members: Sequence[Operator], inverse: float
     ) -> BoundTask:
         first, result = members[0], members[-1].outputs[0]
+        norm = [each for each in members[1:] if each.kind == "normalise"]
         x = self.layouts.shape(first.inputs[0])
         order = (
             self.lowering.reduction_order(first)[1] if first.kind == "reduce" else channels_innermost(len(x))
@@ -210,8 +211,12 @@ class Bindings:
             weight = self.parameters[first.inputs[1]]  # channels, 1, kernel
             taps = weight.reshape(weight.shape[0], -1).T
             bias = self.parameters[first.inputs[2]] if len(first.inputs) > 2 else np.zeros(weight.shape[0])
+            for each in norm:
+                factor, shift = self._norm(each)
+                taps, bias = taps * factor, bias * factor + shift
             tensors["weights"] = self.host(task, "weights", np.concatenate([taps, bias[None]]))
-        steps, operands = self._steps(members[1:], first.outputs[0], work.steps)
+        after, before = members[1 + len(norm) :], (norm or [first])[-1].outputs[0]
+        steps, operands = self._steps(after, before, work.steps)
         for k, value, out in operands:
             tensors[f"operand{k}"] = (
                 self.host(task, f"operand{k}", self._channel(value, out))
