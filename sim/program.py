@@ -156,9 +156,17 @@ class Instruction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rotate:
-    """Renames buffers: the first takes the second's place, and so on round. Address arithmetic of the host: no clocks."""
+    """Renames buffers: the first takes the second's place, and so on round. Address arithmetic of the host: no clocks.
+
+    Raises:
+        ValueError: There is no name, or one of them twice.
+    """
 
     names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ValueError(f"names must be different, and one at least, not {self.names}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -347,3 +347,9 @@ def test_what_sees_each_instruction_needs_unrolled_execution(argument, value, na
 
 def test_an_empty_program_takes_no_time():
     assert run(Program(body=()), CONFIG).cycles == 0
+
+
+@pytest.mark.parametrize("names", [(), ("@a", "@b", "@a")])
+def test_a_rotation_of_a_name_twice_is_refused(names: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="^names must be different, and one at least"):
+        Rotate(names=names)
