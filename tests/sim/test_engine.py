@@ -351,5 +351,5 @@ def test_an_empty_program_takes_no_time():
 
 @pytest.mark.parametrize("names", [(), ("@a", "@b", "@a")])
 def test_a_rotation_of_a_name_twice_is_refused(names: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="^names must be different, and one at least"):
+    with pytest.raises(ValueError, match=r"^names must be different, and one at least"):
         Rotate(names=names)
