@@ -62,6 +62,11 @@ class Layouts:
         """Axes from the outermost in memory to the innermost."""
         return self.orders.get(value_id, tuple(range(len(self.shape(value_id)))))
 
+    def innermost(self, value_id: int) -> int:
+        """The axis that lies innermost, of those longer than 1; -1 if there is none."""
+        shape = self.shape(value_id)
+        return next((axis for axis in reversed(self.order(value_id)) if shape[axis] != 1), -1)
+
     def run(self, value_id: int, wanted: Order) -> int:
         """Elements that stay together when the value is read in the order ``wanted``: all of them if it lies so, 1 if transposed."""
         order, shape = self.order(value_id), self.shape(value_id)
