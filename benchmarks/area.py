@@ -61,7 +61,7 @@ def machine() -> str:
     cells = []
     for path, baseline_um2, area_um2 in area_rows(result, 5):
         block = blocks[path]
-        if area_um2 < SHOWN_UM2 or (path.count("/") == 4 and not path.startswith(FLEX_SFU)):
+        if area_um2 < SHOWN_UM2 or (path.count("/") == 4 and not path.startswith(VECTOR_UNIT)):
             continue
         baseline = "-" if baseline_um2 is None else f"{baseline_um2:,.0f}"
         cells.append(

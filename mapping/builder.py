@@ -23,6 +23,9 @@ class GraphBuilder:
         self._operators: list[Operator] = []
         self._folded: dict[str, int] = {}
         self._folded_macs = 0
+        self._held: dict[int, Tensor] = {}
+        self.known: dict[int, Tensor] = {}
+        """What was folded, by the id of its value in the graph, if the network ran on real numbers."""
 
     def leaf(self, tensor: Tensor, origin: Origin, name: str = "", producer: int | None = None) -> int:
         """A new value of ``tensor``'s shape and type; returns its id."""
@@ -74,6 +77,8 @@ class GraphBuilder:
         )
         kept = [value for value in self._values if value.id in used or value.origin == "input"]
         place = {value.id: index for index, value in enumerate(kept)}
+        held = self.constants.known | self._held
+        self.known = {place[value]: tensor for value, tensor in held.items() if value in place}
         return Graph(
             model=model,
             versions=versions,
@@ -109,6 +114,7 @@ class GraphBuilder:
         origin: Origin = "parameter" if "parameter" in origins else "constant"
         name = self._values[reads[0]].name if len(reads) == 1 else ""
         outputs = [self.leaf(tensor, origin, name) for tensor in results]
+        self._held |= {value: tensor.clone() for value, tensor in zip(outputs, results) if not tensor.is_meta}
         folded = Operator(
             index=0, name=label, kind=kind, inputs=tuple(reads), outputs=tuple(outputs), attributes=attributes
         )

@@ -23,8 +23,10 @@ reduce       x                       axes, keep; norm: order
 embedding    table, indices          rows, width
 movement     what is moved           function: view if no data moves, else copy; operation: reshape,
                                      permute, slice, concat, pad, update, ...; permute: permutation; slice,
-                                     select: axis, start, stop, step; split, concat: axis; update: the old
-                                     contents and the pieces written into them are the operands
+                                     select: axis, start, stop, step; split, concat: axis; pad: padding as
+                                     PyTorch has it, mode, value; roll: shifts, axes (flip: no shifts);
+                                     update: the old contents and the pieces written into them are the
+                                     operands
 recurrent    x, states, weights      macs, hidden, layers, bidirectional, steps; function lstm, gru,
                                      rnn_tanh, rnn_relu
 other        all tensors             none; the function is the aten name

@@ -40,6 +40,11 @@ class Constants:
         self._recipes: dict[int, _Recipe] = {}
         self._known: dict[int, Tensor] = {}
 
+    @property
+    def known(self) -> dict[int, Tensor]:
+        """Those that have a value, by id."""
+        return dict(self._known)
+
     def give(self, value: int, tensor: Tensor) -> None:
         """``value`` is what ``tensor`` holds now, if it holds anything."""
         if tensor.device.type != "meta":

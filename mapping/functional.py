@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lanewise.config import FlexSfuConfig, MachineConfig
+from lanewise.config import REQUANTISER_BITS, FlexSfuConfig, MachineConfig
 from lanewise.isa.operations import OPERATIONS, Latency, Unit
 from lanewise.mapping.assemble import scalar_bits, word
 from lanewise.mapping.matrix_commands import output_of, products_of
@@ -31,7 +31,6 @@ from lanewise.sim.vector_type import with_vector_types
 Memory: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """Tensors of external memory by name, contiguous; what is stored changes them in place."""
 
-_RESULT_BITS = {"int4": 4, "int8": 8}
 """Of the output path's integers; all others have 16."""
 _Bytes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -142,7 +141,7 @@ class _Execution(ProgramWalk):
         accesses = [(tile.scales, SCALE_BYTES * rows)]
         matrix = self.config.matrix
         accesses.append((tile.constants, CONSTANT_BYTES * matrix.requantiser_lanes * matrix.row_beats))
-        row = -(-columns * _RESULT_BITS.get(tile.form, 16) // 8)
+        row = -(-columns * REQUANTISER_BITS[tile.form] // 8)
         accesses.append((tile.results, tile.results_stride_bytes * max(0, rows - 1) + row))
         for address, extent in accesses:
             if address is not None:

@@ -3,25 +3,27 @@
 * A matrix product or convolution takes the element-wise operators after it along, as long as each has the only use of the
   value before it; batch normalisation after a convolution folds into its column scale and bias.
 * A value is stored as FP16, as operands of the matrix unit, or both: as its consumers want. Who produces it quantises it.
-* Views move nothing. A permutation is paid by the operator that reads through it, as shorter runs of its DMA.
+* Views move nothing. Who reads a value otherwise than it lies has it copied into its own order first; the matrix unit reads rows and
+  products at any distance.
 * An operator without a kernel is an error that names it; with ``allow_unmapped`` it is priced as :func:`fallback`.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 from typing import Any, TypeAlias
 
 from lanewise.errors import UnmappedError, UserError
 from lanewise.mapping.graph import Graph, Operator
+from lanewise.mapping.kernels.copies import Copy
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step, flex_functions, knows
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.movement import MovementWork
+from lanewise.mapping.kernels.movement import LookUpWork, MovementWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
-from lanewise.mapping.layout import Layouts, Order, is_view
+from lanewise.mapping.layout import Layouts, Order, channels_innermost, dense, joined
 from lanewise.mapping.lower_convolution import (
     is_depthwise,
     lower_convolution,
@@ -29,9 +31,18 @@ from lanewise.mapping.lower_convolution import (
     sizes,
     stored_elements,
 )
+from lanewise.mapping.lower_movement import (
+    PAIR,
+    embedding,
+    movement,
+    moves_operands,
+    rearrangement,
+    whole_bytes,
+)
+from lanewise.mapping.matrix_operands import matrix_of
 from lanewise.mapping.steps import steps_of
 
-Work: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork | MovementWork
+Work: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork | MovementWork | LookUpWork
 
 FALLBACK_STEPS = (
     Step(function="exp"),
@@ -56,6 +67,10 @@ class Task:
     mapped: bool = True
     value: int | None = None
     """Of a task without members: the value that it quantises or rearranges."""
+    shape: tuple[int, ...] = ()
+    """Of a rearrangement, or the quantisation of one: the shape that the value is expanded to, and"""
+    order: Order | None = None
+    """the order that its axes then have in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +107,18 @@ class Lowering:
             layouts.size,
             layouts.computed,
         )
-        self.producer = {out: op.index for op in graph.operators if not is_view(op) for out in op.outputs}
+        self.producer = {
+            out: op.index for op in graph.operators if not layouts.still(op) for out in op.outputs
+        }
         self.uses: dict[int, list[tuple[Operator, int]]] = {}
         for operator in graph.operators:
-            if not is_view(operator):
+            if not layouts.still(operator):
                 for value_id in operator.inputs:
                     self.uses.setdefault(self.of(value_id), []).append((operator, value_id))
         self.results = {self.of(value_id) for value_id in graph.outputs}
         self.formats = self.wanted_formats()
         self.fused: set[int] = set()
+        self.rearranged: set[tuple[int, tuple[int, ...], Order, str]] = set()
         self.tasks: list[Task] = []
         self.unmapped: list[str] = []
 
@@ -108,16 +126,19 @@ class Lowering:
         """For each value in memory: ``fp16``, ``quantised`` or both."""
         wanted: dict[int, set[str]] = {value_id: {"fp16"} for value_id in self.results}
         for operator in reversed(self.graph.operators):
-            if is_view(operator):
+            if self.layouts.still(operator):
                 continue
             forms = {"fp16"}
             if operator.kind in ("matmul", "convolution") and not is_depthwise(operator, self.layouts):
                 forms = {"quantised"}
-            elif operator.kind == "movement":
+            elif operator.kind == "movement" and all(
+                moves_operands(self.layouts, operator, out) for out in operator.outputs
+            ):
                 forms = set().union(*(wanted.get(self.of(out), {"fp16"}) for out in operator.outputs))
-            for value_id in operator.inputs:
+            for place, value_id in enumerate(operator.inputs):
                 if self.computed(value_id):
-                    wanted.setdefault(self.of(value_id), set()).update(forms)
+                    through = forms == {"quantised"} and self._rearranged_as_fp16(operator, place)
+                    wanted.setdefault(self.of(value_id), set()).update({"fp16"} if through else forms)
         return {value_id: tuple(sorted(forms)) for value_id, forms in wanted.items()}
 
     def outputs(self, value_id: int) -> tuple[str, ...]:
@@ -131,7 +152,7 @@ class Lowering:
                 work = ElementwiseWork(elements=stored_elements(self, value.id), outputs=("quantised",))
                 self.alone(f"quantise input {value.id}", "quantise", work, value.id)
         for operator in self.graph.operators:
-            if operator.index in self.fused or is_view(operator):
+            if operator.index in self.fused or self.layouts.still(operator):
                 continue
             if not any(self.computed(i) for i in operator.inputs):
                 continue  # made of parameters and constants alone: computed once, before the network runs
@@ -166,12 +187,9 @@ class Lowering:
             case "elementwise":
                 self.elementwise(operator)
             case "embedding":
-                width = self.shape(operator.outputs[0])[-1]
-                rows = self.size(operator.outputs[0]) // width
-                self.add(operator, MovementWork(runs=rows, run_elements=width), ())
-                self.quantise(operator)
+                embedding(self, operator)
             case "movement":
-                self.movement(operator)
+                movement(self, operator)
             case _:
                 raise UnmappedError
 
@@ -203,9 +221,22 @@ class Lowering:
             work = ElementwiseWork(elements=self.size(out), outputs=("quantised",))
             self.alone(f"quantise {operator.name}", "quantise", work, out)
 
-    def alone(self, name: str, kind: str, work: Work, value: int) -> None:
+    def alone(
+        self, name: str, kind: str, work: Work, value: int, shape: tuple[int, ...] = (), order: Order | None = None
+    ) -> None:  # fmt: skip
         """A task that is no operator's."""
-        self.tasks.append(Task(name=name, kind=kind, members=(), functions=(), work=work, value=value))
+        self.tasks.append(
+            Task(
+                name=name,
+                kind=kind,
+                members=(),
+                functions=(),
+                work=work,
+                value=value,
+                shape=shape,
+                order=order,
+            )
+        )
 
     # Fusion
 
@@ -228,7 +259,7 @@ class Lowering:
                 or self.size(seen_as) != self.size(value)
             ):
                 break
-            if not self.in_memory_order(seen_as, value):
+            if not self.in_memory_order(seen_as, out):
                 break
             norm = after.kind == "normalise" and after.function == "batch_norm"
             if norm and operator.kind == "convolution" and not steps:
@@ -247,48 +278,72 @@ class Lowering:
             others = [i for i in after.inputs if self.of(i) != self.of(value)]
             if not all(self.producer.get(self.of(i), -1) < operator.index for i in others):
                 break  # an operand that is not there yet
-            if any(self.size(i) == self.size(out) and self.moves(i, self.layouts.order(out)) for i in others):
-                break
             chain.append(after)
             steps += more
             value = out
+        made = {out for each in (operator, *chain) for out in each.outputs}
+        for after in chain:
+            self.rearrange_operands(after, made)
         return chain, steps, value
 
     def fuses(self, operator: Operator) -> bool:  # noqa: ARG002
         """Whether an element-wise operator may be computed while its operand is in registers."""
         return True
 
-    def in_memory_order(self, view: int, value: int) -> bool:
-        """Whether reading ``view`` element by element is reading ``value`` as it lies."""
-        if len(self.shape(view)) == len(self.shape(value)):
-            return self.layouts.order(view) == self.layouts.order(value)
-        straight = tuple(range(len(self.shape(view))))
-        return self.layouts.order(view) == straight and self.layouts.order(value) == tuple(
-            range(len(self.shape(value)))
-        )
+    def in_memory_order(self, view: int, out: int) -> bool:
+        """Whether ``out``, computed element by element as ``view`` is read, lies as what ``view`` is of."""
+        layouts = self.layouts
+        return layouts.places(view) is not None and layouts.lies(view, self.shape(out), layouts.order(out))
 
-    def moves(self, value_id: int, wanted: Order) -> bool:
-        """Whether a computed value must be rearranged to be read in the order ``wanted``."""
-        if (
-            not self.computed(value_id)
-            or self.layouts.given(value_id)
-            or len(wanted) != len(self.shape(value_id))
-        ):
-            return False
-        return self.layouts.run(value_id, wanted) != self.size(value_id)
-
-    def rearrange(self, operator: Operator, value_id: int, wanted: Order) -> None:
-        """A task that copies an operand into the order ``wanted``, where it does not lie so."""
-        if not self.moves(value_id, wanted):
+    def rearrange(
+        self, operator: Operator, value_id: int, shape: tuple[int, ...], wanted: Order, form: str = "fp16"
+    ) -> None:
+        """Tasks that copy an operand, expanded to ``shape``, into the order ``wanted``, where it does not lie so: once, whoever reads it."""
+        copy = self.computed(value_id) and rearrangement(self.layouts, value_id, shape, wanted)
+        if not copy or (form == "fp16" and self.layouts.given(value_id)):
             return
-        run, size = self.layouts.run(value_id, wanted), self.size(value_id)
-        work = MovementWork(
-            runs=1 if run == 1 else ceil(size / run),
-            run_elements=size if run == 1 else run,
-            transposed=run == 1,
-        )
+        moved = "fp16" if form == "quantised" and self._as_fp16(value_id, copy, shape, wanted) else form
         name = f"rearrange for {operator.name}"
-        self.alone(name, "movement", work, value_id)
+        if (key := (value_id, shape, wanted, moved)) not in self.rearranged:
+            self.rearranged.add(key)
+            if moved == "quantised" or not self.layouts.given(value_id):
+                self.alone(
+                    name, "movement", MovementWork(copies=(copy,), form=moved), value_id, shape, wanted
+                )
+        if (key := (value_id, shape, wanted, form)) not in self.rearranged:
+            self.rearranged.add(key)
+            work = ElementwiseWork(elements=max(1, prod(shape)), outputs=("quantised",))
+            self.alone(f"quantise for {operator.name}", "quantise", work, value_id, shape, wanted)
+
+    def _as_fp16(self, value_id: int, copy: Copy, shape: tuple[int, ...], wanted: Order) -> bool:
+        """Whether what is to be rearranged is quantised only then: as INT4 its runs would be no whole bytes."""
+        innermost = shape[wanted[-1]] if wanted else 1
+        return innermost % PAIR > 0 or not whole_bytes(self.layouts, value_id, (copy,))
+
+    def _rearranged_as_fp16(self, operator: Operator, place: int) -> bool:
+        """Whether an operand of the matrix unit is made of the FP16 value."""
+        value_id = operator.inputs[place]
+        if place > 1 or operator.kind == "movement" or not self.computed(value_id):
+            return False
+        if operator.kind == "matmul" and matrix_of(self.layouts, operator, place).direct:
+            return False
+        shape, wanted = self.operand(operator, place)
+        copy = rearrangement(self.layouts, value_id, shape, wanted)
+        return copy is not None and self._as_fp16(value_id, copy, shape, wanted)
+
+    def operand(self, operator: Operator, place: int) -> tuple[tuple[int, ...], Order]:
+        """The shape and the order in which a convolution or a matrix product reads an operand that it does not read where it lies."""
+        shape = self.shape(operator.inputs[place])
+        if operator.kind == "convolution":
+            return shape, channels_innermost(len(shape))
+        return matrix_of(self.layouts, operator, place).wanted
+
+    def rearrange_operands(self, operator: Operator, own: set[int]) -> None:
+        """Computed operands of an element-wise operator in the order of its result, but what is in registers."""
+        out = operator.outputs[0]
+        for value_id in dict.fromkeys(operator.inputs):
+            if self.of(value_id) not in own:
+                self.rearrange(operator, value_id, self.shape(out), self.layouts.order(out))
 
     # Operators
 
@@ -297,59 +352,67 @@ class Lowering:
         batch, m, k, n = (int(_required(attributes, name)) for name in ("batch", "m", "k", "n"))
         weights = bool(attributes.get("weight", False))
         chain, steps, value = self.chain(operator)
-        left, right = operator.inputs[0], operator.inputs[1]
-        if weights and self.computed(right) and not self.computed(left):  # the parameter stands on the left
-            left, right, m, n = right, left, n, m
-        left_transposed = not weights and bool(attributes.get("transposed_a", False))
-        right_transposed = not weights and not attributes.get("transposed_b", False)
-        runs, left_lines, right_lines = 0, (0, 0), (0, 0)
-        if left_transposed or self.layouts.run(left, tuple(range(len(self.shape(left))))) != self.size(left):
-            straight, turned = (self.layouts.lines(left, batch, turned=swapped) for swapped in (False, True))
-            left_transposed = straight is None and (left_transposed or turned is not None)
-            told = turned if left_transposed else straight
-            runs, left_lines = (1, (0, 0)) if told is None else (0, told)
-        if not weights:
-            right_lines = self.layouts.lines(right, batch, turned=not right_transposed) or (0, 0)
+        a, b = (matrix_of(self.layouts, operator, place) for place in (0, 1))
+        if weights and self.computed(operator.inputs[1]) and not self.computed(operator.inputs[0]):
+            a, b, m, n = b, a, n, m  # the parameter stands on the left
+        for place, matrix in enumerate((a, b)):
+            if not matrix.direct and self.computed(operator.inputs[place]):
+                self.rearrange(operator, operator.inputs[place], *matrix.wanted, "quantised")
+        pitch, step = self.result_distances(operator)
         self.add(
             operator,
             MatmulWork(
-                m=m, k=k, n=n, batch=batch, weights=weights, left_runs=runs, left_transposed=left_transposed,
-                left_pitch=left_lines[0], left_step=left_lines[1], right_transposed=right_transposed,
-                right_pitch=right_lines[0], right_step=right_lines[1], steps=tuple(steps), outputs=self.outputs(value),
+                m=m, k=k, n=n, batch=batch, weights=weights,
+                left_transposed=a.turned, left_first=a.first, left_pitch=a.pitch, left_step=a.step,
+                right_transposed=b.turned, right_first=b.first, right_pitch=b.pitch, right_step=b.step,
+                result_pitch=pitch, result_step=step, steps=tuple(steps), outputs=self.outputs(value),
             ),
             chain,
         )  # fmt: skip
+
+    def result_distances(self, operator: Operator) -> tuple[int, int]:
+        """From row to row and from product to product of the results, where they are not one after another."""
+        out = operator.outputs[0]
+        shape, order = self.shape(out), self.layouts.order(out)
+        if order == tuple(range(len(shape))):
+            return 0, 0
+        steps = dense(shape, order)
+        ((_, step),) = joined(tuple(zip(shape[:-2], steps[:-2])))
+        return steps[-2], step
 
     def rows(self, operator: Operator) -> None:
         function = operator.function if operator.kind == "normalise" else "softmax"
         out = operator.outputs[0]
         if function == "batch_norm":
+            order = self.layouts.order(out)
+            self.rearrange(operator, operator.inputs[0], self.shape(out), order)
             steps = (Step(function="multiply", operand="channel"), Step(function="add", operand="channel"))
             chain, more, value = self.chain(operator, first=steps)
-            self.add(
-                operator,
-                ElementwiseWork(elements=self.size(out), steps=tuple(more), outputs=self.outputs(value)),
-                chain,
-            )
+            work = ElementwiseWork(
+                elements=self.size(out), steps=tuple(more), outputs=self.outputs(value), channels=self.shape(out)[order[-1]]
+            )  # fmt: skip
+            self.add(operator, work, chain)
             return
         if operator.kind == "softmax" and operator.attributes.get("log"):
             raise UnmappedError
         length = operator.number("length")
-        rank = len(self.shape(out))
-        if function in ("softmax", "layer_norm", "rms_norm"):
-            axis = int(operator.attributes.get("axis", rank - 1)) % max(1, rank)  # type: ignore[arg-type]
-            wanted = (*(a for a in range(rank) if a != axis), axis)
-            self.rearrange(operator, operator.inputs[0], wanted)
+        self.rearrange(operator, operator.inputs[0], self.shape(out), self.layouts.order(out))
         if function in ("group_norm", "instance_norm"):
             function = "layer_norm"
-        work = RowsWork(
+        rows = RowsWork(
             function=function, rows=self.size(out) // length, length=length,
             affine=bool(operator.attributes.get("affine", False)), outputs=self.outputs(out),
         )  # fmt: skip
-        self.add(operator, work, ())
-        if function == "softmax" and axis != rank - 1:  # and back to where the axis was
-            back = MovementWork(runs=1, run_elements=self.size(out), transposed=True)
-            self.alone(f"rearrange after {operator.name}", "movement", back, out)
+        self.add(operator, rows, ())
+
+    def reduction_order(self, operator: Operator) -> tuple[set[int], Order]:
+        """The axes of a reduction, and the order in which it reads its operand: they are innermost, or all but what lies innermost is before them."""
+        shape, order = self.shape(operator.inputs[0]), self.layouts.order(operator.inputs[0])
+        given = sizes(operator.attributes.get("axes", tuple(range(len(shape)))))
+        axes = {int(a) % max(1, len(shape)) for a in given}
+        last = () if not order or order[-1] in axes else order[-1:]
+        outer = tuple(a for a in order if a not in axes and a not in last)
+        return axes, (*outer, *(a for a in order if a in axes), *last)
 
     def reduce(self, operator: Operator) -> None:
         x = operator.inputs[0]
@@ -357,23 +420,16 @@ class Lowering:
         function = {"amax": "max"}.get(operator.function, operator.function)
         if function not in ("sum", "mean", "max"):
             raise UnmappedError
-        axes = sorted(
-            {int(a) % len(shape) for a in sizes(operator.attributes.get("axes", tuple(range(len(shape)))))}
-        )
+        axes, wanted = self.reduction_order(operator)
+        self.rearrange(operator, x, shape, wanted)
         length = prod(shape[a] for a in axes)
         out = operator.outputs[0]
-        order = self.layouts.order(x)
-        if order and order[-1] in axes:  # along what lies innermost
-            self.rearrange(
-                operator, x, (*(a for a in order if a not in axes), *(a for a in order if a in axes))
-            )
+        if not wanted or wanted[-1] in axes:  # along what lies innermost
             rows = RowsWork(function=function, rows=self.size(x) // length, length=length)
             self.add(operator, rows, ())
             self.quantise(operator)
             return
-        channels = shape[order[-1]] if order else 1
-        outer = tuple(a for a in order[:-1] if a not in axes)
-        self.rearrange(operator, x, (*outer, *(a for a in order if a in axes), *order[-1:]))
+        channels = shape[wanted[-1]]
         chain, steps, value = self.chain(operator)
         window = WindowsWork(
             function="average" if function == "mean" else function, images=max(1, self.size(out) // channels),
@@ -386,42 +442,14 @@ class Lowering:
         if first is None or not all(knows(step) for step in first):
             raise UnmappedError
         out = operator.outputs[0]
-        for value_id in dict.fromkeys(operator.inputs):
-            if self.size(value_id) == self.size(out):
-                self.rearrange(operator, value_id, self.layouts.order(out))
+        self.rearrange_operands(operator, set())
         chain, steps, value = self.chain(operator, first=first)
+        order = self.layouts.order(out)
         work = ElementwiseWork(
-            elements=self.size(operator.outputs[0]), steps=tuple(steps), outputs=self.outputs(value)
-        )
+            elements=self.size(out), steps=tuple(steps), outputs=self.outputs(value),
+            channels=self.shape(out)[order[-1]] if any(step.operand == "channel" for step in steps) else 0,
+        )  # fmt: skip
         self.add(operator, work, chain)
-
-    def movement(self, operator: Operator) -> None:
-        """Copies of what is stored, in each format that is wanted."""
-        for form in self.outputs(operator.outputs[0]):
-            for out in operator.outputs:
-                computed = [i for i in operator.inputs if self.computed(i)]
-                size = self.size(out)
-                run = min([self.run_length(operator, i, out) for i in computed], default=1)
-                transposed = run == 1 and size > 1 and operator.attributes.get("operation") == "clone"
-                work = MovementWork(
-                    runs=1 if transposed else max(1, ceil(size / run)), run_elements=size if transposed else run,
-                    form=form, transposed=transposed,
-                )  # fmt: skip
-                self.add(operator, work, ())
-
-    def run_length(self, operator: Operator, value_id: int, out: int) -> int:
-        """Contiguous elements of ``value_id`` that stay together."""
-        shape, order = self.shape(value_id), self.layouts.order(value_id)
-        if operator.attributes.get("operation") in ("clone", "fill"):
-            wanted = self.layouts.order(out)
-            return (
-                self.layouts.run(value_id, wanted)
-                if len(wanted) == len(shape)
-                else shape[order[-1]]
-                if order
-                else 1
-            )
-        return max(1, shape[order[-1]]) if order else 1
 
 
 def _required(attributes: Any, name: str) -> Any:

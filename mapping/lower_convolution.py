@@ -57,7 +57,8 @@ def lower_convolution(lowering: "Lowering", operator: Operator) -> None:
     attributes, kernel = operator.attributes, weight[2:]
     chain, steps, value = lowering.chain(operator)
     outputs = lowering.outputs(value)
-    lowering.rearrange(operator, operator.inputs[0], channels_innermost(len(x)))
+    form = "fp16" if is_depthwise(operator, lowering.layouts) else "quantised"
+    lowering.rearrange(operator, operator.inputs[0], x, channels_innermost(len(x)), form)
     if attributes.get("transposed"):
         _transposed(lowering, operator, tuple(steps), chain, outputs)
         return
@@ -117,7 +118,7 @@ def lower_pool(lowering: "Lowering", operator: Operator) -> None:
     if len(x) != len(kernel) + 2:
         raise UnmappedError
     function = "max" if "max" in operator.function else "average"
-    lowering.rearrange(operator, operator.inputs[0], channels_innermost(len(x)))
+    lowering.rearrange(operator, operator.inputs[0], x, channels_innermost(len(x)))
     chain, steps, value = lowering.chain(operator)
     divisor = operator.attributes.get("divisor", 0)
     window = WindowsWork(

@@ -79,6 +79,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs = dict.fromkeys(self._versions.read(tensor) for tensor in tensors_in(results))
         return self._builder.graph(model, versions, tuple(outputs))
 
+    @property
+    def known(self) -> Mapping[int, Tensor]:
+        """What :meth:`graph` folded, by the id of its value, if the network ran on real numbers."""
+        return self._builder.known
+
     # Dispatch
 
     def __torch_dispatch__(

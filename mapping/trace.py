@@ -32,6 +32,7 @@ def trace(
     inputs: "torch.Tensor | Sequence[torch.Tensor] | Mapping[str, torch.Tensor]",
     *,
     model: str = "module",
+    folded: "dict[int, torch.Tensor] | None" = None,
 ) -> Graph:
     """Run ``module`` once and return its operators.
 
@@ -41,6 +42,7 @@ def trace(
             on the ``meta`` device nothing is computed and no memory is needed; on any other the pass really
             runs, and all of its tensors are kept until it ends.
         model: What the graph calls the network.
+        folded: Gets what was made of parameters and constants alone, by the id of its value; of a pass that really runs.
 
     Raises:
         Exception: Whatever the forward pass raises, with a note on the operator and module that were running.
@@ -60,7 +62,10 @@ def trace(
     try:
         with recorder.recording():
             results = module(*args, **kwargs)
-        return recorder.graph(model, _versions(), results)
+        graph = recorder.graph(model, _versions(), results)
+        if folded is not None:
+            folded |= recorder.known
+        return graph
     finally:
         for part in training:
             part.training = True

@@ -230,4 +230,4 @@ def packed_rows(results: npt.NDArray[Any], form: str) -> Bytes:
     if form == "int4":
         return packed_lines(results, SPLIT_BITS)
     little = np.ascontiguousarray(results, results.dtype.newbyteorder("<"))
-    return little.view(np.uint8).reshape(len(results), -1)
+    return little.view(np.uint8).reshape(len(results), results.shape[1] * results.itemsize)

@@ -10,7 +10,13 @@ from lanewise.config import MachineConfig
 from lanewise.rtl.axi import read_members, write_members
 from lanewise.rtl.dma import AXI_PREFIX, Dma
 from lanewise.rtl.dma_walker import descriptor_layout, queued_commands
-from lanewise.rtl.matrix_stream import MatrixStream, matrix_clients, matrix_command_layout, queued_tiles
+from lanewise.rtl.matrix_stream import (
+    MATRIX_STROBES,
+    MatrixStream,
+    matrix_clients,
+    matrix_command_layout,
+    queued_tiles,
+)
 from lanewise.rtl.scratchpad import Scratchpad
 from lanewise.rtl.tags import REQUEST, TAGS, Tags
 from lanewise.rtl.vector_sequencer import INSTRUCTION
@@ -18,8 +24,6 @@ from lanewise.rtl.vector_unit import LANDINGS, VectorUnit
 
 _ON_THE_WAY = 4
 """DMA commands beyond those that its own queue holds: asked for, walked, and two whose last bytes are being written."""
-MATRIX_STROBES = ("operands_read", "constants_read", "scales_read", "results_written")
-"""Of :class:`~lanewise.rtl.matrix_stream.MatrixStream`."""
 ROLES = ("left", "right", "constants", "scales", "results")
 """What a matrix command accesses, in the order of its accesses in the Program: all are read but the last, which is written."""
 

@@ -13,6 +13,8 @@ from lanewise.rtl.result_writer import ResultWriter, results_layout
 from lanewise.rtl.scale_feed import ScaleFeed, output_client, scales_layout
 from lanewise.rtl.scratchpad import Client
 
+MATRIX_STROBES = ("operands_read", "constants_read", "scales_read", "results_written")
+"""Of :class:`MatrixStream`."""
 _STOPPED = 5
 """Tiles on their way when nothing moves: one leaves the array, one waits for that in it, and of each of the next three there is a step in the
 array's register, a line in the transposer, a line at the port."""
@@ -90,7 +92,7 @@ class MatrixStream(wiring.Component):
             "w_read": Out(self._feed.w_read.signature),
             "output_read": Out(self._scales.read.signature),
             "output_write": Out(self._writer.write.signature),
-            "operands_read": Out(1), "constants_read": Out(1), "scales_read": Out(1), "results_written": Out(1),
+            **dict.fromkeys(MATRIX_STROBES, Out(1)),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
@@ -130,7 +132,7 @@ class MatrixStream(wiring.Component):
             result_tile.form.eq(command.scale.form),
             result_tile.rows.eq(operands.a.lines),
             result_tile.columns.eq(operands.w.lines),
-            Cat(self.operands_read, self.constants_read, self.scales_read, self.results_written).eq(
+            Cat(getattr(self, name) for name in MATRIX_STROBES).eq(
                 Cat(feed.has_read, scales.constants_read, scales.scales_read, writer.has_written)
             ),
         ]

@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, V
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from lanewise.config import REQUANTISER_FORMATS, REQUANTISER_LATENCY_CLK, MatrixConfig
+from lanewise.config import REQUANTISER_BITS, REQUANTISER_FORMATS, REQUANTISER_LATENCY_CLK, MatrixConfig
 from lanewise.rtl.lfsr import Lfsr
 from lanewise.rtl.requantiser_lane import RequantiserLane
 
@@ -143,7 +143,7 @@ class Requantiser(wiring.Component):
         with m.If(move), m.Switch(form[5]):
             for code, name in enumerate(REQUANTISER_FORMATS):
                 with m.Case(code):
-                    bits = {"int4": 4, "int8": 8}.get(name, WORD_BITS)
+                    bits = REQUANTISER_BITS[name]
                     m.d.sync += y.eq(Cat(result[:bits] for result in results))
         m.d.comb += [self.o.p.y.eq(y), self.o.p.last.eq(last)]
         return m

@@ -4,12 +4,12 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from lanewise.config import REQUANTISER_FORMATS, MachineConfig
+from lanewise.config import REQUANTISER_BITS, MachineConfig
 from lanewise.rtl.requantiser import WORD_BITS
 from lanewise.rtl.scale_feed import output_client
 from lanewise.rtl.scratchpad import address_bits, moved, write_signature
 
-_NIBBLES = tuple({"int4": 1, "int8": 2}.get(form, 4) for form in REQUANTISER_FORMATS)
+_NIBBLES = tuple(bits // 4 for bits in REQUANTISER_BITS.values())
 """Of a result, by the format's code."""
 
 

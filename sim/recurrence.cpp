@@ -3,6 +3,7 @@
 // State: the last start of each stream; when each unit is free; when the MAC array's drain is, or of an array that splits when its last results
 // have landed; MatrixState; then, for each name, when a reader may start at the earliest, when the last beat lands, and when the last read
 // has ended.
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -73,11 +74,54 @@ struct Node {
     std::shared_ptr<Loop> loop;
 };
 
+// Where the names' places that rotate had been before: of each, the place whose three numbers it holds
+using Renamed = std::map<int32_t, int32_t>;
+
+int32_t source(const Renamed& renamed, int32_t slot) {
+    auto found = renamed.find(slot);
+    return found == renamed.end() ? slot : found->second;
+}
+
+// First the one, then the other
+Renamed then(const Renamed& first, const Renamed& second) {
+    Renamed both = first;
+    for (auto& [slot, from] : second) both[slot] = source(first, from);
+    return both;
+}
+
+// So many times
+Renamed repeated(Renamed renamed, int64_t count) {
+    Renamed all;
+    for (; count; count >>= 1, renamed = then(renamed, renamed))
+        if (count & 1) all = then(all, renamed);
+    return all;
+}
+
 // What a loop's body can read or change
 struct Touched {
     std::map<int32_t, std::set<int32_t>> streams_of;
     std::set<int32_t> changed;
-    std::vector<std::vector<int32_t>> groups;
+    std::vector<std::set<int32_t>> groups;  // names that rotate, one among the others; none is in two
+    Renamed renamed;                        // by the whole body
+
+    void rotate(const int32_t* slots, int32_t count) {
+        Renamed once;
+        for (int32_t i = 0; i < count; i++) once[slots[i]] = slots[(i + 1) % count];
+        renamed = then(renamed, once);
+        merge({slots, slots + count});
+    }
+
+    void merge(std::set<int32_t> group) {
+        auto apart = [&](const std::set<int32_t>& other) {
+            for (int32_t slot : other)
+                if (group.count(slot)) return false;
+            return true;
+        };
+        auto joins = std::stable_partition(groups.begin(), groups.end(), apart);
+        for (auto other = joins; other != groups.end(); other++) group.insert(other->begin(), other->end());
+        groups.erase(joins, groups.end());
+        groups.push_back(std::move(group));
+    }
 
     void add(const int32_t* code, int32_t drain) {
         Instruction head;
@@ -100,10 +144,18 @@ struct Touched {
         for (int32_t part = 0; part < MATRIX_STATE; part++) use(drain + 1 + part, part < MATRIX_DRAINED || command.ends);
     }
 
-    void update(const Touched& other) {
+    void update(const Touched& other, int64_t count) {
         changed.insert(other.changed.begin(), other.changed.end());
-        groups.insert(groups.end(), other.groups.begin(), other.groups.end());
+        for (auto& group : other.groups) merge(group);
+        renamed = then(renamed, repeated(other.renamed, count));
         for (auto& [slot, streams] : other.streams_of) streams_of[slot].insert(streams.begin(), streams.end());
+    }
+
+    // After how many repetitions a place holds again what it held
+    int64_t round(int32_t slot) const {
+        int64_t count = 1;
+        for (int32_t at = source(renamed, slot); at != slot; at = source(renamed, at)) count++;
+        return count;
     }
 
     // Give the loop what its summary needs; names that rotate share their uses and are compared exactly
@@ -123,7 +175,7 @@ struct Touched {
                     if (changes) changed.insert(slot + part), exact.insert(slot + part);
                 }
                 // only permuted: a period must bring every member back to its place
-                if (!changes) loop.phases = std::lcm(loop.phases, static_cast<int64_t>(group.size()));
+                if (!changes) for (int32_t slot : group) loop.phases = std::lcm(loop.phases, round(slot));
             }
         for (int32_t slot : exact) streams_of[slot];
         for (auto& [slot, users] : streams_of)
@@ -155,7 +207,7 @@ struct Program {
             } else if (operation == ROTATE) {
                 int32_t size = *at++;
                 body->push_back({ROTATE, std::vector<int32_t>(at, at + size), nullptr});
-                touched.groups.emplace_back(at, at + size);
+                touched.rotate(at, size);
                 at += size;
             } else {
                 auto loop = std::make_shared<Loop>();
@@ -164,7 +216,7 @@ struct Program {
                 Touched inner;
                 loop->body = parse(at, inner);
                 inner.close(*loop, streams);
-                touched.update(inner);
+                touched.update(inner, loop->count);
                 body->push_back({LOOP, {}, loop});
             }
         }

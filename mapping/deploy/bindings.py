@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from lanewise.config import MachineConfig
 from lanewise.errors import UserError
+from lanewise.mapping.deploy import movements
 from lanewise.mapping.deploy.operands import step_operands, with_scalars
 from lanewise.mapping.deploy.parameters import Parameters
 from lanewise.mapping.deploy.quantities import biases, multipliers, quantised_lines
@@ -17,11 +19,13 @@ from lanewise.mapping.graph import Graph, Operator
 from lanewise.mapping.kernels.elementwise import CHUNK_ELEMENTS, ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.movement import LookUpWork, MovementWork
 from lanewise.mapping.kernels.patch_loads import ZEROS, zeros_bytes
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.windows import WindowsWork
-from lanewise.mapping.layout import channels_innermost
+from lanewise.mapping.layout import Order, channels_innermost
 from lanewise.mapping.lower import Lowering, Task
+from lanewise.mapping.matrix_operands import matrix_of
 from lanewise.mapping.tables import table_tensors
 from lanewise.models.matrix_layout import column_constants, packed_lines
 from lanewise.sim.program import Program
@@ -29,7 +33,8 @@ from lanewise.sim.program import Program
 if TYPE_CHECKING:
     import torch
 
-Deployable: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork
+Computing: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork
+Deployable: TypeAlias = Computing | MovementWork | LookUpWork
 """Works that can be bound."""
 
 Reals = npt.NDArray[np.float64]
@@ -43,12 +48,19 @@ class BoundTask:
     work: Deployable
     tensors: Mapping[str, str]
     result: int
-    """The value that it computes."""
+    """The value that it computes, or puts into another order."""
+    size: int
+    """Elements of the result."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The formats that it computes its result in; of what only moves, none."""
+        return () if isinstance(self.work, MovementWork | LookUpWork) else self.work.outputs
 
     @property
     def stored(self) -> tuple[str, ...]:
         """The Program's names of its results."""
-        return tuple(self.work.outputs)
+        return self.outputs or ("out",)
 
     def program(self, config: MachineConfig) -> Program:
         """Its Program, in its own names."""
@@ -63,25 +75,25 @@ class Bindings:
     """
 
     def __init__(
-        self, graph: Graph, module: "torch.nn.Module", inputs: "Sequence[torch.Tensor]", config: MachineConfig
-    ) -> None:
+        self, graph: Graph, module: "torch.nn.Module", inputs: "Sequence[torch.Tensor]", config: MachineConfig,
+        folded: "Mapping[int, torch.Tensor]",
+    ) -> None:  # fmt: skip
         if not config.matrix.splits:
             raise UserError(
                 f"matrix.operand_bits must be 4 to deploy a network, not {config.matrix.operand_bits}"
             )
         self.graph, self.config, self.bits = graph, config, config.matrix.operand_bits
-        lowering = Lowering(graph, False)
+        lowering = self.lowering = Lowering(graph, False)
         self.tasks = lowering.lower().tasks
         layouts = self.layouts = lowering.layouts
         self.operators = {operator.name: operator for operator in graph.operators}
-        self.parameters = Parameters(graph, module)
+        self.parameters = Parameters(graph, module, folded)
         self.tensors = Tensors(layouts, self.bits)
         given = [value.id for value in graph.values if value.origin == "input"]
-        for value, tensor in zip(given, inputs, strict=True):
-            if any(operator.kind in ("convolution", "pool") for operator, _ in lowering.uses.get(value, ())):
-                layouts.orders[value] = channels_innermost(len(layouts.shape(value)))  # the host lays it out
-            array = tensor.detach().numpy().astype(np.float16).transpose(layouts.order(value))
-            self.tensors.put(self.tensors.name(value, "fp16"), array)
+        self.given = {value: tensor.detach().numpy() for value, tensor in zip(given, inputs, strict=True)}
+        for value, array in self.given.items():
+            lying = array.astype(np.float16).transpose(layouts.order(value))
+            self.tensors.put(self.tensors.name(value, "fp16"), lying)
 
     def bound(self, task: Task, inverse: float = 1.0) -> BoundTask:
         """A task whose quantised result, if it has one, is the real one times ``inverse``.
@@ -89,83 +101,129 @@ class Bindings:
         Raises:
             ValueError: It is of a kind that has no deployment, or its values lie as no kernel reads them.
         """
-        if task.value is not None:
-            return self._alone(task, task.value, inverse)
-        members = [self.operators[name] for name in task.members]
         work = task.work
+        if task.value is not None:
+            if isinstance(work, MovementWork):
+                return movements.rearrangement(self, task, work, task.value)
+            return self._quantisation(task, task.value, inverse)
+        members = [self.operators[name] for name in task.members]
+        if isinstance(work, MovementWork):
+            return movements.movement(self, task, work, members[0], self._next_result(members[0], work.form))
+        if isinstance(work, LookUpWork):
+            return movements.look_up(self, task, work, members[0])
         if isinstance(work, MatmulWork):
             return self._product(task, work, members, inverse)
         if isinstance(work, ElementwiseWork):
             return self._elementwise(task, work, members, inverse)
         if isinstance(work, RowsWork):
             return self._rows(task, work, members[0], inverse)
-        if isinstance(work, WindowsWork):
-            return self._windows(task, work, members, inverse)
-        raise ValueError("movements have no deployment")
+        return self._windows(task, work, members, inverse)
 
-    def _alone(self, task: Task, value: int, inverse: float) -> BoundTask:
-        """A quantisation."""
-        if not isinstance(task.work, ElementwiseWork):
-            raise ValueError("values must lie in the order in which they are read")
-        work = replace(task.work, inverse_step=inverse)
-        if work.elements == self.layouts.size(value):
-            self._even(value)
-            return self._made(task, work, {"in": self._fp16(value)}, value)
-        channels = self.tensors.line(value)  # of a picture that the host gives: an even number of them
-        picture = self.tensors.fp16(self._fp16(value)).astype(np.float64).reshape(-1, channels)
-        even = np.pad(picture, [(0, 0), (0, channels % 2)])
-        return self._made(task, work, {"in": self._host(task, "in", even)}, value)
+    def _next_result(self, operator: Operator, form: str) -> int:
+        """The first result of a movement that is not there yet: each has a task."""
+        left = [out for out in operator.outputs if self.tensors.name(out, form) not in self.tensors.memory]
+        return (left or operator.outputs[-1:])[0]
+
+    def _quantisation(self, task: Task, value: int, inverse: float) -> BoundTask:
+        """A quantisation of a value, as it lies or as it was rearranged."""
+        assert isinstance(task.work, ElementwiseWork)
+        work, layouts, tensors = replace(task.work, inverse_step=inverse), self.layouts, self.tensors
+        if task.order is not None:
+            line, size = task.shape[task.order[-1]] if task.order else 1, prod(task.shape)
+            self._whole(line, size)
+            names = {
+                form: tensors.moved(value, task.shape, task.order, form) for form in ("fp16", "quantised")
+            }
+            self._laid_by_host(value, task.shape, task.order)
+            tensors.room_for(names["quantised"], size, line, "quantised")
+            source = self.present(names["fp16"], "fp16")
+            return self.made(task, work, {"in": source, "quantised": names["quantised"]}, value, size)
+        if work.elements != layouts.size(value):
+            return self.made(task, work, {"in": self._stored_picture(task, value)}, value, work.elements)
+        self._whole(tensors.line(value), layouts.size(value))
+        return self.made(task, work, {"in": self.present(tensors.name(value, "fp16"), "fp16")}, value)
+
+    def _stored_picture(self, task: Task, value: int) -> str:
+        """A picture that is given, with a channel of zeros more."""
+        channels = self.tensors.line(value)
+        lying = self.tensors.fp16(self.tensors.name(value, "fp16")).reshape(-1, channels)
+        return self.host(task, "in", np.pad(lying, ((0, 0), (0, channels % 2))))
 
     def _elementwise(
         self, task: Task, work: ElementwiseWork, members: Sequence[Operator], inverse: float
     ) -> BoundTask:
-        result = members[-1].outputs[0]
-        if members[0].kind == "normalise":
-            raise ValueError("batch norms must follow a convolution")
-        own = max((i for i in members[0].inputs if self.layouts.computed(i)), key=self.layouts.size)
-        if self.layouts.size(own) != work.elements:
-            raise ValueError(
-                f"an operand must have the result's {work.elements} elements, not {self.layouts.size(own)}"
+        first, result = members[0], members[-1].outputs[0]
+        tensors: dict[str, str] = {}
+        if first.kind == "normalise":
+            own = first.inputs[0]
+            steps, operands = self._steps(members[1:], first.outputs[0], work.steps[2:])
+            steps = (*work.steps[:2], *steps)
+            operands = [(k + 2, value, out) for k, value, out in operands]
+            for k, channel in enumerate(self._norm(first)):
+                tensors[f"operand{k}"] = self._channels_of_chunk(task, k, channel, work)
+        else:
+            own = max((i for i in first.inputs if self.layouts.computed(i)), key=self.layouts.size)
+            steps, operands = self._steps(members, None, work.steps)
+        out = first.outputs[0]
+        tensors["in"] = self.fp16(own, self.layouts.shape(out), self.layouts.order(out))
+        for k, value, out in operands:
+            tensors[f"operand{k}"] = (
+                self._channels_of_chunk(task, k, self._channel(value, out), work)
+                if steps[k].operand == "channel"
+                else self._tensor(task, k, value, out)
             )
-        steps, operands = self._steps(members, None, work.steps)
-        tensors = {"in": self._fp16(own)}
-        for k, value in operands:
-            if steps[k].operand == "channel":
-                channel = self.parameters[value].reshape(-1)
-                count = min(work.elements, CHUNK_ELEMENTS)
-                if CHUNK_ELEMENTS % channel.size and work.elements > CHUNK_ELEMENTS:
-                    raise ValueError(f"channels must divide {CHUNK_ELEMENTS}, not {channel.size}")
-                tensors[f"operand{k}"] = self._host(task, f"operand{k}", np.resize(channel, count))
-            else:
-                tensors[f"operand{k}"] = self._tensor(task, k, value, result)
         if "quantised" in work.outputs:
-            self._even(result)
-        return self._made(task, replace(work, steps=steps, inverse_step=inverse), tensors, result)
+            self._whole(self.tensors.line(result), self.layouts.size(result))
+        return self.made(task, replace(work, steps=steps, inverse_step=inverse), tensors, result)
+
+    def _channels_of_chunk(self, task: Task, k: int, channel: Reals, work: ElementwiseWork) -> str:
+        """A channel operand over and over, as long as a chunk."""
+        count = work.chunk_elements
+        if count % channel.size and count < work.elements:
+            raise ValueError(f"channels must be at most {CHUNK_ELEMENTS}, not {channel.size}")
+        return self.host(task, f"operand{k}", np.resize(channel, count))
 
     def _rows(self, task: Task, work: RowsWork, operator: Operator, inverse: float) -> BoundTask:
-        tensors = {"in": self._fp16(operator.inputs[0])}
+        x, out = operator.inputs[0], operator.outputs[0]
+        if operator.function in ("group_norm", "instance_norm"):
+            raise ValueError(f"{operator.function} has no deployment")
+        order = (
+            self.lowering.reduction_order(operator)[1]
+            if operator.kind == "reduce"
+            else self.layouts.order(out)
+        )
+        tensors = {"in": self.fp16(x, self.layouts.shape(x), order)}
         for name, value in zip([each.removeprefix("@") for each in work.weights], operator.inputs[1:]):
-            tensors[name] = self._host(task, name, self.parameters[value])
-        return self._made(task, replace(work, inverse_step=inverse), tensors, operator.outputs[0])
+            tensors[name] = self.host(task, name, self.parameters[value])
+        return self.made(task, replace(work, inverse_step=inverse), tensors, out)
 
     def _windows(
         self, task: Task, work: WindowsWork, members: Sequence[Operator], inverse: float
     ) -> BoundTask:
         first, result = members[0], members[-1].outputs[0]
-        tensors = {"in": self._fp16(first.inputs[0])}
+        norm = [each for each in members[1:] if each.kind == "normalise"]
+        x = self.layouts.shape(first.inputs[0])
+        order = (
+            self.lowering.reduction_order(first)[1] if first.kind == "reduce" else channels_innermost(len(x))
+        )
+        tensors = {"in": self.fp16(first.inputs[0], x, order)}
         if work.function == "depthwise":
             weight = self.parameters[first.inputs[1]]  # channels, 1, kernel
             taps = weight.reshape(weight.shape[0], -1).T
             bias = self.parameters[first.inputs[2]] if len(first.inputs) > 2 else np.zeros(weight.shape[0])
-            tensors["weights"] = self._host(task, "weights", np.concatenate([taps, bias[None]]))
-        steps, operands = self._steps(members[1:], first.outputs[0], work.steps)
-        for k, value in operands:
+            for each in norm:
+                factor, shift = self._norm(each)
+                taps, bias = taps * factor, bias * factor + shift
+            tensors["weights"] = self.host(task, "weights", np.concatenate([taps, bias[None]]))
+        after, before = members[1 + len(norm) :], (norm or [first])[-1].outputs[0]
+        steps, operands = self._steps(after, before, work.steps)
+        for k, value, out in operands:
             tensors[f"operand{k}"] = (
-                self._host(task, f"operand{k}", self.parameters[value])
+                self.host(task, f"operand{k}", self._channel(value, out))
                 if steps[k].operand == "channel"
-                else self._tensor(task, k, value, result)
+                else self._tensor(task, k, value, out)
             )
-        return self._made(task, replace(work, steps=steps, inverse_step=inverse), tensors, result)
+        return self.made(task, replace(work, steps=steps, inverse_step=inverse), tensors, result)
 
     # Products
 
@@ -177,51 +235,67 @@ class Bindings:
         norm = [each for each in members[1:] if each.kind == "normalise"]
         after = members[1 + len(norm) :]
         work = work.on(self.config)
-        left, right = operator.inputs[:2]
-        if operator.kind == "matmul" and self.layouts.computed(right) and not self.layouts.computed(left):
-            left, right = right, left
-        tensors = {"left": self._quantised(left)}
+        right = operator.inputs[1]
+        if not self.layouts.computed(operator.inputs[0]):
+            raise ValueError("a parameter must be the right operand of a product")
+        tensors = {"left": self._operand(operator, 0)}
         scale = self.tensors.scales[tensors["left"]]
-        bias: Reals = np.zeros(work.batch * work.n)
+        columns = work.batch * work.n if work.weights else work.n
+        bias: Reals = np.zeros(columns)
         if len(operator.inputs) > 2:
-            bias = self.parameters[operator.inputs[2]].reshape(-1)
+            bias = np.resize(self.parameters[operator.inputs[2]].reshape(-1), columns)
         if work.weights:
             lines = self._lines(operator, right, given, work)
             for each in norm:
                 factor, shift = self._norm(each)
                 lines, bias = lines * factor[:, None], bias * factor + shift
             whole, steps_of_lines = quantised_lines(lines, self.bits)
-            tensors["right"] = self._bytes(task, "right", packed_lines(whole, self.bits))
+            tensors["right"] = self.laid(task, "right", packed_lines(whole, self.bits))
             factors = scale * steps_of_lines
         else:
-            tensors["right"] = self._quantised(right)
+            tensors["right"] = self._operand(operator, 1)
             factors = np.full(work.n, scale * self.tensors.scales[tensors["right"]])
         steps, operands = self._steps(after, (norm or [operator])[-1].outputs[0], work.steps)
         direct = not steps and work.outputs == ("quantised",)
         mults, shift_bits = multipliers(factors * inverse if direct else factors)
-        tile = work.tile_shape(self.config)[1]
-        of_products = [(np.zeros(tile), np.full(tile, mults[0]))]
-        if work.weights:
-            both = (each.reshape(work.batch, work.n) for each in (biases(bias, factors), mults))
-            of_products = list(zip(*both, strict=True))
-        constants = np.concatenate([column_constants(b, m, self.config.matrix, tile) for b, m in of_products])
-        tensors["constants"] = self._bytes(task, "constants", constants)
-        for k, value in operands:
+        tensors["constants"] = self.laid(task, "constants", self._constants(work, bias, factors, mults))
+        for k, value, out in operands:
             if steps[k].operand == "channel":
-                tensors[f"channel{k}"] = self._host(task, f"channel{k}", self.parameters[value])
+                tensors[f"channel{k}"] = self.host(task, f"channel{k}", self._channel(value, out))
             else:
-                tensors[f"operand{k}"] = self._tensor(task, k, value, result)
+                tensors[f"operand{k}"] = self._tensor(task, k, value, out)
         if work.patches is not None and (size := zeros_bytes(work.patches, self.bits)):
-            tensors[ZEROS] = self._bytes(task, ZEROS, np.zeros(size, np.uint8))
+            tensors[ZEROS] = self.laid(task, ZEROS, np.zeros(size, np.uint8))
         made = replace(work, steps=steps, shift=shift_bits, inverse_step=1.0 if direct else inverse)
-        return self._made(task, made, tensors, result)
+        return self.made(task, made, tensors, result)
+
+    def _constants(
+        self, work: MatmulWork, bias: Reals, factors: Reals, mults: npt.NDArray[np.int64]
+    ) -> npt.NDArray[Any]:
+        """Those of each product's columns, or one tile's for all."""
+        tile, matrix = work.tile_shape(self.config)[1], self.config.matrix
+        if not work.weights:
+            return column_constants(np.zeros(tile), np.full(tile, mults[0]), matrix, tile)
+        products = zip(np.split(biases(bias, factors), work.batch), np.split(mults, work.batch))
+        return np.concatenate(
+            [column_constants(own, each, matrix, tile).reshape(-1) for own, each in products]
+        )
+
+    def _operand(self, operator: Operator, place: int) -> str:
+        """An operand of the matrix unit."""
+        value, tensors = operator.inputs[place], self.tensors
+        if operator.kind == "matmul" and matrix_of(self.layouts, operator, place).direct:
+            return self.present(tensors.name(value, "quantised"), "quantised")
+        shape, order = self.lowering.operand(operator, place)
+        if self.layouts.lies(value, shape, order):
+            return self.present(tensors.name(value, "quantised"), "quantised")
+        return self.present(tensors.moved(value, shape, order, "quantised"), "quantised")
 
     def _lines(self, operator: Operator, value: int, given: MatmulWork, work: MatmulWork) -> Reals:
         """Weights, a line for each column of each product: of a convolution kernel positions, then channels, as many as there are in memory; of groups that
         are ``given`` one by one and multiplied together, zeros for the others' channels."""
         if operator.kind == "matmul":
-            turned = not operator.attributes.get("transposed_b", False)
-            return self.parameters.matrix(value, work.n, work.k, turned=turned)
+            return self.parameters.lines(value, work.n, work.k)
         weight = np.moveaxis(self.parameters[value], 1, -1)  # n, kernel, channels
         assert work.patches is not None
         channels, together = weight.shape[-1], given.batch // work.batch
@@ -243,67 +317,94 @@ class Bindings:
 
     def _steps(
         self, members: Sequence[Operator], value: int | None, planned: tuple[Step, ...]
-    ) -> tuple[tuple[Step, ...], list[tuple[int, int]]]:
-        """The steps with the numbers that are parameters, and the vector operands by their step's number."""
+    ) -> tuple[tuple[Step, ...], list[tuple[int, int, int]]]:
+        """The steps with the numbers that are parameters, and the vector operands by their step's number, with what the step is of."""
         read = list(step_operands(members, self.layouts, value)) if members else []
         numbers = {
             value: float(self.parameters[value].reshape(()))
-            for step, value in read
+            for step, value, _ in read
             if step.operand == "scalar" and value is not None
         }
         steps = with_scalars(read, numbers)
         if [step.function for step in steps] != [step.function for step in planned]:
             raise ValueError(f"steps must be {planned}, not {steps}")
         return steps, [
-            (k, value)
-            for k, (step, value) in enumerate(read)
+            (k, value, out)
+            for k, (step, value, out) in enumerate(read)
             if step.operand in ("tensor", "channel") and value is not None
         ]
 
-    def _tensor(self, task: Task, k: int, value: int, result: int) -> str:
+    def _tensor(self, task: Task, k: int, value: int, out: int) -> str:
         """An operand of as many elements as the result, in its order."""
-        size = self.layouts.size(result)
+        shape, order = self.layouts.shape(out), self.layouts.order(out)
         if self.layouts.computed(value):
-            if self.layouts.size(value) != size:
-                raise ValueError(
-                    f"an operand must have the result's {size} elements, not {self.layouts.size(value)}"
-                )
-            return self._fp16(value)
-        shape = self.layouts.shape(result)
-        whole = np.broadcast_to(self.parameters[value], shape).transpose(self.layouts.order(result))
-        return self._host(task, f"operand{k}", whole)
+            return self.fp16(value, shape, order)
+        whole = np.broadcast_to(self.parameters[value], shape).transpose(order)
+        return self.host(task, f"operand{k}", whole)
 
-    def _fp16(self, value: int) -> str:
-        name = self.tensors.name(value, "fp16")
-        if name not in self.tensors.memory:
-            raise ValueError(f"value {value} must be in memory as FP16")
+    def _channel(self, value: int, out: int) -> Reals:
+        """A parameter along the axis that lies innermost."""
+        real, rank = self.parameters[value], len(self.layouts.shape(out))
+        aligned = real.reshape((1,) * (rank - real.ndim) + real.shape)
+        if aligned.shape[self.layouts.innermost(out)] != real.size:
+            raise ValueError(f"a vector of {real.size} must be along the axis that lies innermost")
+        return aligned.reshape(-1)
+
+    def fp16(self, value: int, shape: Sequence[int], order: Order) -> str:
+        """The FP16 tensor of a value that is read as ``shape``, in ``order``.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if self.layouts.places(value) is None:
+            raise ValueError(f"value {value} must be a view whose elements lie at steps")
+        if self.layouts.lies(value, shape, order):
+            return self.present(self.tensors.name(value, "fp16"), "fp16")
+        self._laid_by_host(value, shape, order)
+        return self.present(self.tensors.moved(value, shape, order, "fp16"), "fp16")
+
+    def _laid_by_host(self, value: int, shape: Sequence[int], order: Order) -> None:
+        """What is given, in any order that it is read in."""
+        name = self.tensors.moved(value, shape, order, "fp16")
+        if self.layouts.given(value) and name not in self.tensors.memory:
+            self.tensors.put(name, self.tensors.value(value, shape).transpose(order))
+
+    def present(self, name: str, form: str) -> str:
+        """A tensor that is there.
+
+        Raises:
+            ValueError: It is not.
+        """
+        if name not in (self.tensors.memory if form == "fp16" else self.tensors.scales):
+            raise ValueError(f"{name} must be in memory")
         return name
 
-    def _quantised(self, value: int) -> str:
-        name = self.tensors.name(value, "quantised")
-        if name not in self.tensors.scales:
-            raise ValueError(f"value {value} must be in memory as operands")
-        return name
-
-    def _even(self, value: int) -> None:
+    def _whole(self, line: int, size: int) -> None:
         """Lines that are stored side by side must be whole bytes."""
-        line = self.tensors.line(value)
-        if line * self.bits % 8 and line != self.layouts.size(value):
+        if line * self.bits % 8 and line != size:
             raise ValueError(f"a value's innermost axis must be whole bytes of INT4, not {line} elements")
 
-    def _host(self, task: Task, name: str, values: Reals) -> str:
+    def host(self, task: Task, name: str, values: npt.NDArray[Any]) -> str:
         """A tensor of FP16 numbers that the host lays out."""
-        return self._bytes(task, name, np.asarray(values).astype(np.float16))
+        return self.laid(task, name, np.asarray(values).astype(np.float16))
 
-    def _bytes(self, task: Task, name: str, values: npt.NDArray[Any]) -> str:
+    def laid(self, task: Task, name: str, values: npt.NDArray[Any]) -> str:
+        """A tensor of bytes that the host lays out."""
         return self.tensors.put(
             f"{task.name} {name}", np.ascontiguousarray(values).reshape(-1).view(np.uint8)
         )
 
-    def _made(self, task: Task, work: Deployable, tensors: Mapping[str, str], result: int) -> BoundTask:
-        outputs = {form: self.tensors.room(result, form) for form in work.outputs}
-        tables = dict(self._tables(work))
-        return BoundTask(task=task, work=work, tensors={**tensors, **outputs, **tables}, result=result)
+    def made(
+        self, task: Task, work: Deployable, tensors: Mapping[str, str], result: int, size: int = 0
+    ) -> BoundTask:
+        """A task with rooms for its results and the tables that it loads; ``size``: elements, if not the result's."""
+        outputs: dict[str, str] = {}
+        if not isinstance(work, MovementWork | LookUpWork):
+            outputs = {form: self.tensors.room(result, form) for form in work.outputs if form not in tensors}
+        return BoundTask(
+            task=task, work=work, tensors={**tensors, **outputs, **dict(self._tables(work))}, result=result,
+            size=size or self.layouts.size(result),
+        )  # fmt: skip
 
     def _tables(self, work: Deployable) -> Iterator[tuple[str, str]]:
         """Flex-SFU's tables that a work loads."""

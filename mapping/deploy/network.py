@@ -17,7 +17,7 @@ from lanewise.mapping.deploy.bindings import Bindings, BoundTask
 from lanewise.mapping.deploy.quantities import inverse_step
 from lanewise.mapping.functional import execute_program
 from lanewise.mapping.graph import Graph
-from lanewise.mapping.kernels.elementwise import ElementwiseWork
+from lanewise.mapping.kernels.movement import LookUpWork, MovementWork
 from lanewise.mapping.lower import Task
 from lanewise.mapping.trace import trace
 
@@ -51,8 +51,9 @@ def deploy(module: "torch.nn.Module", inputs: "Sequence[torch.Tensor]", config: 
     Raises:
         UserError: An operator has no kernel, or none that can be executed for its shapes, or does not fit the machine.
     """
-    graph = trace(module, inputs)
-    return _Deployer(graph, module, inputs, config).deploy()
+    folded: dict[int, torch.Tensor] = {}
+    graph = trace(module, inputs, folded=folded)
+    return _Deployer(graph, module, inputs, config, folded).deploy()
 
 
 class _Deployer(Bindings):
@@ -83,13 +84,10 @@ class _Deployer(Bindings):
     def _scaled(self, task: Task) -> BoundTask:
         """A task with the scale of its quantised result, which its own FP16 results decide on."""
         first = self.bound(task)
-        if "quantised" not in first.work.outputs:
+        if isinstance(first.work, MovementWork | LookUpWork) or "quantised" not in first.outputs:
             return first
         trial = replace(first.work, outputs=("fp16",))
-        size = self.tensors.layouts.size(first.result)
-        values = np.zeros(
-            first.work.elements if isinstance(first.work, ElementwiseWork) else size, np.float16
-        )
+        values = np.zeros(first.size, np.float16)
         self._execute(replace(first, work=trial), {"fp16": values})
         inverse = inverse_step(values, self.bits)
         self.tensors.scales[first.tensors["quantised"]] = 1 / inverse

@@ -13,8 +13,8 @@ VECTORS = ("tensor", "channel")
 
 def step_operands(
     members: Sequence[Operator], layouts: Layouts, value: int | None = None
-) -> Iterator[tuple[Step, int | None]]:
-    """The steps of element-wise operators, one after the other, each with the value of its operand.
+) -> Iterator[tuple[Step, int | None, int]]:
+    """The steps of element-wise operators, one after the other, each with the value of its operand and with what its operator computes.
 
     Args:
         members: Operators that are computed together, without the one that is no element-wise one.
@@ -39,13 +39,15 @@ def step_operands(
             )
         places = dict(zip(wanting, others or [own] * len(wanting), strict=True))
         for k, step in enumerate(steps):
-            yield step, places.get(k)
+            yield step, places.get(k), operator.outputs[0]
         value = operator.outputs[0]
 
 
-def with_scalars(steps: Sequence[tuple[Step, int | None]], numbers: dict[int, float]) -> tuple[Step, ...]:
+def with_scalars(
+    steps: Sequence[tuple[Step, int | None, int]], numbers: dict[int, float]
+) -> tuple[Step, ...]:
     """The steps with the numbers of operands that are a single parameter."""
     return tuple(
         replace(step, constant=numbers[value]) if step.operand == "scalar" and value is not None else step
-        for step, value in steps
+        for step, value, _ in steps
     )

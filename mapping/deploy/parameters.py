@@ -1,5 +1,6 @@
 """Values of a network's parameters, as its graph sees them."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,38 +16,36 @@ Reals = npt.NDArray[np.float64]
 
 
 class Parameters:
-    """Parameters and buffers by the id of their value.
+    """Parameters, buffers, and what is made of them alone, by the id of their value.
 
     Args:
         graph: What ``module`` was traced to.
         module: On the CPU, with values.
+        folded: What the trace made of parameters and constants, by the id of its value.
     """
 
-    def __init__(self, graph: Graph, module: "torch.nn.Module") -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, module: "torch.nn.Module", folded: "Mapping[int, torch.Tensor]") -> None:
+        self._graph, self._folded = graph, folded
         self._named = dict(module.named_parameters()) | dict(module.named_buffers())
 
     def __getitem__(self, value: int) -> Reals:
         """A parameter in its own shape.
 
         Raises:
-            UserError: The value has no name, or is made of parameters.
+            UserError: Nothing is known of the value.
         """
         wanted = self._graph.values[value]
-        found = self._named.get(wanted.name)
+        found = self._folded.get(value, self._named.get(wanted.name))
         if found is None:
             raise UserError(
                 f"{self._graph.model}: value {value} ({wanted.origin} {wanted.name or 'without a name'}) must be a parameter or a buffer of the "
-                "network, not made of them"
+                "network, or made of them"
             )
         real: Reals = found.detach().to("cpu").double().numpy()
         return real
 
-    def matrix(self, value: int, n: int, k: int, *, turned: bool) -> Reals:
+    def lines(self, value: int, n: int, k: int) -> Reals:
         """The right operand of a product, a line for each column.
-
-        Args:
-            turned: The parameter lies with n, not k, contiguous.
 
         Returns:
             Shape ``(n, k)``.
@@ -57,6 +56,6 @@ class Parameters:
         real = self[value]
         if real.size != n * k:
             raise UserError(
-                f"{self._graph.model}: parameter {value} must have {n} x {k} elements, not {real.shape}"
+                f"{self._graph.model}: parameter {value} must have {k} x {n} elements, not {real.shape}"
             )
-        return real.reshape(k, n).T if turned else real.reshape(n, k)
+        return real.reshape(k, n).T

@@ -60,7 +60,7 @@ def quantised_lines(lines: Reals, bits: int) -> tuple[npt.NDArray[np.int8], Real
         bits: 4 or 8.
 
     Returns:
-        Integers, shape ``(n, k)``; what one of them stands for, shape ``(n,)``.
+        Integers, shape ``(n, k)``; what one of them stands for, shape ``(n,)``, in a line of zeros as much as in the largest one.
     """
     import torch
 
@@ -69,7 +69,10 @@ def quantised_lines(lines: Reals, bits: int) -> tuple[npt.NDArray[np.int8], Real
     real = torch.from_numpy(np.ascontiguousarray(lines, np.float32))
     scale = best_scale(real, bits)
     whole = quantise(real, scale, bits).to(torch.int8).numpy()
-    return whole, scale.squeeze(1).numpy().astype(np.float64)
+    steps = scale.squeeze(1).numpy().astype(np.float64)
+    zeros = ~whole.any(1)
+    steps[zeros] = 1.0 if zeros.all() else steps[~zeros].max()
+    return whole, steps
 
 
 def inverse_step(values: npt.NDArray[np.float16], bits: int) -> float:

@@ -1,5 +1,6 @@
 """The tensors of a network in external memory: FP16, or the matrix unit's operands with what one step of them stands for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -26,37 +27,34 @@ class Tensors:
     memory: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     scales: dict[str, float] = field(default_factory=dict)
     """What one step of a quantised tensor stands for."""
-    moved: dict[tuple[int, Order], str] = field(default_factory=dict)
-    """Tensors that hold a value in another order than its own."""
 
     def name(self, value: int, form: str) -> str:
         """A value's tensor in its own order."""
         return f"value {self.layouts.of(value)} {form}"
 
-    def room(self, value: int, form: str, name: str = "") -> str:
+    def moved(self, value: int, shape: Sequence[int], order: Order, form: str) -> str:
+        """The tensor that holds a value in another order, expanded to ``shape``."""
+        sizes = "x".join(str(shape[axis]) for axis in order)
+        return f"value {value} as {sizes} of axes {','.join(map(str, order))} {form}"
+
+    def room(self, value: int, form: str) -> str:
         """Make room for a value, once.
 
         Returns:
             The tensor's name.
         """
-        name = name or self.name(value, form)
-        if name not in self.memory:
-            self.memory[name] = np.zeros(self.size_bytes(value, form), np.uint8)
-        return name
+        return self.room_for(self.name(value, form), self.layouts.size(value), self.line(value), form)
 
-    def size_bytes(self, value: int, form: str) -> int:
-        """Bytes of a value: every line of quantised elements begins with a byte."""
-        size = self.layouts.size(value)
-        if form == "fp16":
-            return 2 * size
-        line = self.line(value)
-        return size // line * ceil(line * self.bits / 8)
+    def room_for(self, name: str, size: int, line: int, form: str) -> str:
+        """Likewise for so many elements in lines, of which each of quantised elements begins with a byte."""
+        if name not in self.memory:
+            size_bytes = 2 * size if form == "fp16" else size // line * ceil(line * self.bits / 8)
+            self.memory[name] = np.zeros(size_bytes, np.uint8)
+        return name
 
     def line(self, value: int) -> int:
         """Elements of the innermost axis."""
-        root = self.layouts.of(value)
-        shape, order = self.layouts.shape(root), self.layouts.order(root)
-        return shape[order[-1]] if order else 1
+        return self.layouts.line(value)
 
     def put(self, name: str, array: npt.NDArray[Any]) -> str:
         """A tensor that the host lays out.
@@ -72,10 +70,15 @@ class Tensors:
         found: npt.NDArray[np.float16] = self.memory[name].reshape(-1).view(np.float16)
         return found
 
-    def value(self, value: int) -> npt.NDArray[np.float16]:
-        """An FP16 value in its own shape, axes as the network has them."""
-        root = self.layouts.of(value)
-        order, shape = self.layouts.order(root), self.layouts.shape(root)
-        lying = self.fp16(self.name(value, "fp16")).reshape([shape[axis] for axis in order])
-        found: npt.NDArray[np.float16] = lying.transpose(np.argsort(order)) if order else lying
-        return found.reshape(self.layouts.shape(value)) if root == value else found
+    def value(self, value: int, shape: Sequence[int] | None = None) -> npt.NDArray[np.float16]:
+        """An FP16 value in its own shape, or expanded to ``shape``, axes as the network has them.
+
+        Raises:
+            ValueError: It is a view that steps do not tell.
+        """
+        shape = self.layouts.shape(value) if shape is None else shape
+        places = self.layouts.spread(value, shape)
+        if places is None:
+            raise ValueError(f"value {value} must be a view whose elements lie at steps")
+        lying = self.fp16(self.name(value, "fp16"))[places.first :]
+        return np.lib.stride_tricks.as_strided(lying, shape, [2 * step for step in places.steps])

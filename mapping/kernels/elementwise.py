@@ -26,17 +26,24 @@ class ElementwiseWork:
     outputs: tuple[str, ...] = ("fp16",)
     inverse_step: float = 1.0
     """Of the quantised output: what a value is multiplied by before it is rounded."""
+    channels: int = 0
+    """Elements after which channel operands come again; 0: there are none."""
 
     @property
     def macs(self) -> int:
         """None: the array is not used."""
         return 0
 
+    @property
+    def chunk_elements(self) -> int:
+        """Of a chunk: whole rounds of the channels, where one fits."""
+        return min(self.elements, CHUNK_ELEMENTS - CHUNK_ELEMENTS % min(self.channels or 1, CHUNK_ELEMENTS))
+
     def program(self, config: MachineConfig) -> Program:
         """Chunks through double buffers: load, strips, store."""
         if not self.elements:
             return Program(body=())
-        chunk = min(CHUNK_ELEMENTS, self.elements)
+        chunk = self.chunk_elements
         vectors = [i for i, step in enumerate(self.steps) if step.operand in ("tensor", "channel")]
         kernel = best_kernel(config, chunk, lambda kernel, _: self._strip(kernel, vectors))
         buffers = ["@in", *(f"@operand{i}" for i in vectors if self.steps[i].operand == "tensor")]
@@ -65,12 +72,10 @@ class ElementwiseWork:
                 inner.append(store(f"{name}.0", 1, size, external=outside(name, bits[form])))
             inner += [Rotate(names=(f"{name}.0", f"{name}.1")) for name in (*buffers, *outputs)]
             body += repeat(count, *inner, index="chunk")
-        names = [*buffers, *outputs, *(f"@operand{i}" for i in vectors)]
+        names = [f"{name}.{copy}" for name in (*buffers, *outputs) for copy in "01"]
+        names += [f"@operand{i}.0" for i in vectors if self.steps[i].operand == "channel"]
         size = 2 * kernel.strips(chunk) * kernel.ways * kernel.vl  # the last strip may reach beyond the chunk
-        return Program(
-            body=tuple(body),
-            buffers_bytes={f"{name}.{copy}": size for name in names for copy in "01"} | table_bytes(body),
-        )
+        return Program(body=tuple(body), buffers_bytes=dict.fromkeys(names, size) | table_bytes(body))
 
     def _strip(self, kernel: VectorKernel, vectors: list[int]) -> None:
         value = kernel.load("@in.0")

@@ -48,6 +48,9 @@ class MatmulWork:
     """The left operand is stored with m, not k, contiguous."""
     right_transposed: bool = False
     """The right operand is stored with n, not k, contiguous."""
+    left_first: int = 0
+    """Elements before the operand's first in its tensor."""
+    right_first: int = 0
     left_pitch: int = 0
     """Elements from line to line, of a transposed operand from k to k; 0: side by side."""
     left_step: int = 0

@@ -45,6 +45,8 @@ class MatrixOperand:
     k: int
     bits: int
     turned: bool = False
+    before: int = 0
+    """Elements before the first in the tensor."""
     pitch: int = 0
     """Elements from line to line, of a turned operand from k to k; 0: side by side."""
     step: int = 0
@@ -53,10 +55,11 @@ class MatrixOperand:
     """Products."""
 
     def __post_init__(self) -> None:
-        if self.step * self.bits % 8:
-            raise ValueError(
-                f"{self.name}_step must be whole bytes of {self.bits} bits, not {self.step} elements"
-            )
+        for what, elements in (("step", self.step), ("first", self.before)):
+            if elements * self.bits % 8:
+                raise ValueError(
+                    f"{self.name}_{what} must be whole bytes of {self.bits} bits, not {elements} elements"
+                )
 
     @property
     def distance_bytes(self) -> int:
@@ -83,7 +86,7 @@ class MatrixOperand:
         """
         runs, length, run, element = (k, lines, at, first) if self.turned else (lines, k, first, at)
         size = packed_bytes(length, self.bits)
-        place = run.times(self.distance_bytes) + element.times(self.bits, 8)
+        place = run.times(self.distance_bytes) + (element + Place(self.before)).times(self.bits, 8)
         return load(
             f"@{self.name}.0", *contiguous(runs, size, self.distance_bytes),
             external=place.along(BATCH, self.step_bytes).address(self.name), distance_bytes=self.distance_bytes,

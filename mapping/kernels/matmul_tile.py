@@ -55,11 +55,11 @@ class Tile:
         self.passes = matrix.passes(self.left_bits, self.right_bits)
         self.left = MatrixOperand(
             name="left", lines=work.m, k=work.k, bits=self.left_bits, turned=work.left_transposed, pitch=work.left_pitch,
-            step=work.left_step, batch=work.batch,
+            step=work.left_step, batch=work.batch, before=work.left_first,
         )  # fmt: skip
         self.right = MatrixOperand(
             name="right", lines=work.n, k=work.k, bits=self.right_bits, turned=work.right_transposed, pitch=work.right_pitch,
-            step=work.right_step, batch=work.batch,
+            step=work.right_step, batch=work.batch, before=work.right_first,
         )  # fmt: skip
         self.first_k = 0
         """Where the product's part of k begins in the lines."""

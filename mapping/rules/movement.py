@@ -14,7 +14,7 @@ _PLAIN = {
     "view": "reshape", "reshape": "reshape", "_unsafe_view": "reshape", "_reshape_alias": "reshape",
     "flatten": "reshape", "unflatten": "reshape", "unsqueeze": "reshape", "squeeze": "reshape",
     "ravel": "reshape", "expand": "expand", "expand_as": "expand", "repeat": "repeat",
-    "repeat_interleave": "repeat", "tile": "repeat", "contiguous": "clone", "clone": "clone",
+    "repeat_interleave": "repeat_interleave", "tile": "repeat", "contiguous": "clone", "clone": "clone",
     "as_strided": "stride", "unfold": "stride", "diagonal": "stride",
     "index": "gather", "_unsafe_index": "gather", "index_select": "gather", "gather": "gather",
     "take_along_dim": "gather", "take": "gather", "index_put": "scatter", "scatter": "scatter",
@@ -87,7 +87,8 @@ def _concat(call: Call) -> Canonical:
 
 def _pad(call: Call) -> Canonical:
     mode = str(call.arguments.get("mode", "constant"))
-    return _form(call, "pad", padding=tuple(call.arguments["pad"]), mode=mode)
+    value = float(call.arguments.get("value") or 0.0)
+    return _form(call, "pad", padding=tuple(call.arguments["pad"]), mode=mode, value=value)
 
 
 def _roll(call: Call) -> Canonical:

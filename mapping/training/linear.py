@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from lanewise.config import HADAMARD_BLOCKS
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.movement import FillWork, MovementWork
+from lanewise.mapping.kernels.movement import FillWork, LookUpWork
 from lanewise.mapping.kernels.operand import PeakWork, QuantiseWork, SampleWork
 from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork
@@ -188,9 +188,9 @@ def weight_products(shares: Mapping[int, float], rows: int, pass_clk: int) -> li
     return [length for _, length in sorted(lengths.items()) if length]
 
 
-def _kept(rows: int, width: int) -> MovementWork:
+def _kept(rows: int, width: int) -> LookUpWork:
     """Kept rows of INT4, gathered by their numbers, side by side."""
-    return MovementWork(runs=rows, run_elements=width, form="quantised", indexed=True)
+    return LookUpWork(rows=rows, width=width, form="quantised")
 
 
 def _bias(layer: Linear) -> list[Part]:

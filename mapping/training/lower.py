@@ -19,7 +19,7 @@ from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.movement import FillWork, MovementWork
+from lanewise.mapping.kernels.movement import FillWork, LookUpWork, MovementWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.layout import is_view
@@ -369,7 +369,7 @@ class _Training(Lowering):
         rows = self.size(operator.outputs[0]) // width
         add = ElementwiseWork(elements=rows * width, steps=(Step(function="add", operand="tensor"),))
         table = self.size(operator.inputs[0])
-        gather = MovementWork(runs=rows, run_elements=width, store_runs=rows, indexed=True)
+        gather = LookUpWork(rows=rows, width=width)
         return [("rest", FillWork(elements=table)), ("rest", gather), ("rest", add)]
 
     def _mirrored(self, operator: Operator) -> list[Part]:

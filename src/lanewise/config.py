@@ -63,8 +63,10 @@ COEFFICIENT_TABLE_LATENCY_CLK = 1
 SPLIT_BITS = 4
 """Bits of the parts into which a 4-bit array takes INT8 operands."""
 
-REQUANTISER_FORMATS = ("int4", "int8", "fp16", "bf16")
-"""What the matrix unit's output path makes of its sums; the place is the code that selects the format."""
+REQUANTISER_BITS = {"int4": 4, "int8": 8, "fp16": 16, "bf16": 16}
+"""What the matrix unit's output path makes of its sums, and how wide a result is then."""
+REQUANTISER_FORMATS = tuple(REQUANTISER_BITS)
+"""The place is the code that selects the format."""
 
 REQUANTISER_LATENCY_CLK = 7
 """Select; add the bias; multiply; add the products; normalise; place; round."""

@@ -12,11 +12,12 @@ from lanewise.mapping.assemble import CUSTOM_1, listing, words
 from lanewise.mapping.functional import execute_program
 from lanewise.mapping.kernels.activations import SOFTWARE
 from lanewise.mapping.kernels.adamw import AdamWWork
+from lanewise.mapping.kernels.copies import Copy, Level
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.fft import FftWork
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.movement import FillWork, MovementWork
+from lanewise.mapping.kernels.movement import FillWork, LookUpWork, MovementWork
 from lanewise.mapping.kernels.operand import QuantiseWork
 from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
@@ -63,9 +64,9 @@ KERNELS = {
     "layer norm, group norm": RowsWork(function="layer_norm", rows=20, length=384, affine=True),
     "RMS norm": RowsWork(function="rms_norm", rows=20, length=384, affine=True),
     "sums, means, maxima of rows": RowsWork(function="mean", rows=20, length=384),
-    "copies, slices, concatenation, embedding look-up": MovementWork(runs=20, run_elements=384),
-    "transposition of a matrix": MovementWork(runs=1, run_elements=64 * 197, transposed=True, rows=197),
-    "transposition without its rows": MovementWork(runs=1, run_elements=64 * 197, transposed=True),
+    "copies, slices, concatenation, padding, repetition": MovementWork(copies=(Copy(levels=(Level(20, 400, 384),), run=384),)),
+    "transposition, permutation": MovementWork(copies=(Copy(levels=(Level(197, 64, 1), Level(64, 1, 197))),)),
+    "embedding look-up": LookUpWork(rows=20, width=384),
     "fill": FillWork(elements=9000),
     "prefix scans": ScanWork(operator="linear", rows=40, length=100),
     "FFT": FftWork(batch=4, length=64),

@@ -11,12 +11,14 @@ from lanewise.errors import UserError
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.movement import MovementWork
 from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
-from lanewise.mapping.layout import Layouts
+from lanewise.mapping.layout import Layouts, reshaped
 from lanewise.mapping.lower import lower
+from lanewise.mapping.matrix_operands import matrix_of
 from lanewise.mapping.simulate import simulate, work_cost
 from lanewise.mapping.trace import trace
 
@@ -171,8 +173,11 @@ def test_attention_reads_its_heads_where_they_lie_interleaved():
     assert (scores.left_pitch, scores.left_step, scores.right_pitch, scores.right_step) == (128, 32, 128, 32)
     assert (values.left_pitch, values.left_step, values.right_pitch, values.right_step) == (0, 0, 128, 32)
     assert (scores.right_transposed, values.right_transposed, scores.left_runs) == (False, True, 0)
-    scores, _ = products(2)  # two steps from product to product: priced as rows in pieces
-    assert (scores.batch, scores.left_pitch, scores.left_runs) == (8, 0, 1)
+    scores, _ = products(2)  # two steps from product to product: a copy whose products are one after another
+    assert (scores.batch, scores.left_pitch, scores.left_step, scores.left_runs) == (8, 0, 0, 0)
+    tasks = lower(graph_of(Attention(), *[(2, 48, 128)] * 3)).tasks
+    moved = [t.work for t in tasks if isinstance(t.work, MovementWork)]
+    assert [(w.form, *(c.elements for c in w.copies)) for w in moved] == [("quantised", 2 * 48 * 128)] * 3
 
 
 def test_tokens_are_mixed_in_the_order_in_which_they_lie():
@@ -190,26 +195,34 @@ def test_tokens_are_mixed_in_the_order_in_which_they_lie():
 
     work = product(1, 24, 32)
     assert (work.m, work.k, work.left_transposed, work.left_pitch, work.left_runs) == (32, 24, True, 0, 0)
-    assert product(2, 24, 32).left_runs == 1  # no one distance from token to token
+    assert not product(2, 24, 32).left_transposed  # no one distance from token to token: a copy
 
 
-def test_lines_of_a_value():
+def test_how_a_product_reads_its_left_operand():
     class Turned(nn.Module):
-        def forward(self, x):
-            return x.permute(0, 2, 1, 3) + 1
+        def forward(self, x, y):
+            return (x + 1).permute(0, 2, 1, 3) @ y
 
-    def layouts(*shape):
-        graph = graph_of(Turned(), shape)
-        view = next(op.outputs[0] for op in graph.operators if op.attributes.get("operation") == "permute")
-        return Layouts(graph), view
+    def left(*shape, width):
+        graph = graph_of(Turned(), shape, (shape[0], shape[2], width, 3))
+        product = next(op for op in graph.operators if op.kind == "matmul")
+        return matrix_of(Layouts(graph), product, 0)
 
-    found, view = layouts(1, 6, 4, 10)
-    assert found.strides(view) == (240, 10, 40, 1)
-    assert found.lines(view, 4) == (40, 10)
-    assert found.lines(view, 4, turned=True) is None
-    assert layouts(1, 6, 1, 10)[0].lines(layouts(1, 6, 1, 10)[1], 1) == (0, 0)
-    found, view = layouts(1, 6, 4, 9)
-    assert found.lines(view, 4) is None  # INT4 heads would not begin with a byte
+    found = left(1, 6, 4, 10, width=10)
+    assert (found.direct, found.turned, found.pitch, found.step) == (True, False, 40, 10)
+    assert not left(1, 6, 4, 9, width=9).direct  # INT4 heads would not begin with a byte
+    assert not left(2, 6, 4, 10, width=10).direct
+
+
+@pytest.mark.parametrize(
+    ("shape", "steps", "wanted", "found"),
+    [
+        ((2, 3, 4), (12, 4, 1), (6, 4), (4, 1)), ((2, 3, 4), (12, 1, 3), (2, 12), None), ((2, 12), (12, 1), (2, 3, 1, 4), (12, 4, 4, 1)),
+        ((5, 1, 3), (3, 99, 1), (15,), (1,)), ((4, 6), (0, 1), (2, 2, 6), (0, 0, 1)), ((4, 6), (8, 1), (24,), None), ((2, 3), (3, 1), (7,), None),
+    ],
+)  # fmt: skip
+def test_steps_of_the_same_elements_in_another_shape(shape, steps, wanted, found):
+    assert reshaped(shape, steps, wanted) == found
 
 
 def test_fused_and_written_out_attention_cost_the_same_products():
@@ -422,4 +435,4 @@ def test_software_on_a_depthwise_convolution_is_no_worse_than_in_a_pass_of_its_o
 def test_an_operator_that_the_scratchpad_does_not_hold_is_refused():
     config = dataclasses.replace(MachineConfig(), scratchpad=ScratchpadConfig(size_kib=16, banks=16))
     with pytest.raises(UserError, match=r"does not fit the machine: scratchpad\."):
-        simulate(graph_of(Residual(), (1, 32, 64)), config)
+        simulate(graph_of(nn.Softmax(-1), (4, 8192)), config)

@@ -145,6 +145,19 @@ def test_sums_wrap_and_keep_what_other_commands_added():
         assert stream.sums[1, 1] == (wide + 2**31) % 2**32 - 2**31
 
 
+@pytest.mark.parametrize("form", REQUANTISER_FORMATS)
+@pytest.mark.parametrize(("rows", "columns"), [(0, 2), (2, 0), (0, 0)])
+def test_a_tile_without_lines_writes_nothing_and_begins_anew(form, rows, columns):
+    config, memory = MatrixConfig(rows=2, columns=2), bytearray(range(1, 65))
+    before, stream = bytes(memory), MatrixCommands(config, memory)
+    sides = [Operand(address=8 * number, stride=2, lines=2) for number in range(2)]
+    stream.accumulate(Products(left=sides[0], right=sides[1], k=4))
+    left, right = (replace(side, lines=lines) for side, lines in zip(sides, (rows, columns)))
+    stream.tile(Products(left=left, right=right, k=4), Output(address=32, stride=8, form=form, constants=16))
+    assert memory == before
+    assert not stream.sums.any()
+
+
 def test_bad_commands_are_refused():
     config = MatrixConfig(rows=2, columns=3)
     stream = MatrixCommands(config, bytearray(64))

@@ -2,10 +2,12 @@
 
 import gc
 
+import numpy as np
 import pytest
 
 from lanewise.config import MachineConfig, MatrixConfig
-from lanewise.rtl.matrix_stream import MatrixStream
+from lanewise.rtl.matrix_stream import MatrixStream, queued_tiles
+from lanewise.sim import matrix_stream as sim
 from lanewise.verify.benches.matrix_stream import BENCH
 
 QUICK = BENCH.cases(MachineConfig(), False)
@@ -39,3 +41,29 @@ def test_beats_that_end_within_a_byte_are_refused():
     with pytest.raises(ValueError, match=r"^output_lanes must be even, or all columns, not 3 of 5$"):
         MatrixStream(config)
     gc.collect()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 32])
+@pytest.mark.parametrize(("columns", "lanes"), [(1, 1), (2, 2), (5, 5), (8, 2), (64, 2), (64, 64)])
+def test_no_command_waits_for_a_place_in_the_queues(rows, columns, lanes):
+    """Tiles on their way, by the recurrence that knows of no queue, as a command starts: it and those whose entry is not gone."""
+    seed = 100 * rows + columns
+    print(f"seed {seed}")
+    config, rng, most = (
+        MatrixConfig(rows=rows, columns=columns, output_lanes=lanes),
+        np.random.default_rng(seed),
+        0,
+    )
+    size = config.block_steps
+    for reload in (0.0, 0.1, 0.5, 1.0):
+        for last in (0.5, 1.0):
+            stream, written = sim.MatrixStream(config), []
+            for _ in range(100):
+                k = int(rng.choice([1, 1, size, int(rng.integers(1, 5 * size))]))
+                ends = bool(rng.random() < last)
+                command = sim.Command(k=k, last=ends, reload=bool(rng.random() < reload))
+                times = stream.start(command, 0)
+                if ends:
+                    written.append(times.results_written)
+                    most = max(most, sum(end > times.start for end in written))
+    assert 2 <= most <= queued_tiles(config)

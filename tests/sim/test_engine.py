@@ -25,7 +25,7 @@ CONFIGS = [
 CONFIG = CONFIGS[0]
 machines = st.sampled_from(CONFIGS)
 BUFFERS = {f"@{name}": 64 for name in "abcdef"}
-GROUPS = [("@a", "@b"), ("@c", "@d", "@e")]
+GROUPS = [("@a", "@b"), ("@c", "@d", "@e"), ("@e", "@f")]
 FIRSTS = (0, 2, 3, 4, 8, 12)
 SIZES = (1, 16, 48, 200)
 
@@ -177,6 +177,19 @@ def test_summary_of_loops_is_exact(program, config):
     fast, slow = Engine(program, config), Engine(program, config, summarise=False)
     assert fast.run() == slow.run()
     assert fast.state() == slow.state()  # not only the total: every register, buffer, unit and stream
+
+
+@pytest.mark.parametrize("rounds", [1, 29, 30, 31, 1000])
+def test_rings_that_share_a_buffer_are_renamed_as_one(rounds):
+    load = Instruction(opcode="dma.load", writes=("@c",), runs=1, run_bytes=64)
+    read = Instruction(opcode="vle16.v", reads=("@a",), writes=("v1",), vl=16)
+    add = Instruction(opcode="vfadd.vv", reads=("v1",), writes=("v2",), vl=16)
+    rings = Rotate(names=("@a", "@b")), Rotate(names=("@b", "@c"))
+    for loop in (Loop(rounds, (load, *rings)), Loop(rounds, (add, *rings)), Loop(rounds, rings)):
+        program = Program(body=(load, loop, read, Loop(1000, (add,))), buffers_bytes=BUFFERS)
+        fast, slow = Engine(program, CONFIG), Engine(program, CONFIG, summarise=False)
+        assert fast.run() == slow.run()
+        assert fast.state() == slow.state()
 
 
 def test_the_random_programs_use_everything():

@@ -15,7 +15,7 @@ from lanewise.mapping.kernels.adamw import AdamWWork
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.movement import MovementWork
+from lanewise.mapping.kernels.movement import FillWork
 from lanewise.mapping.kernels.operand import PeakWork, SampleWork
 from lanewise.mapping.kernels.row_gradients import ColumnSumsWork, RowGradientsWork
 from lanewise.mapping.kernels.rows import RowsWork
@@ -125,7 +125,7 @@ WORKS = [
     ),
     WindowsWork(function="max", axes=(Axis(size=14, kernel=3, padding=1),) * 2, channels=96),
     WindowsWork(function="depthwise", axes=(Axis(size=14, kernel=7, padding=3),) * 2, channels=96),
-    MovementWork(runs=64, run_elements=64, transposed=True),
+    FillWork(elements=9000),
     PeakWork(elements=20_000),
     ElementwiseWork(
         elements=10_000, steps=(Step(function="divide", operand="tensor"), Step(function="sqrt"))

@@ -113,6 +113,24 @@ def test_what_the_core_does_not_take_is_refused(instruction, machine, message):
         entries(instruction, machine=machine)
 
 
+def test_what_a_field_has_no_room_for_is_refused():
+    (command,) = entries(mm_tile(steps=(1 << 20) - 1))
+    assert matrix_layout(MACHINE).from_bits(command.payload(MACHINE)).command.operands.k == (1 << 20) - 1
+    for k in (1 << 20, (1 << 20) + 8):  # not 0 and 8 of them
+        (command,) = entries(mm_tile(steps=k))
+        with pytest.raises(ValueError, match=f"^k must fit its field, not be {k}$"):
+            command.payload(MACHINE)
+    load = Instruction(
+        opcode="dma.load", writes=("@results",), runs=1 << 20, run_bytes=1, address=Address("@results"), external=Address("x"),
+        distance_bytes=-8,
+    )  # fmt: skip
+    program = Program(body=(load, replace(load, runs=3)), buffers_bytes=BUFFERS)
+    many, few = Host(program=program, config=MACHINE, tensors={"x": 64}).entries
+    few.payload(MACHINE)
+    with pytest.raises(ValueError, match=f"^runs must fit its field, not be {1 << 20}$"):
+        many.payload(MACHINE)
+
+
 def test_commands_come_back_with_the_counts_of_another_place():
     tile = entries(mm_tile(), mm_tile())[1]
     assert isinstance(tile, MatrixCommand)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from lanewise.synth.machine import BASELINE_NOTE, SynthResult
 
-DEPTH = 4
+DEPTH = 5
 """Levels of the hierarchy that the text shows; JSON has all."""
 DESIGNS = {
     "as_it_is": "as it is",
@@ -44,7 +44,8 @@ def synth_lines(result: SynthResult) -> Iterator[str]:
 
 def area_rows(result: SynthResult, depth: int) -> Iterator[tuple[str, float | None, float]]:
     """Path, area in the baseline and area in the machine of the blocks down to ``depth`` levels, in um2; ``None`` where there is no such block."""
-    baseline = {block.path: block.area_um2 for block in result.baseline.blocks}
+    beside = (block for part in result.beside.values() for block in part.blocks)
+    baseline = {block.path: block.area_um2 for block in (*result.baseline.blocks, *beside)}
     for block in result.blocks:
         if block.path.count("/") < depth:
             yield block.path, baseline.get(block.path), block.area_um2

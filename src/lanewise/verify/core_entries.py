@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 import numpy as np
+from amaranth.lib import data
 
 from lanewise.config import REQUANTISER_FORMATS, MachineConfig
 from lanewise.isa.encoding import Decoded, assembly
@@ -108,13 +109,15 @@ class Command:
         return dataclasses.replace(self, access=self.access.recounted(counts))
 
     def payload(self, config: MachineConfig) -> int:
-        """The word of its stream."""
+        """The word of its stream.
+
+        Raises:
+            ValueError: A field has not the bits for what it says.
+        """
         descriptor = dataclasses.asdict(self.transfer) | {
             "scratch": self.scratch, "scratch_stride": self.scratch_stride,
         }  # fmt: skip
-        return (
-            command_layout(config).const({"descriptor": descriptor, "request": self.access.request}).as_bits()
-        )
+        return _word(command_layout(config), {"descriptor": descriptor, "request": self.access.request})
 
     def instruction(self) -> Instruction:
         """As the engine sees it, which is told what it takes."""
@@ -184,7 +187,11 @@ class MatrixCommand:
         return cls(products=products, output=output, roles=roles, noise=noise)
 
     def payload(self, config: MachineConfig) -> int:
-        """The word of its stream."""
+        """The word of its stream.
+
+        Raises:
+            ValueError: A field has not the bits for what it says.
+        """
         layout = matrix_layout(config)
         rng = np.random.default_rng(self.noise)
         noise = int.from_bytes(rng.bytes(-(-layout.size // 8)), "little") % (1 << layout.size)
@@ -194,7 +201,7 @@ class MatrixCommand:
         command = _plain(fields.command) | self._command(config)
         if self.output is not None:
             command |= self._output(self.output, config, command)
-        return layout.const({"command": command, "requests": requests}).as_bits()
+        return _word(layout, {"command": command, "requests": requests})
 
     def _command(self, config: MachineConfig) -> dict[str, Any]:
         products, size = self.products, config.scratchpad.bytes
@@ -301,3 +308,18 @@ def _plain(constant: Any) -> Any:
     if isinstance(constant, int):
         return constant
     return {name: _plain(constant[name]) for name in constant.shape().members}
+
+
+def _word(layout: data.StructLayout, values: Mapping[str, Any]) -> int:
+    """A layout's bits; a constant of Amaranth would drop those for which a field has no room."""
+    made = layout.const(values)
+    _check_fits(values, made)
+    return int(made.as_bits())
+
+
+def _check_fits(values: Mapping[str, Any], made: Any) -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            _check_fits(value, made[name])
+        elif made[name] != value:
+            raise ValueError(f"{name} must fit its field, not be {value}")

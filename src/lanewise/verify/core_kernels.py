@@ -9,11 +9,12 @@ import numpy as np
 
 from lanewise.config import MachineConfig, MatrixConfig
 from lanewise.mapping.functional import execute_program, table_tensor
+from lanewise.mapping.kernels.copies import FILL, Copy, Level
 from lanewise.mapping.kernels.elementwise import CHUNK_ELEMENTS, ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.fft import FftWork
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.kernels.movement import FillWork, MovementWork
+from lanewise.mapping.kernels.movement import FillWork, LookUpWork, MovementWork
 from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.price import priced
 from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork
@@ -33,7 +34,15 @@ from lanewise.verify.core_tiles import matrix_tables
 from lanewise.verify.host import Host
 
 Work: TypeAlias = (
-    ElementwiseWork | RowsWork | MovementWork | FillWork | ScanWork | FftWork | WindowsWork | MatmulWork
+    ElementwiseWork
+    | RowsWork
+    | MovementWork
+    | LookUpWork
+    | FillWork
+    | ScanWork
+    | FftWork
+    | WindowsWork
+    | MatmulWork
 )
 
 TABLE, REDUCED = "table ", "reduced "
@@ -82,9 +91,7 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
                 f"{function} of {rows} x {length}",
                 RowsWork(function=function, rows=rows, length=length, affine=affine),
             )
-    yield "transposition", MovementWork(runs=1, run_elements=33 * 20, transposed=True, rows=33)
-    yield "slice", MovementWork(runs=7, run_elements=45, load_distance=101)
-    yield "concatenation", MovementWork(runs=1, run_elements=7 * 45, store_runs=7, store_distance=96)
+    yield from _movements(config)
     yield "zeros", FillWork(elements=300)
     for operator in OPERATORS:
         for bits, rows, length in ((16, 1, 75), (32, 5, 23)):
@@ -103,6 +110,35 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
     yield from _windows()
     if config.matrix.splits:
         yield from _products(config.matrix)
+
+
+def _movements(config: MachineConfig) -> Iterator[tuple[str, MovementWork | LookUpWork]]:
+    """Copies: contiguous, at distances, backwards, the same again, of more levels than a command has, transposed; fills; rows by their numbers."""
+
+    def copies(*given: Copy, form: str = "fp16") -> MovementWork:
+        return MovementWork(copies=given, form=form)
+
+    yield "copy", copies(Copy(run=3001))
+    yield "transposition", copies(Copy(levels=(Level(33, 20, 1), Level(20, 1, 33))))
+    yield "transposed matrices", copies(Copy(levels=(Level(3, 300, 300), Level(12, 25, 1), Level(25, 1, 12))))
+    yield "slice", copies(Copy(levels=(Level(7, 101, 45),), run=45, first=4))
+    parts = (Level(7, 45, 96),), (Level(7, 51, 96),)
+    yield (
+        "concatenation",
+        copies(Copy(levels=parts[0], run=45), Copy(levels=parts[1], run=51, source="in1", target=45)),
+    )
+    windows = (Level(2, 336, 168), Level(3, 28, 28), Level(2, 84, 84), Level(2, 168, 336))
+    yield "windows", copies(Copy(levels=windows, run=26))
+    yield "backwards", copies(Copy(levels=(Level(6, -14, 14), Level(7, 2, 2)), run=2, first=70))
+    yield "repetition", copies(Copy(levels=(Level(40, 0, 24),), run=24))
+    yield "repetition of parts", copies(Copy(levels=(Level(5, 9, 63), Level(7, 0, 9)), run=9))
+    borders = Copy(source=FILL, run=23), Copy(source=FILL, levels=(Level(5, 0, 22),), run=3, target=42)
+    yield "padding", copies(Copy(levels=(Level(6, 19, 22),), run=19, target=23), *borders)
+    if config.matrix.splits:
+        yield (
+            "operands",
+            copies(Copy(levels=(Level(9, 30, 18), Level(2, 300, 200)), run=18), form="quantised"),
+        )
 
 
 def _products(matrix: MatrixConfig) -> Iterator[tuple[str, MatmulWork]]:

@@ -53,9 +53,9 @@ def small_network_run(config: MachineConfig, seed: int) -> NetworkRun:
 
 
 def small_network() -> "torch.nn.Module":
-    """A network of every kind of operator: convolutions with borders and strides, a depthwise one, pooling, a layer norm, attention, a residual,
-    a mean, linear layers, GELU, SiLU and softmax."""
-    from torch import Tensor, nn, softmax
+    """A network of every kind of operator: convolutions with borders and strides, a depthwise one, pooling, a token more, a layer norm, attention of two
+    heads, a residual, a mean, linear layers, GELU, SiLU and softmax."""
+    from torch import Tensor, cat, nn, randn, softmax
 
     class SmallNetwork(nn.Module):
         def __init__(self) -> None:
@@ -64,15 +64,20 @@ def small_network() -> "torch.nn.Module":
             self.norm, self.depthwise = nn.BatchNorm2d(16), nn.Conv2d(16, 16, 3, padding=1, groups=16)
             self.pool, self.row_norm = nn.MaxPool2d(2), nn.LayerNorm(16)
             self.query, self.key, self.value, self.out = (nn.Linear(16, 16) for _ in range(4))
-            self.head = nn.Linear(16, 10)
+            self.head, self.token = nn.Linear(16, 10), nn.Parameter(randn(1, 1, 16))
+
+        def heads(self, x: Tensor) -> Tensor:
+            return x.unflatten(2, (2, 8)).transpose(1, 2)
 
         def forward(self, x: Tensor) -> Tensor:
             x = nn.functional.gelu(self.first(x))
             x = nn.functional.silu(self.norm(self.second(x)))
             tokens = self.pool(self.depthwise(x)).flatten(2).transpose(1, 2)
+            tokens = cat([self.token, tokens], 1)
             normed = self.row_norm(tokens)
-            scores = self.query(normed) @ self.key(normed).transpose(1, 2) / 4
-            tokens = tokens + self.out(softmax(scores, -1) @ self.value(normed))
+            scores = self.heads(self.query(normed)) @ self.heads(self.key(normed)).transpose(2, 3) / 4
+            mixed = softmax(scores, -1) @ self.heads(self.value(normed))
+            tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
             return softmax(self.head(tokens.mean(1)), -1)
 
     return SmallNetwork().eval()

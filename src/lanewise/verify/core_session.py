@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cocotb.triggers import RisingEdge
 
-from lanewise.rtl.core import MATRIX_STROBES
+from lanewise.rtl.matrix_stream import MATRIX_STROBES
 from lanewise.rtl.vector_unit import LANDINGS
 from lanewise.sim.matrix_stream import MatrixStream
 from lanewise.verify.core_entries import Command, Entry, MatrixCommand

@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 
-from lanewise.config import REQUANTISER_FORMATS, MatrixConfig
+from lanewise.config import REQUANTISER_BITS, REQUANTISER_FORMATS, MatrixConfig
 from lanewise.models.matrix_commands import CONSTANT_BYTES, SCALE_BYTES, Bytes, Operand, Output, Products
 from lanewise.verify.core_entries import MatrixCommand
 from lanewise.verify.core_writer import (
@@ -18,8 +18,6 @@ from lanewise.verify.core_writer import (
     ProgramWriter,
 )
 from lanewise.verify.matrix_operands import chunks_of
-
-_FORM_BITS = {"int4": 4, "int8": 8}
 
 
 @dataclass
@@ -117,7 +115,7 @@ class TileWriter:
             more["scales"] = int(rng.choice(readable))
             scales = self._table(more["scales"], SCALE_BYTES * products.left.lines, 1)
         form = str(rng.choice(REQUANTISER_FORMATS))
-        width = ceil(products.right.lines * _FORM_BITS.get(form, 16) / 8)
+        width = ceil(products.right.lines * REQUANTISER_BITS[form] / 8)
         address, stride = self._rows(results, products.left.lines, width)
         multiplier, shift = _scale(rng)
         output = Output(

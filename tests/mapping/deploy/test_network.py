@@ -127,15 +127,10 @@ def test_running_the_tasks_again_changes_memory_from_before_to_after() -> None:
         assert name not in stored or not before.view(np.uint8).any()
 
 
-class Concatenation(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([torch.relu(x), x], -1)
-
-
 @pytest.mark.parametrize(
     ("module", "shape", "message"),
     [
-        (Concatenation(), (2, 8), "movements have no deployment"),
+        (nn.Sequential(nn.ReLU(), nn.GroupNorm(2, 4)), (1, 4, 3, 3), "group_norm has no deployment"),
     ],
 )
 def test_what_cannot_be_deployed_is_refused_in_one_line(

@@ -30,6 +30,7 @@ class Along(nn.Module):
         (lambda: Along((8, 1)), (3, 8, 8)),
         (lambda: Along((8,)), (3, 8, 8)),
         (lambda: Along((4, 1, 1)), (2, 4, 4, 6)),
+        (lambda: Along((8, 1)), (3, 8, 1)),
         (lambda: Along((8, 1), nn.Linear(8, 8, bias=False)), (3, 8, 8)),
         (lambda: Along((1, 5, 1), nn.Linear(8, 8, bias=False)), (2, 5, 8)),
         (lambda: Along((6, 1, 1), nn.Conv2d(4, 6, 3, bias=False)), (1, 4, 8, 8)),

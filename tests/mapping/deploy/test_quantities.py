@@ -40,6 +40,14 @@ def test_weights_come_back_within_half_a_step_but_where_they_are_clipped() -> No
     )
 
 
+def test_a_line_of_zeros_has_no_say_in_the_scales() -> None:
+    lines = np.array([[0.0] * 8, [1.0, -7.0] * 4])
+    whole, scale = quantised_lines(lines, 4)
+    assert not whole[0].any()
+    assert scale[0] == scale[1] > 0.5
+    assert quantised_lines(lines[:1], 4)[1].tolist() == [1.0]
+
+
 def test_the_inverse_step_is_fp16_and_fills_the_range() -> None:
     values = np.random.default_rng(3).normal(0, 2, 1000).astype(np.float16)
     inverse = inverse_step(values, 4)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanewise.config import DmaConfig, MachineConfig, MatrixConfig, ScratchpadConfig
+from lanewise.mapping.kernels.copies import Copy, Level
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
@@ -195,13 +196,13 @@ def test_windows_compute_every_tap_and_load_the_input_about_once(function, side)
 
 
 def test_movement_pays_for_short_runs():
-    long = price(MovementWork(runs=1, run_elements=32_000).program(MACHINE), MACHINE)
-    short = price(MovementWork(runs=8000, run_elements=4).program(MACHINE), MACHINE)
+    long = price(MovementWork(copies=(Copy(run=32_000),)).program(MACHINE), MACHINE)
+    short = price(MovementWork(copies=(Copy(levels=(Level(8000, 9, 4),), run=4),)).program(MACHINE), MACHINE)
     assert long.loaded_bytes >= 64_000
     assert short.cycles > 3 * long.cycles
 
 
 def test_movement_moves_the_operands_width():
-    work = MovementWork(runs=1, run_elements=64_000, form="quantised")
+    work = MovementWork(copies=(Copy(run=64_000),), form="quantised")
     assert price(work.program(MACHINE), MACHINE).loaded_bytes == 32_000
     assert price(work.program(INT8), INT8).loaded_bytes == 64_000

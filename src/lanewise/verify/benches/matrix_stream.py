@@ -9,15 +9,14 @@ import cocotb
 import numpy as np
 import numpy.typing as npt
 
-from lanewise.config import REQUANTISER_FORMATS, MachineConfig
+from lanewise.config import REQUANTISER_BITS, REQUANTISER_FORMATS, MachineConfig
 from lanewise.models.lfsr import lane_states
 from lanewise.models.mac_array import mac_array
-from lanewise.models.matrix_commands import packed_rows
+from lanewise.models.matrix_commands import SCALE_BYTES, packed_rows
 from lanewise.models.matrix_layout import column_constants
 from lanewise.models.matrix_unit import matrix_tile, tile_random
-from lanewise.rtl.matrix_stream import MatrixStream, matrix_clients
+from lanewise.rtl.matrix_stream import MATRIX_STROBES, MatrixStream, matrix_clients
 from lanewise.rtl.operand_feed import K_BITS
-from lanewise.rtl.scale_feed import SCALE_BYTES
 from lanewise.sim import matrix_stream as sim
 from lanewise.verify.bench import Bench
 from lanewise.verify.benches.requantiser import (
@@ -41,8 +40,6 @@ from lanewise.verify.scratchpad_bench import BesideScratchpad, contents, fill
 from lanewise.verify.testbench import Testbench
 
 _BATCHES = 12
-_STROBES = ("operands_read", "constants_read", "scales_read", "results_written")
-_FORM_BITS = {"int4": 4, "int8": 8}
 _IDLE_CLK = 5000
 
 
@@ -68,7 +65,7 @@ class Seen:
 
     offers: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
-    strobes: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in _STROBES})
+    strobes: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in MATRIX_STROBES})
 
 
 @cocotb.test()
@@ -151,7 +148,7 @@ def _tile(
     scales, own = _scales(tb, a, w, columns)
     form, stochastic = int(scales.form[0]), int(scales.stochastic[0])
     results = _results(a, w, columns, scales, random)
-    bits = _FORM_BITS.get(REQUANTISER_FORMATS[form], 16)
+    bits = REQUANTISER_BITS[REQUANTISER_FORMATS[form]]
     stride = ceil(len(w.values) * bits / 8) + int(rng.choice([0, 0, 1, 5]))
     address = image.take(len(results) * stride)
     rows = packed_rows(results, REQUANTISER_FORMATS[form])
@@ -211,7 +208,7 @@ async def _drive(tb: Testbench, jobs: Sequence[Job]) -> Seen:
     """Offer every command its gap after the start of the one before; until all results are written."""
     seen, written = Seen(), sum(job.command.last for job in jobs)
     valid, ready, payload = (tb.port(f"i__{name}") for name in ("valid", "ready", "payload"))
-    strobes = {name: tb.port(name) for name in _STROBES}
+    strobes = {name: tb.port(name) for name in MATRIX_STROBES}
     waits, offered, idle = jobs[0].gap, False, 0
     while len(seen.strobes["results_written"]) < written:
         if not offered and waits == 0 and len(seen.starts) < len(jobs):
