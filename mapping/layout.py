@@ -160,6 +160,11 @@ class Layouts:
             return straight
         return _by_step(self.shape(value_id), places.steps)
 
+    def innermost(self, value_id: int) -> int:
+        """The axis that lies innermost, of those longer than 1; -1 if there is none."""
+        shape = self.shape(value_id)
+        return next((axis for axis in reversed(self.order(value_id)) if shape[axis] != 1), -1)
+
     def spread(self, value_id: int, shape: Sequence[int]) -> Places | None:
         """Places of the value as if it had ``shape``, as operands of element-wise operators are expanded; ``None``: it cannot."""
         places, own = self.places(value_id), self.shape(value_id)

@@ -22,7 +22,7 @@ def steps_of(operator: Operator, layouts: Layouts, value: int | None = None) -> 
         own = max(computed, key=layouts.size)
         others = [i for i in operator.inputs if i != own]
     else:
-        own = value
+        own = next((i for i in operator.inputs if layouts.of(i) == layouts.of(value)), value)
         others = [i for i in operator.inputs if layouts.of(i) != layouts.of(value)]
     constant = _number(operator)
     function = operator.function
@@ -105,11 +105,22 @@ def _selection(operator: Operator, own: int, layouts: Layouts) -> tuple[Step, ..
 
 
 def _operand(other: int, own: int, layouts: Layouts) -> str:
-    """``scalar``, ``channel`` (a parameter vector along one axis) or ``tensor``; a smaller tensor is read as if expanded."""
+    """``scalar``, ``channel`` (a parameter vector along the axis that lies innermost) or ``tensor``; a smaller tensor is read as if expanded."""
     if layouts.size(other) == 1 and not layouts.computed(other):
         return "scalar"
     vector = not layouts.computed(other) and layouts.size(other) == max(layouts.shape(other), default=1)
-    return "channel" if vector and layouts.size(other) in layouts.shape(own) else "tensor"
+    return "channel" if vector and _along_innermost(other, own, layouts) else "tensor"
+
+
+def _along_innermost(vector: int, own: int, layouts: Layouts) -> bool:
+    """Whether a vector's elements are those of the axis that lies innermost, seen as ``own`` and as it was stored; axes counted from the last one."""
+    size, shape = layouts.size(vector), layouts.shape(vector)
+    behind = next(i for i, length in enumerate(reversed(shape)) if length != 1)
+    inner, stored = (layouts.innermost(value) for value in (own, layouts.of(own)))
+    return (
+        inner == len(layouts.shape(own)) - 1 - behind
+        and size == layouts.shape(own)[inner] == layouts.shape(layouts.of(own))[stored]
+    )
 
 
 def _number(operator: Operator) -> float | None:

@@ -344,10 +344,9 @@ class Bindings:
 
     def _channel(self, value: int, out: int) -> Reals:
         """A parameter along the axis that lies innermost."""
-        real, order = self.parameters[value], self.layouts.order(out)
-        rank = len(order)
+        real, rank = self.parameters[value], len(self.layouts.shape(out))
         aligned = real.reshape((1,) * (rank - real.ndim) + real.shape)
-        if aligned.shape[order[-1]] != real.size:
+        if aligned.shape[self.layouts.innermost(out)] != real.size:
             raise ValueError(f"a vector of {real.size} must be along the axis that lies innermost")
         return aligned.reshape(-1)
 

@@ -10,7 +10,7 @@ from lanewise.mapping.kernels.matmul_operand import BATCH
 from lanewise.mapping.kernels.matmul_tile import Block, Tile
 from lanewise.mapping.kernels.patch_loads import patch_blocks
 from lanewise.mapping.kernels.place import Place, split
-from lanewise.mapping.kernels.price import price
+from lanewise.mapping.kernels.price import MOST_ACCESSES, price
 from lanewise.sim.alignment import unrolled
 from lanewise.sim.program import Address, Instruction, Loop, Node, Program, Rotate, flatten_once, repeat
 
@@ -70,13 +70,24 @@ class Nest(Tile):
             stay: tuple[Copies, Copies] = (staying, 2), (2, staying)
             if not self.fits(self.rows, columns, k, stay[0]) or not self.fits(rows, self.columns, k, stay[1]):
                 return
-            tall = self.rows * self.most(self.rows, columns, k, stay[0], rows=True)
-            wide = self.columns * self.most(rows, self.columns, k, stay[1], rows=False)
+            tall = self.rows * min(self.most(self.rows, columns, k, stay[0], rows=True), self.readable[0])
+            wide = self.columns * min(self.most(rows, self.columns, k, stay[1], rows=False), self.readable[1])
             left, right = self.left_bytes(work.m, k), self.right_bytes(work.n, k)
-            if left + right * ceil(work.m / tall) <= right + left * ceil(work.n / wide):
+            if tall and (
+                not wide or left + right * ceil(work.m / tall) <= right + left * ceil(work.n / wide)
+            ):
                 yield self.left_stationary(tall, columns, staying), tall, columns, k, stay[0]
-            else:
+            elif wide:
                 yield self.right_stationary(wide, rows, staying), rows, wide, k, stay[1]
+
+    @property
+    def readable(self) -> tuple[int, int]:
+        """Tiles of the left operand, and of the right one, that may stay while all of the other pass: the core counts how often they are read."""
+        constants = self.work.weights and self.config.matrix.integers
+        reads = 1 + constants + len(self.code.channels)  # of a tile of the right operand
+        below, beside = ceil(self.work.m / self.rows), ceil(self.work.n / self.columns)
+        tall = MOST_ACCESSES // max(beside, STREAMED_TILES[-1]) - reads
+        return max(0, tall), MOST_ACCESSES // (below * reads)
 
     def streams(self) -> tuple[int, ...]:
         """How many tiles to load at once: more than one can be faster where lines are short runs of memory."""

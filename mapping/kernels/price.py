@@ -8,6 +8,9 @@ from lanewise.sim.engine import Run, run
 from lanewise.sim.program import Program
 from lanewise.sim.vector_type import with_vector_types
 
+MOST_ACCESSES = 65535
+"""How often a buffer may be read between two writes, and half as often written before it is read: the core's counts are of 16 bits."""
+
 
 def priced(program: Program, config: MachineConfig) -> Program:
     """What the engine runs for a Program: with vl and vtype set, and every DMA run's place in a word known."""

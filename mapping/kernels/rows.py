@@ -21,7 +21,9 @@ from lanewise.sim.program import Address, Instruction, Node, Program, Rotate, fl
 FUNCTIONS = ("softmax", "layer_norm", "rms_norm", "sum", "mean", "max")
 EXPONENTIALS = ("reduced", "direct")
 CHUNK_BYTES = 16384
-"""Bytes of whole rows that one DMA transfer brings, or one row if that is longer."""
+"""Bytes of whole rows that one DMA transfer brings, but no more than"""
+BUDGET_SHARE = 10
+"""this part of the scratchpad, or one row if that is longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,8 @@ class RowsWork:
             raise ValueError(
                 f"scratchpad.size_kib must hold six rows of {self.length} elements, not {config.scratchpad.size_kib}"
             )
-        chunks = ceil(self.rows / max(1, CHUNK_BYTES // (2 * self.length)))
+        most = min(CHUNK_BYTES, config.scratchpad.bytes // BUDGET_SHARE)
+        chunks = ceil(self.rows / max(1, most // (2 * self.length)))
         rows = ceil(self.rows / chunks)
         operands = [f"@operand{i}" for i, step in enumerate(self.steps) if step.operand == "tensor"]
         sources = ["@in", *operands]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.epilogue import format_bits
-from lanewise.mapping.kernels.price import price
+from lanewise.mapping.kernels.price import MOST_ACCESSES, price
 from lanewise.mapping.kernels.strips import best_kernel
 from lanewise.mapping.kernels.window_axes import Axis, Layout
 from lanewise.mapping.kernels.window_strip import Shape, WindowStrip, steps_and_stores
@@ -22,8 +22,6 @@ BUDGET_SHARE = 6
 """A band of the input may take this part of the scratchpad."""
 NARROW = 64
 """Channels of which a tile is not split for the budget's sake."""
-MOST_ACCESSES = 65535
-"""How often a buffer may be read between two writes, and half as often written before it is read: the core's counts are of 16 bits."""
 UNROLLED_TAPS = 32
 """The rows of larger windows' taps are a loop."""
 

@@ -435,4 +435,4 @@ def test_software_on_a_depthwise_convolution_is_no_worse_than_in_a_pass_of_its_o
 def test_an_operator_that_the_scratchpad_does_not_hold_is_refused():
     config = dataclasses.replace(MachineConfig(), scratchpad=ScratchpadConfig(size_kib=16, banks=16))
     with pytest.raises(UserError, match=r"does not fit the machine: scratchpad\."):
-        simulate(graph_of(Residual(), (1, 32, 64)), config)
+        simulate(graph_of(nn.Softmax(-1), (4, 8192)), config)

@@ -9,6 +9,7 @@ import pytest
 
 from lanewise.config import MachineConfig, MatrixConfig, ScratchpadConfig
 from lanewise.mapping.functional import execute_program, table_tensor
+from lanewise.mapping.kernels import matmul_nest
 from lanewise.mapping.kernels.builder import TABLE, VectorKernel
 from lanewise.mapping.kernels.epilogue import Step, emit_steps
 from lanewise.mapping.kernels.execute import execute_kernel
@@ -20,6 +21,8 @@ from lanewise.models.matrix_layout import column_constants, packed_lines
 from lanewise.models.matrix_unit import matrix_tile
 from lanewise.sim.alignment import with_alignment
 from lanewise.sim.program import Address, Instruction, Loop, Node, Program, flatten_once, priced_only
+from lanewise.verify import tag_counts
+from lanewise.verify.host import Host
 
 SEED = 25
 NOISE = 0xA5
@@ -366,6 +369,22 @@ def test_nests_of_both_kinds(transposed, tiles):
     product.check(left)
     product.check(right)
     assert (loads_of(left.body, "left"), loads_of(right.body, "right")) == (2 * 3, 2 * 3)
+
+
+@pytest.mark.parametrize("steps", ["software", "channel"])
+@pytest.mark.parametrize(("m", "n"), [(90, 19), (19, 90), (130, 70)])
+def test_what_stays_is_read_no_more_often_than_the_core_can_count(m, n, steps, monkeypatch):
+    work = MatmulWork(m=m, k=9, n=n, steps=tuple(STEPS[steps]), outputs=("quantised",))
+    product = Product(work, SMALL, m)
+    program = product.work.program(SMALL)
+    places = {
+        i.external.base: number << 16 for number, i in enumerate(flatten_once(program.body)) if i.external
+    }
+    monkeypatch.setattr(tag_counts, "MODULUS", 64)
+    with pytest.raises(ValueError, match="must be read less than 64 times"):
+        Host(program=program, config=SMALL, tensors=places)
+    monkeypatch.setattr(matmul_nest, "MOST_ACCESSES", 63)
+    Host(program=product.check(), config=SMALL, tensors=places)
 
 
 def test_heads_lie_interleaved():

@@ -1,16 +1,18 @@
 """Rows executed from external memory to external memory: the bits of ``models.rows``, whatever way the kernel takes."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
-from lanewise.config import MachineConfig
+from lanewise.config import MachineConfig, ScratchpadConfig
 from lanewise.mapping.functional import execute_program, table_tensor
 from lanewise.mapping.kernels.activations import SOFTWARE
 from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.execute import execute_kernel
+from lanewise.mapping.kernels.price import banks
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.models.fit import fit
 from lanewise.models.flex_sfu import flex_sfu
@@ -160,3 +162,17 @@ def test_steps_and_quantised_rows_begin_at_a_byte(length):
     packed = made["quantised"].astype(int)
     both = np.stack([packed & 15, packed >> 4], axis=2).reshape(rows, -1)[:, :length]
     assert np.array_equal((both ^ 8) - 8, numbers)
+
+
+@pytest.mark.parametrize("function", ["softmax", "layer_norm", "rms_norm"])
+@pytest.mark.parametrize("size_kib", [32, 64])
+def test_chunks_are_shorter_where_the_scratchpad_is_small(size_kib, function):
+    small = replace(MACHINE, scratchpad=ScratchpadConfig(size_kib=size_kib, banks=64)).baseline()
+    x, weight, bias = values(700, 33), values(33, seed=1), values(33, seed=2)
+    affine = function != "softmax"
+    work = RowsWork(
+        function=function, rows=700, length=33, affine=affine, exponential="direct", outputs=("fp16", "quantised")
+    )  # fmt: skip
+    assert banks(work.program(small), small) <= small.scratchpad.banks
+    found, wanted = (execute(work, x, config, weight=weight, bias=bias) for config in (small, BASELINE))
+    assert all(np.array_equal(found[form], wanted[form]) for form in work.outputs)
