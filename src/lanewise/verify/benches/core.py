@@ -75,17 +75,17 @@ def _cases(_: MachineConfig, full: bool) -> Sequence[Case]:
         ("1x128", small_machine(
             1, 128, FlexSfuConfig(lanes=1, segments=4, degree=2, formats=("fp16", "fp32")),
             DmaConfig(bytes_per_clk=4, latency_clk=9, descriptor_clk=1), array=(3, 5, 5),
-        ), 1500),
+        ), 450),
         ("4x512", small_machine(
             4, 512, FlexSfuConfig(lanes=4, segments=16, formats=everything, double_buffered=True),
             DmaConfig(bytes_per_clk=32, latency_clk=64), array=(7, 3, 2),
-        ), 1500),
-        ("8x1024", small_machine(8, 1024, FlexSfuConfig(lanes=8, segments=32), DmaConfig(), array=(16, 12, 4)), 800),
-        ("4x128", small_machine(4, 128, FlexSfuConfig(lanes=4, segments=8), DmaConfig(), array=(2, 3, 3)), 500),
-        ("2x128-baseline", small_machine(2, 128, FlexSfuConfig(lanes=2, enabled=False), DmaConfig(bytes_per_clk=8)), 500),
+        ), 450),
+        ("8x1024", small_machine(8, 1024, FlexSfuConfig(lanes=8, segments=32), DmaConfig(), array=(16, 12, 4)), 300),
+        ("4x128", small_machine(4, 128, FlexSfuConfig(lanes=4, segments=8), DmaConfig(), array=(2, 3, 3)), 300),
+        ("2x128-baseline", small_machine(2, 128, FlexSfuConfig(lanes=2, enabled=False), DmaConfig(bytes_per_clk=8)), 300),
         ("2x128-unsplit", small_machine(
             2, 128, FlexSfuConfig(lanes=2, segments=8), DmaConfig(bytes_per_clk=8), operand_bits=8,
-        ), 100),
+        ), 60),
     ]  # fmt: skip
     cases = []
     for label, config, programs in quick + wide if full else quick:
@@ -93,7 +93,7 @@ def _cases(_: MachineConfig, full: bool) -> Sequence[Case]:
         tests = [*_TESTS, "counts_come_round"] if longest else list(_TESTS)
         if not config.matrix.splits:
             tests.remove("network")  # there is none without the matrix stream
-        parameters = {"programs": 2500 if longest else programs}
+        parameters = {"programs": 900 if longest else programs}
         cases.append(Case(label=label, config=config, parameters=parameters, tests=tests))
     return cases
 
