@@ -91,9 +91,10 @@ def test_simulate_writes_a_listing(capsys, tmp_path):
         "# dma.load @in.0 <- in",
         "# loop ",
         ".insn r 11, 0",
-        "# priced only: ",
+        "# mm.tile @middle.0",
     ):
         assert part in text
+    assert "# priced only: " not in text  # every instruction of the network can be executed
 
 
 def test_simulate_prints_one_json_object(capsys, tmp_path):
