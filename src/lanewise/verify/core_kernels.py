@@ -1,6 +1,6 @@
 """Kernels of the mapping on the core: small works, the memory that they start from, and what the engine says of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeAlias
@@ -8,7 +8,8 @@ from typing import TypeAlias
 import numpy as np
 
 from lanewise.config import MachineConfig, MatrixConfig
-from lanewise.mapping.functional import execute_program, table_tensor
+from lanewise.mapping.functional import Memory, execute_program
+from lanewise.mapping.kernels.builder import TABLE
 from lanewise.mapping.kernels.copies import FILL, Copy, Level
 from lanewise.mapping.kernels.elementwise import CHUNK_ELEMENTS, ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
@@ -22,9 +23,8 @@ from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
 from lanewise.mapping.kernels.windows import WindowsWork
-from lanewise.models.fit import fit
+from lanewise.mapping.tables import table_bytes
 from lanewise.models.matrix_commands import CONSTANT_BYTES
-from lanewise.models.reduction_tables import reduction_table
 from lanewise.models.scan import OPERATORS
 from lanewise.sim.engine import run
 from lanewise.sim.program import Program, flatten_once, priced_only
@@ -45,8 +45,6 @@ Work: TypeAlias = (
     | MatmulWork
 )
 
-TABLE, REDUCED = "table ", "reduced "
-"""Begin the names of tensors with Flex-SFU's tables, and of functions of a reduced range among them."""
 _FAR = 32
 """Tensors begin so many bits apart where only their sizes are asked for."""
 PAGE_BYTES = 4096
@@ -221,31 +219,35 @@ def _run_of(name: str, program: Program, config: MachineConfig, rng: np.random.G
             tensor = list(externals)[transfer.external >> _FAR]
             sizes[tensor] = max(sizes[tensor], end - far[tensor])
     memory = {tensor: _initial(tensor, size, config, rng) for tensor, size in sizes.items()}
+    places, size = paged(memory)
+    before = image(memory, places, size)
+    entries = Host(program=program, config=config, tensors=places).entries
+    execute_program(program, config, memory)
+    return KernelRun(
+        name=name, program=program, entries=entries, before=before, after=image(memory, places, size)
+    )
+
+
+def paged(memory: Memory) -> tuple[dict[str, int], int]:
+    """Where each tensor of external memory begins, one after the other, and how many bytes that is."""
     places, at = {}, 0
     for tensor, values in memory.items():
         places[tensor] = at
-        at += -(-values.size // PAGE_BYTES) * PAGE_BYTES
+        at += -(-values.nbytes // PAGE_BYTES) * PAGE_BYTES
+    return places, at
 
-    def image() -> bytes:
-        whole = np.zeros(at, np.uint8)
-        for tensor, values in memory.items():
-            whole[places[tensor] : places[tensor] + values.size] = values
-        return whole.tobytes()
 
-    before = image()
-    entries = Host(program=program, config=config, tensors=places).entries
-    execute_program(program, config, memory)
-    return KernelRun(name=name, program=program, entries=entries, before=before, after=image())
+def image(memory: Memory, places: Mapping[str, int], size: int) -> bytes:
+    """External memory of ``size`` bytes with its tensors in their places."""
+    whole = np.zeros(size, np.uint8)
+    for tensor, values in memory.items():
+        whole[places[tensor] : places[tensor] + values.nbytes] = values.reshape(-1).view(np.uint8)
+    return whole.tobytes()
 
 
 def _initial(tensor: str, size: int, config: MachineConfig, rng: np.random.Generator) -> np.ndarray:
     if tensor.startswith(TABLE):
-        name, sfu = tensor.removeprefix(TABLE), config.flex_sfu
-        if name.startswith(REDUCED):
-            table = reduction_table(name.removeprefix(REDUCED), segments=sfu.segments, degree=sfu.degree)
-        else:
-            table = fit(name, segments=sfu.segments, degree=sfu.degree).table()
-        return table_tensor(sfu, table).view(np.uint8).copy()
+        return table_bytes(tensor, config.flex_sfu)
     if tensor == "constants":
         matrix = config.matrix
         one = CONSTANT_BYTES * matrix.requantiser_lanes * matrix.row_beats

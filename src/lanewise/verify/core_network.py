@@ -1,18 +1,15 @@
 """A whole small network on the core: what its streams are fed task by task, and external memory before and after."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.deploy.network import Deployment, deploy
 from lanewise.mapping.lower import Task
 from lanewise.sim.program import Program
 from lanewise.verify.core_entries import Entry
-from lanewise.verify.core_kernels import PAGE_BYTES
+from lanewise.verify.core_kernels import image, paged
 from lanewise.verify.host import Host
 from lanewise.verify.tag_counts import TagCounts
 
@@ -85,10 +82,7 @@ def small_network() -> "torch.nn.Module":
 
 def network_run(deployment: Deployment) -> NetworkRun:
     """What the core is fed for a network, its tensors in pages of external memory."""
-    places, at = {}, 0
-    for tensor, values in deployment.after.items():
-        places[tensor] = at
-        at += -(-values.nbytes // PAGE_BYTES) * PAGE_BYTES
+    places, size = paged(deployment.after)
     counts = TagCounts()  # go on from task to task, as the core's do
 
     def tasks() -> Iterator[NetworkTask]:
@@ -98,13 +92,5 @@ def network_run(deployment: Deployment) -> NetworkRun:
             host = Host(program=program, config=deployment.config, tensors=tensors, counts=counts)
             yield NetworkTask(name=bound.task.name, program=program, entries=host.entries)
 
-    def placed(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
-        whole = np.zeros(at, np.uint8)
-        for tensor, values in tensors.items():
-            data = values.reshape(-1).view(np.uint8)
-            whole[places[tensor] : places[tensor] + data.size] = data
-        return whole.tobytes()
-
-    return NetworkRun(
-        deployment=deployment, tasks=list(tasks()), before=placed(deployment.before), after=placed(deployment.after),
-    )  # fmt: skip
+    before, after = (image(memory, places, size) for memory in (deployment.before, deployment.after))
+    return NetworkRun(deployment=deployment, tasks=list(tasks()), before=before, after=after)

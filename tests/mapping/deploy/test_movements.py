@@ -7,25 +7,17 @@ import pytest
 import torch
 from torch import Tensor, cat, nn, relu, tanh
 
-from lanewise.config import (
-    DmaConfig,
-    FlexSfuConfig,
-    MachineConfig,
-    MatrixConfig,
-    ScratchpadConfig,
-    VectorConfig,
-)
+from lanewise.config import DmaConfig, FlexSfuConfig, MachineConfig
 from lanewise.errors import UserError
 from lanewise.mapping.deploy.network import Deployment, deploy
 from lanewise.mapping.kernels.movement import LookUpWork, MovementWork
 from lanewise.mapping.kernels.price import price
 from lanewise.mapping.simulate import simulate
+from lanewise.verify.benches.core import small_machine
 
-SMALL = MachineConfig(
-    vector=VectorConfig(lanes=2, vlen_bits=256), flex_sfu=FlexSfuConfig(lanes=2, segments=16),
-    matrix=MatrixConfig(rows=4, columns=4, output_lanes=2), scratchpad=ScratchpadConfig(size_kib=64, banks=32),
-    dma=DmaConfig(bytes_per_clk=16, latency_clk=21),
-)  # fmt: skip
+SMALL = small_machine(
+    2, 256, FlexSfuConfig(lanes=2, segments=16), DmaConfig(bytes_per_clk=16, latency_clk=21)
+)
 
 
 class Of(nn.Module):

@@ -7,26 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lanewise.config import (
-    DmaConfig,
-    FlexSfuConfig,
-    MachineConfig,
-    MatrixConfig,
-    ScratchpadConfig,
-    VectorConfig,
-)
+from lanewise.config import DmaConfig, FlexSfuConfig, MachineConfig, MatrixConfig
 from lanewise.errors import UserError
 from lanewise.mapping.deploy.network import deploy
 from lanewise.mapping.kernels.price import price
 from lanewise.mapping.simulate import simulate
 from lanewise.sim.program import priced_only
+from lanewise.verify.benches.core import small_machine
 from lanewise.verify.core_network import network_run, small_network
 
-SMALL = MachineConfig(
-    vector=VectorConfig(lanes=2, vlen_bits=256), flex_sfu=FlexSfuConfig(lanes=2, segments=16),
-    matrix=MatrixConfig(rows=4, columns=4, output_lanes=2), scratchpad=ScratchpadConfig(size_kib=64, banks=32),
-    dma=DmaConfig(bytes_per_clk=16, latency_clk=21),
-)  # fmt: skip
+SMALL = small_machine(
+    2, 256, FlexSfuConfig(lanes=2, segments=16), DmaConfig(bytes_per_clk=16, latency_clk=21)
+)
 
 
 class Blocks(nn.Module):
