@@ -15,14 +15,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lanewise.config import REQUANTISER_BITS, FlexSfuConfig, MachineConfig
+from lanewise.config import REQUANTISER_BITS, SCALE_BYTES, FlexSfuConfig, MachineConfig
 from lanewise.isa.operations import OPERATIONS, Latency, Unit
 from lanewise.mapping.assemble import scalar_bits, word
 from lanewise.mapping.matrix_commands import output_of, products_of
 from lanewise.mapping.walk import ProgramWalk
 from lanewise.models.flex_sfu import SfuTable
 from lanewise.models.lfsr import States
-from lanewise.models.matrix_commands import CONSTANT_BYTES, SCALE_BYTES, MatrixCommands
+from lanewise.models.matrix_commands import MatrixCommands
 from lanewise.models.vector_machine import VectorMachine
 from lanewise.models.vector_tables import Words, table_words
 from lanewise.sim.program import Address, Instruction, Lines, Program, is_complete, priced_only
@@ -138,9 +138,7 @@ class _Execution(ProgramWalk):
         tile = instruction.tile
         assert tile is not None
         rows, columns = tile.left.lines, tile.right.lines
-        accesses = [(tile.scales, SCALE_BYTES * rows)]
-        matrix = self.config.matrix
-        accesses.append((tile.constants, CONSTANT_BYTES * matrix.requantiser_lanes * matrix.row_beats))
+        accesses = [(tile.scales, SCALE_BYTES * rows), (tile.constants, self.config.matrix.constants_bytes)]
         row = -(-columns * REQUANTISER_BITS[tile.form] // 8)
         accesses.append((tile.results, tile.results_stride_bytes * max(0, rows - 1) + row))
         for address, extent in accesses:

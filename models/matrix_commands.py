@@ -6,17 +6,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lanewise.config import SPLIT_BITS, MatrixConfig
+from lanewise.config import SCALE_BYTES, SPLIT_BITS, MatrixConfig
 from lanewise.models.lfsr import States
 from lanewise.models.mac_array import steps
 from lanewise.models.matrix_layout import packed_lines
 from lanewise.models.matrix_unit import tile_random
 from lanewise.models.requantiser import requantise
-
-SCALE_BYTES = 4
-"""Of a row that has a scale of its own: the multiplier in 16 bits, the shift in the next 6."""
-CONSTANT_BYTES = 6
-"""Of a column: INT32 bias, 16-bit multiplier."""
 
 Int: TypeAlias = npt.NDArray[np.int64]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -70,7 +65,7 @@ class Output:
     shift_bits: int = 0
     """how far to the right, of 6 bits, if ``scales`` is ``None``."""
     scales: int | None = None
-    """Of the rows' own, :data:`SCALE_BYTES` each."""
+    """Of the rows' own, :data:`~lanewise.config.SCALE_BYTES` each."""
     constants: int | None = None
     """Of new constants of the columns: for each beat of a row as many INT32 biases as the output path has lanes, then as many 16-bit multipliers."""
 
@@ -187,7 +182,7 @@ class MatrixCommands:
     def _constants(self, address: int) -> tuple[Int, Int]:
         config = self.config
         lanes = config.requantiser_lanes
-        words = self._read(address, CONSTANT_BYTES * lanes * config.row_beats).reshape(config.row_beats, -1)
+        words = self._read(address, config.constants_bytes).reshape(config.row_beats, -1)
         bias = words[:, : 4 * lanes].reshape(-1).view("<i4")
         multiplier = words[:, 4 * lanes :].reshape(-1).view("<u2")
         return bias.astype(np.int64), multiplier.astype(np.int64)

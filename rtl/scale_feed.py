@@ -4,12 +4,9 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from lanewise.config import MachineConfig
+from lanewise.config import SCALE_BYTES, MachineConfig
 from lanewise.rtl.requantiser import ROW_SCALE, Requantiser
 from lanewise.rtl.scratchpad import Client, address_bits, moved, read_signature
-
-SCALE_BYTES = 4
-"""Of a row that has a scale of its own: the multiplier in 16 bits, the shift in the next 6."""
 
 
 class Item(enum.Enum, shape=2):  # type: ignore[call-arg]
@@ -87,7 +84,7 @@ class ScaleFeed(wiring.Component):
         rows, beats = config.matrix.rows, config.matrix.row_beats
         tile = self.i.p
         item, row, beat = Signal(Item), Signal(range(rows)), Signal(range(beats))
-        offset = Signal(range(6 * lanes * beats + 1))  # of the constants that are next
+        offset = Signal(range(config.matrix.constants_bytes + 1))  # of the constants that are next
         held, valid, ask, own, leaves = Signal(Item), Signal(), Signal(), Signal(), Signal()
         last_item = item == Item.SCALE
         if rows == 1:

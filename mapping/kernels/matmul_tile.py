@@ -5,7 +5,7 @@ from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING
 
-from lanewise.config import MachineConfig
+from lanewise.config import CONSTANT_BYTES, SCALE_BYTES, MachineConfig
 from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.epilogue import format_bits
 from lanewise.mapping.kernels.matmul_operand import BATCH, MatrixOperand, contiguous, packed_bytes
@@ -13,7 +13,6 @@ from lanewise.mapping.kernels.matmul_vector import TileCode, aligned, reductions
 from lanewise.mapping.kernels.patch_loads import patch_loads
 from lanewise.mapping.kernels.place import Place
 from lanewise.mapping.kernels.strips import load, store, table_bytes
-from lanewise.models.matrix_commands import CONSTANT_BYTES, SCALE_BYTES
 from lanewise.sim.program import Address, Instruction, Node, Rotate
 from lanewise.sim.program import Tile as Products
 
@@ -101,8 +100,7 @@ class Tile:
     def constants_bytes(self) -> int:
         """Bias and multiplier of a tile of columns, in whole beats of the output path."""
         matrix = self.config.matrix
-        columns = matrix.row_beats * matrix.requantiser_lanes if matrix.integers else self.columns
-        return CONSTANT_BYTES * columns
+        return matrix.constants_bytes if matrix.integers else CONSTANT_BYTES * self.columns
 
     def result_bytes(self, form: str, columns: int) -> int:
         """From row to row of a tile's results in the scratchpad, as they are stored."""

@@ -67,6 +67,10 @@ REQUANTISER_BITS = {"int4": 4, "int8": 8, "fp16": 16, "bf16": 16}
 """What the matrix unit's output path makes of its sums, and how wide a result is then."""
 REQUANTISER_FORMATS = tuple(REQUANTISER_BITS)
 """The place is the code that selects the format."""
+SCALE_BYTES = 4
+"""Of a row of results that has a scale of its own: the multiplier in 16 bits, the shift in the next 6."""
+CONSTANT_BYTES = 6
+"""Of a column of results: INT32 bias, 16-bit multiplier."""
 
 REQUANTISER_LATENCY_CLK = 7
 """Select; add the bias; multiply; add the products; normalise; place; round."""
@@ -291,6 +295,15 @@ class MatrixConfig:
         if not self.integers:
             return 1
         return -(-self.columns // self.requantiser_lanes)
+
+    @property
+    def constants_bytes(self) -> int:
+        """Biases and multipliers of a tile of columns, in whole beats of the output path; :data:`CONSTANT_BYTES` each.
+
+        >>> MatrixConfig().constants_bytes, MatrixConfig(columns=5, output_lanes=2).constants_bytes
+        (192, 36)
+        """
+        return CONSTANT_BYTES * self.row_beats * self.requantiser_lanes
 
     @property
     def block_steps(self) -> int:

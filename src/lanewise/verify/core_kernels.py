@@ -24,7 +24,6 @@ from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.tables import table_bytes
-from lanewise.models.matrix_commands import CONSTANT_BYTES
 from lanewise.models.scan import OPERATORS
 from lanewise.sim.engine import run
 from lanewise.sim.program import Program, flatten_once, priced_only
@@ -250,7 +249,7 @@ def _initial(tensor: str, size: int, config: MachineConfig, rng: np.random.Gener
         return table_bytes(tensor, config.flex_sfu)
     if tensor == "constants":
         matrix = config.matrix
-        one = CONSTANT_BYTES * matrix.requantiser_lanes * matrix.row_beats
+        one = matrix.constants_bytes
         tables = matrix_tables(matrix, rng, -(-size // one))
         return np.concatenate([*islice(tables, -(-size // one))])[:size]
     if tensor in ("left", "right"):

@@ -6,8 +6,8 @@ from math import ceil
 
 import numpy as np
 
-from lanewise.config import REQUANTISER_BITS, REQUANTISER_FORMATS, MatrixConfig
-from lanewise.models.matrix_commands import CONSTANT_BYTES, SCALE_BYTES, Bytes, Operand, Output, Products
+from lanewise.config import REQUANTISER_BITS, REQUANTISER_FORMATS, SCALE_BYTES, MatrixConfig
+from lanewise.models.matrix_commands import Bytes, Operand, Output, Products
 from lanewise.verify.core_entries import MatrixCommand
 from lanewise.verify.core_writer import (
     MATRIX_TABLES,
@@ -109,8 +109,7 @@ class TileWriter:
         constants = scales = None
         if not self.loaded or rng.random() < 0.5:
             more["constants"] = int(rng.choice(readable))
-            size = CONSTANT_BYTES * matrix.requantiser_lanes * matrix.row_beats
-            constants, self.loaded = self._table(more["constants"], size, 0), True
+            constants, self.loaded = self._table(more["constants"], matrix.constants_bytes, 0), True
         if rng.random() < 0.4:
             more["scales"] = int(rng.choice(readable))
             scales = self._table(more["scales"], SCALE_BYTES * products.left.lines, 1)

@@ -9,10 +9,10 @@ import cocotb
 import numpy as np
 import numpy.typing as npt
 
-from lanewise.config import REQUANTISER_BITS, REQUANTISER_FORMATS, MachineConfig
+from lanewise.config import REQUANTISER_BITS, REQUANTISER_FORMATS, SCALE_BYTES, MachineConfig
 from lanewise.models.lfsr import lane_states
 from lanewise.models.mac_array import mac_array
-from lanewise.models.matrix_commands import SCALE_BYTES, packed_rows
+from lanewise.models.matrix_commands import packed_rows
 from lanewise.models.matrix_layout import column_constants
 from lanewise.models.matrix_unit import matrix_tile, tile_random
 from lanewise.rtl.matrix_stream import MATRIX_STROBES, MatrixStream, matrix_clients
