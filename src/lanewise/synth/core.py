@@ -95,21 +95,20 @@ def core_area(config: MachineConfig, run: Synthesiser) -> CoreArea:
     )
 
 
-def name_of(component: wiring.Component) -> str:
-    """The name under which a component is synthesised, wherever it is.
+def name_of(kind: type[wiring.Component]) -> str:
+    """The name under which components of a class are synthesised, wherever they are.
 
-    >>> from lanewise.config import MatrixConfig
-    >>> from lanewise.rtl.lfsr import Lfsr
-    >>> name_of(Lfsr(32))
-    'lfsr'
+    >>> from lanewise.rtl.requantiser import Requantiser, RequantiserLane
+    >>> name_of(Requantiser), name_of(RequantiserLane)
+    ('requantiser', 'requantiser_lane')
     """
-    return re.sub(r"(?<=.)(?=[A-Z])", "_", type(component).__name__).lower()
+    return re.sub(r"(?<=.)(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def _parts(
     path: str, component: wiring.Component, run: Synthesiser, macros: list[Macro]
 ) -> Iterator[tuple[str, Synthesis]]:
-    name = name_of(component)
+    name = name_of(type(component))
     if isinstance(component, OPENED):
         opened = Opened(component)
         inner = dict(opened.parts)
