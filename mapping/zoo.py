@@ -1,0 +1,18 @@
+"""The networks that packages bring: all of timm, and transformers' architectures."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class ZooModel:
+    """One network, by the name that ``lanewise simulate`` takes."""
+
+    name: str
+    library: str
+    """``timm`` or ``transformers``."""
+    family: str
+    """The module of the library that defines it: ``resnet``, ``bert``."""
+    domain: str
+    """``vision``, ``language``, ``audio``, ``multimodal`` or ``other``."""
+    year: int | None = None
+    """In which the architecture was published; ``None`` if that is not known."""
