@@ -49,6 +49,7 @@ def trace(
     """
     import torch
 
+    from lanewise.mapping.patterns import recognised
     from lanewise.mapping.recorder import Recorder
 
     if isinstance(inputs, torch.Tensor):
@@ -62,9 +63,9 @@ def trace(
     try:
         with recorder.recording():
             results = module(*args, **kwargs)
-        graph = recorder.graph(model, _versions(), results)
+        graph, place = recognised(recorder.graph(model, _versions(), results))
         if folded is not None:
-            folded |= recorder.known
+            folded |= {place[value]: tensor for value, tensor in recorder.known.items() if value in place}
         return graph
     finally:
         for part in training:
@@ -154,7 +155,11 @@ def tracer_files() -> list[str]:
     folder = Path(__file__).parent
     return [
         *(f"{name}.py" for name in _TRACER),
-        *(f"rules/{path.name}" for path in sorted((folder / "rules").glob("*.py"))),
+        *(
+            f"{part}/{path.name}"
+            for part in ("patterns", "rules")
+            for path in sorted((folder / part).glob("*.py"))
+        ),
     ]
 
 
