@@ -25,7 +25,7 @@ def replace_activations(rewriter: Rewriter) -> None:
         if last is None or not _pointwise(rewriter, last):
             continue
         shape = rewriter.shape(last.outputs[0])
-        best: tuple[Sequence[Operator], int, Target] | None = None
+        best: tuple[tuple[Operator, ...], int, Target] | None = None
         for members, source in grown(rewriter, last, lambda operator: _pointwise(rewriter, operator)):
             if rewriter.shape(source) != shape or not rewriter.values[source].dtype.startswith(
                 ("float", "bfloat")
@@ -103,7 +103,9 @@ def _exactly(members: Sequence[Operator], source: int, wanted: Mapping[float, fl
         try:
             with mpmath.workprec(120):
                 for operator in members:
-                    values[operator.outputs[0]] = evaluate_exactly(operator, [values[i] for i in operator.inputs])
+                    values[operator.outputs[0]] = evaluate_exactly(
+                        operator, [values[i] for i in operator.inputs]
+                    )
                 result, goal = values[members[-1].outputs[0]], mpmath.mpf(wanted[point])
                 if not abs(result - goal) <= TOLERANCE * abs(goal):
                     return False

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from lanewise.mapping.graph import Operator
+from lanewise.mapping.graph import Attribute, Operator
 
 UNARY: Mapping[str, Callable[[Tensor], Tensor]] = {
     **{
@@ -54,7 +54,7 @@ def evaluate(operator: Operator, operands: Sequence[Tensor]) -> Tensor | None:
     """
     function, attributes = operator.function, operator.attributes
     x = operands[0]
-    scalar = attributes.get("scalar")
+    scalar = _number(attributes, "scalar")
     if function in _BINARY:
         second = operands[1] if len(operands) > 1 else scalar
         if second is None:
@@ -76,11 +76,18 @@ def evaluate(operator: Operator, operands: Sequence[Tensor]) -> Tensor | None:
     if function == "pow":
         if len(operands) > 1:
             return torch.pow(x, operands[1])
-        exponent, base = attributes.get("exponent"), attributes.get("base")
-        return torch.pow(x, exponent) if exponent is not None else torch.pow(base, x)  # type: ignore[arg-type, no-any-return, call-overload]
+        exponent, base = (_number(attributes, name) for name in ("exponent", "base"))
+        if exponent is not None:
+            return torch.pow(x, exponent)
+        return None if base is None else torch.pow(base, x)
     if len(operands) > 1:
         return None
     return _unary(operator, x)
+
+
+def _number(attributes: Mapping[str, Attribute], name: str) -> float | None:
+    found = attributes.get(name)
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _unary(operator: Operator, x: Tensor) -> Tensor | None:
@@ -110,9 +117,7 @@ def _select(attributes: Mapping[str, Any], operands: Sequence[Tensor]) -> Tensor
     condition, *rest = operands
     tensors = iter(rest)
     branches = [
-        next(tensors)
-        if attributes.get(name) is None
-        else torch.tensor(attributes[name], dtype=torch.float64)
+        next(tensors) if attributes.get(name) is None else torch.tensor(attributes[name], dtype=torch.float64)
         for name in ("true", "false")
     ]
     return torch.where(condition != 0, branches[0], branches[1])

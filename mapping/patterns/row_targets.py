@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -52,25 +53,34 @@ def whole_row_targets(length: int, constants: Sequence[float]) -> Iterator[RowTa
     yield RowTarget(
         kind="softmax", function="", values=lambda x: torch.log_softmax(x, -1), attributes={"log": True}
     )
-    for epsilon in dict.fromkeys((*constants, 0.0)):
-        yield RowTarget(
-            kind="normalise", function="rms_norm", attributes={"epsilon": epsilon},
-            values=lambda x, e=epsilon: x * torch.rsqrt(x.square().mean(-1, keepdim=True) + e),
-        )  # fmt: skip
-        yield RowTarget(
-            kind="normalise", function="layer_norm", attributes={"epsilon": epsilon},
-            values=lambda x, e=epsilon: (x - x.mean(-1, keepdim=True))
-            * torch.rsqrt(x.var(-1, keepdim=True, correction=0) + e),
-        )  # fmt: skip
-        root = 1 / math.sqrt(length)
-        yield RowTarget(
-            kind="normalise", function="rms_norm", attributes={"epsilon": epsilon / length}, factor=root,
-            values=lambda x, e=epsilon: x * torch.rsqrt(x.square().sum(-1, keepdim=True) + e),
-        )  # fmt: skip
-        yield RowTarget(
-            kind="normalise", function="rms_norm", attributes={"epsilon": epsilon**2 / length}, factor=root,
-            values=lambda x, e=epsilon: x / x.square().sum(-1, keepdim=True).sqrt().clamp_min(e),
-        )  # fmt: skip
+    root = 1 / math.sqrt(length)
+    for e in dict.fromkeys((*constants, 0.0)):
+        yield _norm("rms_norm", e, partial(_divided, epsilon=e))
+        yield _norm("layer_norm", e, partial(_centred, epsilon=e))
+        yield _norm("rms_norm", e / length, partial(_divided_by_sum, epsilon=e), factor=root)
+        yield _norm("rms_norm", e**2 / length, partial(_divided_by_norm, epsilon=e), factor=root)
+
+
+def _norm(
+    function: str, epsilon: float, values: Callable[[Tensor], Tensor], factor: float = 1.0
+) -> RowTarget:
+    return RowTarget(kind="normalise", function=function, values=values, attributes={"epsilon": epsilon}, factor=factor)  # fmt: skip
+
+
+def _divided(x: Tensor, *, epsilon: float) -> Tensor:
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon)
+
+
+def _centred(x: Tensor, *, epsilon: float) -> Tensor:
+    return (x - x.mean(-1, keepdim=True)) * torch.rsqrt(x.var(-1, keepdim=True, correction=0) + epsilon)
+
+
+def _divided_by_sum(x: Tensor, *, epsilon: float) -> Tensor:
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + epsilon)
+
+
+def _divided_by_norm(x: Tensor, *, epsilon: float) -> Tensor:
+    return x / x.square().sum(-1, keepdim=True).sqrt().clamp_min(epsilon)
 
 
 def reduced_targets(length: int) -> Iterator[RowTarget]:

@@ -115,7 +115,7 @@ def _recognise(
 def _form(
     operator: Operator, rewriter: Rewriter, forms: Mapping[int, str], shapes: tuple[tuple[int, ...], ...]
 ) -> str | None:
-    """``whole``: a number for each of the rows' elements; ``row``: one for each row, beside rows in shape; ``short``: the same without the axes; else ``None``."""
+    """``whole``: a number for each of the rows' elements; ``row``: one a row, whose axes are of one element; ``short``: without the axes; else ``None``."""
     named = dict(zip(("short", "row", "whole"), reversed(shapes), strict=True))
     out = rewriter.shape(operator.outputs[0])
     operands = [forms.get(value, "") for value in operator.inputs]
@@ -149,7 +149,11 @@ def _compared(
     constants: list[float] = []
     for operator in members:
         operands = [values[i] for i in operator.inputs]
-        found = operands[0] if operator.kind == "movement" else _reduced(operator, operands[0]) if operator.kind == "reduce" else evaluate(operator, operands)  # fmt: skip
+        found: Tensor | None = operands[0]
+        if operator.kind == "reduce":
+            found = _reduced(operator, operands[0])
+        elif operator.kind == "elementwise":
+            found = evaluate(operator, operands)
         if found is None:
             return None
         values[operator.outputs[0]] = found
@@ -208,7 +212,11 @@ def _absorbed(rewriter: Rewriter, norm: Operator) -> Operator | None:
     """The norm with the operator behind it, or with a cast; ``None`` if there is nothing to absorb."""
     (out,) = norm.outputs[:1]
     after = rewriter.only_reader(out)
-    if after is None or after.kind != "elementwise" or rewriter.shape(after.outputs[0]) != rewriter.shape(out):
+    if (
+        after is None
+        or after.kind != "elementwise"
+        or rewriter.shape(after.outputs[0]) != rewriter.shape(out)
+    ):
         return None
     members, attributes = (norm.index, after.index), dict(norm.attributes)
     if after.function == "cast" and len(norm.outputs) == 1:

@@ -143,6 +143,10 @@ class _Training(Lowering):
             operator.function in ("multiply", "divide") and len(operator.inputs) == 1
         )
 
+    def folds(self, operator: Operator, *, weights: bool) -> bool:
+        """A product's one factor; a layer's columns have their gradients."""
+        return not weights and self.fuses(operator)
+
     def step(self) -> tuple[TrainingTask, ...]:
         for operator in self.graph.operators:
             if operator.index in self.fused or is_view(operator):
