@@ -6,6 +6,8 @@ the machine has kernels for (:mod:`~lanewise.mapping.patterns.activations`, :mod
 equal stays as it is written.
 """
 
+import torch
+
 from lanewise.mapping.graph import Graph
 from lanewise.mapping.patterns.activations import replace_activations
 from lanewise.mapping.patterns.attention import gather_scales
@@ -20,8 +22,9 @@ def recognised(graph: Graph) -> tuple[Graph, dict[int, int]]:
         The graph, and for each value of the old one that is left its id in the new one.
     """
     rewriter = Rewriter(graph)
-    replace_rows(rewriter)
-    replace_activations(rewriter)
+    with torch.device("cpu"):  # a network may be traced on another by default
+        replace_rows(rewriter)
+        replace_activations(rewriter)
     absorb_parameters(rewriter)
     gather_scales(rewriter)
     return rewriter.graph()

@@ -14,7 +14,7 @@ from lanewise.mapping.patterns.numbers import evaluate
 
 PLAIN = (
     "gelu", "gelu_tanh", "quick_gelu", "silu", "mish", "softplus", "sigmoid", "tanh", "hardswish", "hardsigmoid", "relu", "relu6", "elu",
-    "selu", "log_sigmoid", "softsign", "erf", "exp", "log", "sqrt", "rsqrt", "reciprocal", "abs", "negate", "sin", "cos",
+    "log_sigmoid", "erf", "exp", "log", "sqrt", "rsqrt", "reciprocal", "abs", "negate", "sin", "cos",
 )  # fmt: skip
 """Without parameters."""
 
