@@ -20,6 +20,7 @@ from lanewise.mapping.layout import dense, joined
 from lanewise.mapping.lower_convolution import lower_convolution, lower_pool, stored_elements
 from lanewise.mapping.lower_fusion import Fusion
 from lanewise.mapping.lower_movement import embedding, movement
+from lanewise.mapping.lower_recurrent import lower_recurrent
 from lanewise.mapping.lower_rows import lower_reduce, lower_rows
 from lanewise.mapping.matrix_operands import matrix_of
 from lanewise.mapping.steps import steps_of
@@ -86,6 +87,8 @@ class Lowering(Fusion):
                 embedding(self, operator)
             case "movement":
                 movement(self, operator)
+            case "recurrent":
+                lower_recurrent(self, operator)
             case _:
                 raise UnmappedError
 

@@ -8,6 +8,7 @@ from lanewise.mapping.graph import Operator
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.layout import Layouts, Order
@@ -43,6 +44,21 @@ def lower_rows(lowering: "Lowering", operator: Operator) -> None:
     lowering.add(operator, rows, ())
 
 
+def _scan(lowering: "Lowering", operator: Operator) -> None:
+    """Sums of all that comes before, along what lies innermost or outermost."""
+    out = operator.outputs[0]
+    shape, order = lowering.shape(out), lowering.layouts.order(out)
+    (axis,) = sizes(operator.attributes["axes"])
+    lowering.rearrange(operator, operator.inputs[0], shape, order)
+    length = shape[axis]
+    outermost = bool(order) and order[-1] != axis
+    work = ScanWork(
+        operator="sum", rows=lowering.size(out) // length, length=length, time_outermost=outermost
+    )
+    lowering.add(operator, work, ())
+    lowering.quantise(operator)
+
+
 def reduction_order(layouts: Layouts, operator: Operator) -> tuple[set[int], Order]:
     """The axes of a reduction, and the order in which it reads its operand: they are innermost, or all but what lies innermost is before them."""
     shape, order = layouts.shape(operator.inputs[0]), layouts.order(operator.inputs[0])
@@ -57,6 +73,9 @@ def lower_reduce(lowering: "Lowering", operator: Operator) -> None:
     x = operator.inputs[0]
     shape = lowering.shape(x)
     function = {"amax": "max"}.get(operator.function, operator.function)
+    if function == "cumsum":
+        _scan(lowering, operator)
+        return
     if function not in ("sum", "mean", "max"):
         raise UnmappedError
     axes, wanted = reduction_order(lowering.layouts, operator)

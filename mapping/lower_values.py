@@ -2,6 +2,7 @@
 
 from math import prod
 
+from lanewise.mapping.expansions import expanded
 from lanewise.mapping.graph import Graph, Operator
 from lanewise.mapping.kernels.copies import Copy
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
@@ -17,6 +18,7 @@ class LoweredValues:
     """Values, their readers and formats; the tasks so far."""
 
     def __init__(self, graph: Graph, allow_unmapped: bool) -> None:
+        graph = expanded(graph)
         self.graph, self.allow_unmapped = graph, allow_unmapped
         layouts = self.layouts = Layouts(graph)
         self.of, self.shape, self.size, self.computed = (
@@ -56,6 +58,8 @@ class LoweredValues:
             ):
                 forms = set().union(*(wanted.get(self.of(out), {"fp16"}) for out in operator.outputs))
             for place, value_id in enumerate(operator.inputs):
+                if operator.kind == "recurrent":
+                    forms = {"fp16" if place else "quantised"}
                 if self.computed(value_id):
                     through = forms == {"quantised"} and self._rearranged_as_fp16(operator, place)
                     wanted.setdefault(self.of(value_id), set()).update({"fp16"} if through else forms)
@@ -114,7 +118,8 @@ class LoweredValues:
     def _rearranged_as_fp16(self, operator: Operator, place: int) -> bool:
         """Whether an operand of the matrix unit is made of the FP16 value."""
         value_id = operator.inputs[place]
-        if place > 1 or operator.kind == "movement" or not self.computed(value_id):
+        last = 0 if operator.kind == "recurrent" else 1
+        if place > last or operator.kind == "movement" or not self.computed(value_id):
             return False
         if operator.kind == "matmul" and matrix_of(self.layouts, operator, place).direct:
             return False
@@ -127,6 +132,8 @@ class LoweredValues:
         shape = self.shape(operator.inputs[place])
         if operator.kind == "convolution":
             return shape, channels_innermost(len(shape))
+        if operator.kind == "recurrent":
+            return shape, tuple(range(len(shape)))
         return matrix_of(self.layouts, operator, place).wanted
 
     def rearrange_operands(self, operator: Operator, own: set[int]) -> None:

@@ -8,10 +8,11 @@ from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import LookUpWork, MovementWork
 from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.layout import Order
 
-Work: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork | MovementWork | LookUpWork
+Work: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork | MovementWork | LookUpWork | ScanWork
 
 FALLBACK_STEPS = (
     Step(function="exp"),

@@ -22,6 +22,7 @@ from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import LookUpWork, MovementWork
 from lanewise.mapping.kernels.patch_loads import ZEROS, zeros_bytes
 from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.layout import Order, channels_innermost
 from lanewise.mapping.lower import Lowering, Task
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import torch
 
 Computing: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork
-Deployable: TypeAlias = Computing | MovementWork | LookUpWork
+Deployable: TypeAlias = Computing | MovementWork | LookUpWork | ScanWork
 """Works that can be bound."""
 
 Reals = npt.NDArray[np.float64]
@@ -56,7 +57,7 @@ class BoundTask:
     @property
     def outputs(self) -> tuple[str, ...]:
         """The formats that it computes its result in; of what only moves, none."""
-        return () if isinstance(self.work, MovementWork | LookUpWork) else self.work.outputs
+        return () if isinstance(self.work, MovementWork | LookUpWork | ScanWork) else self.work.outputs
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -83,8 +84,9 @@ class Bindings:
             raise UserError(
                 f"matrix.operand_bits must be 4 to deploy a network, not {config.matrix.operand_bits}"
             )
-        self.graph, self.config, self.bits = graph, config, config.matrix.operand_bits
         lowering = self.lowering = Lowering(graph, False)
+        graph = lowering.graph
+        self.graph, self.config, self.bits = graph, config, config.matrix.operand_bits
         self.tasks = lowering.lower().tasks
         layouts = self.layouts = lowering.layouts
         self.operators = {operator.name: operator for operator in graph.operators}
@@ -112,6 +114,10 @@ class Bindings:
             return movements.movement(self, task, work, members[0], self._next_result(members[0], work.form))
         if isinstance(work, LookUpWork):
             return movements.look_up(self, task, work, members[0])
+        if isinstance(work, ScanWork):
+            return movements.scan(self, task, work, members[0])
+        if members[0].kind == "recurrent":
+            raise ValueError(f"{members[0].function} has no deployment")
         if isinstance(work, MatmulWork):
             return self._product(task, work, members, inverse)
         if isinstance(work, ElementwiseWork):
@@ -419,7 +425,7 @@ class Bindings:
     ) -> BoundTask:
         """A task with rooms for its results and the tables that it loads; ``size``: elements, if not the result's."""
         outputs: dict[str, str] = {}
-        if not isinstance(work, MovementWork | LookUpWork):
+        if not isinstance(work, MovementWork | LookUpWork | ScanWork):
             outputs = {form: self.tensors.room(result, form) for form in work.outputs if form not in tensors}
         return BoundTask(
             task=task, work=work, tensors={**tensors, **outputs, **dict(self._tables(work))}, result=result,
