@@ -11,6 +11,7 @@ import torch
 from lanewise.mapping.graph import Graph
 from lanewise.mapping.patterns.activations import replace_activations
 from lanewise.mapping.patterns.attention import gather_scales
+from lanewise.mapping.patterns.batches import join_views, split_batches
 from lanewise.mapping.patterns.rewriter import Rewriter
 from lanewise.mapping.patterns.rows import absorb_parameters, replace_rows
 
@@ -22,6 +23,8 @@ def recognised(graph: Graph) -> tuple[Graph, dict[int, int]]:
         The graph, and for each value of the old one that is left its id in the new one.
     """
     rewriter = Rewriter(graph)
+    split_batches(rewriter)
+    join_views(rewriter)
     with torch.device("cpu"):  # a network may be traced on another by default
         replace_rows(rewriter)
         replace_activations(rewriter)

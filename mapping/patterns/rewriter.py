@@ -60,13 +60,15 @@ class Rewriter:
         return made
 
     def put(
-        self, after: Operator, kind: str, function: str, attributes: Mapping[str, Attribute], name: str
-    ) -> Operator:
-        """A new operator of one operand behind ``after``, which gets a value of its own; the new one computes what ``after`` did."""
+        self, after: Operator, kind: str, function: str, attributes: Mapping[str, Attribute], name: str,
+        shape: tuple[int, ...] | None = None,
+    ) -> Operator:  # fmt: skip
+        """A new operator of one operand behind ``after``, which gets a value of its own, of another ``shape`` if one is given; the new one
+        computes what ``after`` did."""
         out, index = after.outputs[0], after.index + 1
         while index in self.operators:
             index += 1
-        inner = replace(self.values[out], id=len(self.values), name="")
+        inner = replace(self.values[out], id=len(self.values), name="", shape=shape or self.shape(out))
         self.values.append(inner)
         self.values[out] = replace(self.values[out], producer=index)
         self.operators[after.index] = replace(after, outputs=(inner.id, *after.outputs[1:]))
@@ -76,6 +78,35 @@ class Rewriter:
         self.operators[index] = made
         self._read(made)
         return made
+
+    def insert(
+        self, before: Operator, inputs: tuple[int, ...], shape: tuple[int, ...], attributes: Mapping[str, Attribute]
+    ) -> int:  # fmt: skip
+        """A view before ``before``; returns its value."""
+        index = before.index - _GAP // 2
+        while index in self.operators:
+            index += 1
+        value = replace(
+            self.values[inputs[0]],
+            id=len(self.values),
+            name="",
+            shape=shape,
+            producer=index,
+            origin="operator",
+        )
+        self.values.append(value)
+        name = f"{before.name}.view{value.id}"
+        self.operators[index] = Operator(
+            index=index, name=name, kind="movement", function="view", inputs=inputs, outputs=(value.id,), attributes=dict(attributes)
+        )  # fmt: skip
+        self._read(self.operators[index])
+        return value.id
+
+    def read_others(self, operator: Operator, inputs: tuple[int, ...]) -> None:
+        """``operator`` reads ``inputs`` instead of its operands."""
+        self._forget(operator)
+        self.operators[operator.index] = replace(operator, inputs=inputs)
+        self._read(self.operators[operator.index])
 
     def remove(self, operator: Operator) -> None:
         """Take out an operator whose result nobody reads."""
@@ -88,11 +119,6 @@ class Rewriter:
         for index in self.readers.pop(out, set()):
             self._reread(index, out, source)
         self.results = [source if value == out else value for value in self.results]
-
-    def reread(self, operator: Operator, old: int, new: int) -> None:
-        """``operator`` reads ``new`` where it read ``old``."""
-        self.readers[old].discard(operator.index)
-        self._reread(operator.index, old, new)
 
     def graph(self) -> tuple[Graph, dict[int, int]]:
         """The graph, and the new ids of the values that are left."""

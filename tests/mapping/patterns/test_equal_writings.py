@@ -64,7 +64,7 @@ ACTIVATIONS = {
         lambda x: (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
     ]),
     "hardswish": (F.hardswish, [lambda x: x * F.relu6(x + 3) / 6, lambda x: x * torch.clamp(x / 6 + 0.5, 0, 1)]),
-    "hardsigmoid": (F.hardsigmoid, [lambda x: F.relu6(x + 3) / 6, lambda x: (x * 0.16666667 + 0.5).clamp(0.0, 1.0)]),
+    "hardsigmoid": (F.hardsigmoid, [lambda x: F.relu6(x + 3) / 6, lambda x: (x / 6 + 0.5).clamp(0.0, 1.0)]),
     "elu": (F.elu, [lambda x: torch.where(x > 0, x, torch.exp(x) - 1), lambda x: F.relu(x) + torch.expm1(-F.relu(-x))]),
     "relu": (F.relu, [lambda x: torch.clamp(x, min=0) * 1.0, lambda x: x * (x > 0), lambda x: (x + x.abs()) / 2]),
     "leaky_relu": (lambda x: F.leaky_relu(x, 0.2), [lambda x: torch.maximum(x, 0.2 * x), lambda x: torch.where(x > 0, x, 0.2 * x)]),
