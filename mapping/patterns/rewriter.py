@@ -66,8 +66,7 @@ class Rewriter:
         """A new operator of one operand behind ``after``, which gets a value of its own, of another ``shape`` if one is given; the new one
         computes what ``after`` did."""
         out, index = after.outputs[0], after.index + 1
-        while index in self.operators:
-            index += 1
+        self._make_room(index)
         inner = replace(self.values[out], id=len(self.values), name="", shape=shape or self.shape(out))
         self.values.append(inner)
         self.values[out] = replace(self.values[out], producer=index)
@@ -142,6 +141,19 @@ class Rewriter:
             outputs=tuple(dict.fromkeys(place[value] for value in self.results)),
         )  # fmt: skip
         return graph, place
+
+    def _make_room(self, index: int) -> None:
+        """Nothing has this number, as those from it on have one more."""
+        last = index
+        while last in self.operators:
+            last += 1
+        for old in range(last - 1, index - 1, -1):
+            operator = self.operators.pop(old)
+            self._forget(operator)
+            self.operators[old + 1] = replace(operator, index=old + 1)
+            self._read(self.operators[old + 1])
+            for value in operator.outputs:
+                self.values[value] = replace(self.values[value], producer=old + 1)
 
     def _read(self, operator: Operator) -> None:
         for value in operator.inputs:
