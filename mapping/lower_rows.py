@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def lower_rows(lowering: "Lowering", operator: Operator) -> None:
+    """Softmax and norms of rows; a batch norm that no convolution has is element-wise."""
     function = operator.function if operator.kind == "normalise" else "softmax"
     out = operator.outputs[0]
     if function == "batch_norm":
@@ -31,8 +32,6 @@ def lower_rows(lowering: "Lowering", operator: Operator) -> None:
         )  # fmt: skip
         lowering.add(operator, work, chain)
         return
-    if operator.kind == "softmax" and operator.attributes.get("log"):
-        raise UnmappedError
     length = operator.number("length")
     lowering.rearrange(operator, operator.inputs[0], lowering.shape(out), lowering.layouts.order(out))
     if function in ("group_norm", "instance_norm"):
@@ -70,6 +69,11 @@ def reduction_order(layouts: Layouts, operator: Operator) -> tuple[set[int], Ord
 
 
 def lower_reduce(lowering: "Lowering", operator: Operator) -> None:
+    """Sums, means, maxima and scans.
+
+    Raises:
+        UnmappedError: It is another reduction.
+    """
     x = operator.inputs[0]
     shape = lowering.shape(x)
     function = {"amax": "max"}.get(operator.function, operator.function)
