@@ -1,0 +1,131 @@
+"""Bounds are never more than the engine's clocks, and the search that they prune finds what a search of everything finds."""
+
+from dataclasses import replace
+from math import ceil
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lanewise.config import DmaConfig, FlexSfuConfig, MachineConfig, MatrixConfig, VectorConfig
+from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.candidate import Candidate, Choice, Family, family, quickest
+from lanewise.mapping.kernels.elementwise import Strip
+from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork, _Row
+from lanewise.mapping.kernels.strips import best_kernel
+
+STEPS = (
+    *(
+        Step(function=name)
+        for name in ("relu", "gelu", "silu", "sigmoid", "hardswish", "sqrt", "exp", "negate")
+    ),
+    *(Step(function=name, operand="tensor") for name in ("add", "multiply", "divide", "less")),
+    Step(function="add", operand="channel"),
+    Step(function="multiply", operand="scalar", constant=0.5),
+)
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> MachineConfig:
+    lanes = draw(st.sampled_from((1, 4, 8, 16)))
+    sfu = FlexSfuConfig(lanes=lanes, enabled=draw(st.booleans()), segments=draw(st.sampled_from((8, 32))))
+    dma = DmaConfig(latency_clk=draw(st.integers(5, 200)), descriptor_clk=draw(st.integers(1, 20)))
+    vector = VectorConfig(lanes=lanes, vlen_bits=draw(st.sampled_from((512, 1024, 2048))))
+    matrix = MatrixConfig(operand_bits=draw(st.sampled_from((4, 8, 16))))
+    return MachineConfig(flex_sfu=sfu, vector=vector, dma=dma, matrix=matrix)
+
+
+bodies = st.builds(
+    Strip,
+    steps=st.lists(st.sampled_from(STEPS), max_size=3).map(tuple),
+    outputs=st.sampled_from((("fp16",), ("quantised",), ("fp16", "quantised"))),
+    inverse_step=st.just(1.0),
+)
+rows = st.builds(
+    _Row,
+    work=st.builds(
+        RowsWork,
+        function=st.sampled_from(FUNCTIONS),
+        rows=st.just(1),
+        length=st.integers(2, 200),
+        affine=st.booleans(),
+        exponential=st.sampled_from(("direct", "reduced")),
+    ),
+    resident=st.booleans(),
+)
+
+
+def check(alone: Candidate, candidate: Candidate, rounds: int, ways: int) -> None:
+    clocks = candidate.clocks(rounds)
+    assert alone.bound.clocks(rounds, ways) <= clocks
+    assert candidate.ordered.clocks(rounds) <= clocks
+    if rounds % 2 == 0:
+        longer = candidate.longer(2)
+        assert candidate.bound.clocks(rounds // 2, 2) <= longer.clocks(rounds // 2)
+        assert longer.ordered.clocks(rounds // 2) <= longer.clocks(rounds // 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(machines(), bodies, st.sampled_from((8, 33, 64, 256)), st.integers(1, 40), st.sampled_from((1, 2, 4)))
+def test_bounds_of_strips(config: MachineConfig, body: Strip, vl: int, rounds: int, ways: int) -> None:
+    try:
+        kernels = Family(config, vl, body, body.prepare)
+    except ValueError:
+        return
+    candidate = kernels.interleaved(ways)
+    if candidate is not None:
+        check(kernels.alone, candidate, rounds, ways)
+
+
+@settings(max_examples=25, deadline=None)
+@given(machines(), rows, st.integers(1, 20), st.sampled_from((1, 2, 4)))
+def test_bounds_of_rows(config: MachineConfig, body: _Row, rounds: int, ways: int) -> None:
+    try:
+        kernels = Family(config, body.work.length, body, body.prepare)
+    except ValueError:
+        return
+    candidate = kernels.interleaved(ways)
+    if candidate is not None:
+        check(kernels.alone, candidate, rounds, ways)
+
+
+@settings(max_examples=15, deadline=None)
+@given(machines(), bodies, st.integers(1, 3000))
+def test_the_pruned_search_finds_the_first_of_the_fewest_clocks(
+    config: MachineConfig, body: Strip, elements: int
+) -> None:
+    choices = []
+    for vl in (128, 64, 16):
+        try:
+            kernels = family(config, min(vl, elements), body, body.prepare)
+        except ValueError:
+            continue
+        choices += [Choice(kernels, ways, ceil(elements / (kernels.vl * ways))) for ways in (1, 2, 4)]
+    made = [(choice, choice.family.interleaved(choice.ways)) for choice in choices]
+    clocks = [
+        (candidate.clocks(choice.rounds), index)
+        for index, (choice, candidate) in enumerate(made)
+        if candidate
+    ]
+    found = quickest(choices)
+    assert (found is None) == (not clocks)
+    if found is not None:
+        fewest, index = min(clocks)
+        assert found == (fewest, made[index][1])
+
+
+def test_what_equal_strips_made_is_kept() -> None:
+    config, other = MachineConfig(), replace(MachineConfig(), clock_ns=1.0)
+    body, equal = (Strip(steps=STEPS[:1], outputs=("fp16",), inverse_step=1.0) for _ in range(2))
+    assert family(config, 64, body, body.prepare) is family(config, 64, equal, equal.prepare)
+    assert family(config, 64, body, body.prepare) is not family(other, 64, body, body.prepare)
+
+
+def test_a_body_that_no_strip_length_fits_says_why() -> None:
+    def greedy(kernel: VectorKernel, _: list[Register]) -> None:
+        for _place in range(40):
+            kernel.allocate()
+
+    with pytest.raises(ValueError, match="vl must leave registers free"):
+        best_kernel(MachineConfig(), 64, greedy)
