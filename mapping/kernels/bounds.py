@@ -8,10 +8,11 @@ may wait for, so that it is never more than the engine's count (``tests/mapping/
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from lanewise.config import MachineConfig
 from lanewise.sim.encode import is_register, places, whole_sources
-from lanewise.sim.program import Instruction
+from lanewise.sim.program import Instruction, Loop, Node, Program
 from lanewise.sim.timing import Timing, timing_table
 from lanewise.sim.vector_type import need
 
@@ -154,6 +155,35 @@ def bound(
     slots = before.begins, len(code) + sum(strip.sets), (rests[-1] if ordered else min(rests)) - 1
     finish = max(start + end for start, end in zip(alone, strip.ends, strict=True))
     return Bound(units=(*units.values(), slots), begins=before.begins, period=max(alone) + 1, finish=finish)
+
+
+def least_clocks(program: Program, config: MachineConfig) -> int:
+    """What a Program takes at least: DMA's words in each direction, wherever they begin, and the steps of the array.
+
+    >>> from lanewise.sim.program import Address, repeat
+    >>> load = Instruction(opcode="dma.load", writes=("@a",), runs=3, run_bytes=40, external=Address("x"), distance_bytes=40)
+    >>> least_clocks(Program(body=repeat(5, load), buffers_bytes={"@a": 120}), MachineConfig())
+    113
+    """
+    dma = config.dma
+    held = {"dma.load": 0, "dma.store": 0, "mm": 0}
+
+    def add(body: Sequence[Node], times: int) -> None:
+        for node in body:
+            if isinstance(node, Loop):
+                add(node.body, times * node.count)
+            elif not isinstance(node, Instruction):
+                continue
+            elif node.opcode in held:
+                descriptors = max(1, node.runs) if node.indexed else 1
+                words = node.runs * ceil(node.run_bytes / dma.bytes_per_clk)
+                held[node.opcode] += times * (descriptors * dma.descriptor_clk + words)
+            elif node.opcode in ("mm.tile", "mm.accumulate"):
+                held["mm"] += times * node.steps * node.passes
+
+    add(program.body, 1)
+    lands = dma.latency_clk - 1
+    return max(held["mm"], *(held[opcode] + lands for opcode in ("dma.load", "dma.store") if held[opcode]), 0)
 
 
 def _sets(code: Sequence[Instruction]) -> list[int]:

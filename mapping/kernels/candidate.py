@@ -103,7 +103,7 @@ class Family:
 
 
 @lru_cache(maxsize=1024)
-def _shared_family(config: MachineConfig, vl: int, body: Shared) -> Family:
+def shared_family(config: MachineConfig, vl: int, body: Shared) -> Family:
     return Family(config, vl, body, body.prepare)
 
 
@@ -113,7 +113,7 @@ def family(config: MachineConfig, vl: int, body: Body, prepare: Prepare) -> Fami
     Raises:
         ValueError: As :class:`Family`.
     """
-    return _shared_family(config, vl, body) if isinstance(body, Shared) else Family(config, vl, body, prepare)
+    return shared_family(config, vl, body) if isinstance(body, Shared) else Family(config, vl, body, prepare)
 
 
 @dataclass(frozen=True, slots=True)

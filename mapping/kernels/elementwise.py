@@ -39,7 +39,7 @@ class Strip(Shared):
 
 
 @lru_cache(maxsize=1024)
-def _kernel(strip: Strip, elements: int, config: MachineConfig) -> VectorKernel:
+def kernel_of(strip: Strip, elements: int, config: MachineConfig) -> VectorKernel:
     return best_kernel(config, elements, strip)
 
 
@@ -75,7 +75,7 @@ class ElementwiseWork:
             return Program(body=())
         chunk = self.chunk_elements
         strip = Strip(steps=self.steps, outputs=self.outputs, inverse_step=self.inverse_step)
-        vectors, kernel = strip.vectors, _kernel(strip, chunk, config)
+        vectors, kernel = strip.vectors, kernel_of(strip, chunk, config)
         buffers = ["@in", *(f"@operand{i}" for i in vectors if self.steps[i].operand == "tensor")]
         outputs = [f"@{form}" for form in self.outputs]
         body: list[Node] = list(kernel.setup)

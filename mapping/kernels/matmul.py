@@ -16,6 +16,7 @@ from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.epilogue import Step, format_bits
 from lanewise.mapping.kernels.matmul_nest import Nest
 from lanewise.mapping.kernels.patches import Patches
+from lanewise.sim.engine import Run
 from lanewise.sim.program import Program
 
 
@@ -117,6 +118,14 @@ class MatmulWork:
 
         Raises:
             ValueError: The scratchpad does not hold two tiles of each operand, or a product does not begin with a byte.
+        """
+        return self.fastest(config)[0]
+
+    def fastest(self, config: MachineConfig) -> tuple[Program, Run | None]:
+        """:meth:`program`, and its run where several nests were run to choose it.
+
+        Raises:
+            ValueError: Likewise.
         """
         return Nest(self.on(config), config).program()
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import ceil
 from typing import TypeAlias
 
+from lanewise.mapping.kernels.bounds import least_clocks
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul_operand import BATCH
 from lanewise.mapping.kernels.matmul_tile import Block, Tile
@@ -12,6 +13,7 @@ from lanewise.mapping.kernels.patch_loads import patch_blocks
 from lanewise.mapping.kernels.place import Place, split
 from lanewise.mapping.kernels.price import MOST_ACCESSES, price
 from lanewise.sim.alignment import unrolled
+from lanewise.sim.engine import Run
 from lanewise.sim.program import Address, Instruction, Loop, Node, Program, Rotate, flatten_once, repeat
 
 STREAMED_TILES = (1, 2, 4)
@@ -36,8 +38,8 @@ class Nest(Tile):
 
     _alike: Sequence["Nest"] = ()
 
-    def program(self) -> Program:
-        """The fastest of the nests that are worth trying."""
+    def program(self) -> tuple[Program, Run | None]:
+        """The fastest of the nests that are worth trying, and its run if more than one was."""
         whole = self.whole() or [*self.whole(staying=1), self.chunked()]
         return self.fastest([*whole, *self.in_parts()])
 
@@ -45,11 +47,22 @@ class Nest(Tile):
         """With all of k at once, where that fits with so many buffers for the operand that stays."""
         return [self.assemble(*nest) for nest in self.whole_k(staying)]
 
-    def fastest(self, programs: list[Program]) -> Program:
-        """The one of the fewest clocks."""
+    def fastest(self, programs: list[Program]) -> tuple[Program, Run | None]:
+        """The one of the fewest clocks, of equals the first; and its run, if there was a choice."""
         if len(programs) == 1:
-            return programs[0]
-        return min(programs, key=lambda program: price(program, self.config).cycles)
+            return programs[0], None
+        best: tuple[int, int, Run] | None = None
+        for least, index in sorted(
+            (least_clocks(program, self.config), i) for i, program in enumerate(programs)
+        ):
+            if best is not None and (least, index) > best[:2]:
+                continue
+            run = price(programs[index], self.config)
+            if best is None or (run.cycles, index) < best[:2]:
+                best = run.cycles, index, run
+        if best is None:
+            raise ValueError("programs must be one at least")
+        return programs[best[1]], best[2]
 
     def room(self, lines: int, k: int) -> int:
         """Bytes of the right operand's buffers."""
@@ -60,7 +73,7 @@ class Nest(Tile):
         bank = self.config.scratchpad.bank_bytes
         sizes = self.left_bytes(left, k), self.room(right, k)
         used = sum(count * ceil(size / bank) * bank for count, size in zip(copies, sizes))
-        return used <= self.free_bytes()
+        return used <= self.free_bytes
 
     def whole_k(self, staying: int) -> Iterable[tuple[tuple[Node, ...], int, int, int, Copies]]:
         """Nests in which a tile has all of k at once, with lines and buffers of both operands; the operand that stays is chosen by the bytes."""
@@ -270,7 +283,10 @@ class Nest(Tile):
             for number, nest in enumerate(nests):  # all of them have room for the buffers of each
                 nest.fixed_bytes, nest._alike = fixed, (self, *nests)
                 nest.left, nest.right, nest.first_k = self.left, self.right, number * k
-            pieces = [nest.fastest(nest.whole()) for nest in nests]
+            tried = [nest.whole() for nest in nests]
+            if not all(tried):
+                continue
+            pieces = [nest.fastest(programs)[0] for nest, programs in zip(nests, tried, strict=True)]
             sizes: dict[str, int] = {}
             for piece in pieces:
                 for name, size in piece.buffers_bytes.items():

@@ -99,7 +99,7 @@ class RowsWork:
         for count, lines, before in ((whole, rows, 0), (1, self.rows % rows, whole * rows)):
             if not count or not lines:
                 continue
-            best = _best(replace(self, rows=1), config, lines)
+            best = way_of(replace(self, rows=1), config, lines)
             room = max(room, ceil(lines / best.ways) * best.ways, best.rows)
             elements = max(elements, room * self.length, best.elements)
             body += best.setup
@@ -175,7 +175,7 @@ class _Exponential(Shared):
 
 
 @lru_cache(maxsize=512)
-def _best(work: RowsWork, config: MachineConfig, rows: int) -> _Way:
+def way_of(work: RowsWork, config: MachineConfig, rows: int) -> _Way:
     """The fastest way: rows in registers, one to eight interleaved, or strips; ``work`` is that of one row."""
     best: _Way | None = None
     if work.length * 16 <= 8 * config.vector.vlen_bits:
@@ -190,11 +190,11 @@ def _best(work: RowsWork, config: MachineConfig, rows: int) -> _Way:
         and (best is None or split.clocks < best.clocks)
     ):
         best = split
-    return _long(work, config) if best is None else best
+    return long_way_of(work, config) if best is None else best
 
 
 @lru_cache(maxsize=128)
-def _long(work: RowsWork, config: MachineConfig) -> _Way:
+def long_way_of(work: RowsWork, config: MachineConfig) -> _Way:
     row = LongRow(work, config)
     nodes = row.emit()
     return _Way(clocks=0, setup=row.kernel.setup, code=nodes, ways=1, index=ROW)
