@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.epilogue import Step, format_bits
-from lanewise.mapping.kernels.matmul_nest import Nest
+from lanewise.mapping.kernels.matmul_parts import fastest
 from lanewise.mapping.kernels.patches import Patches
 from lanewise.sim.engine import Run
 from lanewise.sim.program import Program
@@ -127,7 +127,7 @@ class MatmulWork:
         Raises:
             ValueError: Likewise.
         """
-        return Nest(self.on(config), config).program()
+        return fastest(self.on(config), config)
 
     def on(self, config: MachineConfig) -> "MatmulWork":
         """The products that ``config``'s machine computes, which say how weights and constants lie: a convolution's with the channels that are padding, and as

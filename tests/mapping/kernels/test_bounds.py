@@ -7,14 +7,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lanewise.config import DmaConfig, FlexSfuConfig, MachineConfig, MatrixConfig, VectorConfig
+from lanewise.config import (
+    DmaConfig,
+    FlexSfuConfig,
+    MachineConfig,
+    MatrixConfig,
+    ScratchpadConfig,
+    VectorConfig,
+)
+from lanewise.mapping.kernels.bounds import least_clocks
 from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.candidate import Candidate, Choice, Family, family, quickest
 from lanewise.mapping.kernels.elementwise import Strip
 from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.matmul_nest import Nest
+from lanewise.mapping.kernels.matmul_parts import K_PARTS, in_parts, least_in_parts
+from lanewise.mapping.kernels.patches import Patches
+from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork, _Row
 from lanewise.mapping.kernels.strips import best_kernel
 
+PATCHES = Patches(
+    images=1, channels=2, size=(4, 4), kernel=(3, 3), stride=(1, 1), dilation=(1, 1), padding=(1, 1), groups=1
+)
 STEPS = (
     *(
         Step(function=name)
@@ -113,6 +129,56 @@ def test_the_pruned_search_finds_the_first_of_the_fewest_clocks(
     if found is not None:
         fewest, index = min(clocks)
         assert found == (fewest, made[index][1])
+
+
+@st.composite
+def products(draw: st.DrawFn, limit: int = 120) -> MatmulWork:
+    m, k, n = (draw(st.integers(1, limit)) * 2 for _ in range(3))
+    left, right = draw(st.booleans()), draw(st.booleans())
+    names = draw(st.sampled_from(((), *((step,) for step in STEPS), (STEPS[8], STEPS[1]))))
+    if draw(st.booleans()):
+        edge, channels = draw(st.integers(4, 12)), 2 * draw(st.integers(1, 40))
+        image = replace(PATCHES, size=(edge, edge), channels=channels)
+        return MatmulWork(m=image.lines, k=image.k(16), n=n, patches=image, steps=names)
+    return MatmulWork(
+        m=m, k=k, n=n, batch=draw(st.sampled_from((1, 3))), left_transposed=left, right_transposed=right,
+        weights=draw(st.booleans()), steps=names,
+    )  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(machines(), products())
+def test_bounds_of_products_and_of_their_parts(config: MachineConfig, work: MatmulWork) -> None:
+    nest = Nest(work.on(config), config)
+    programs = nest.whole()
+    tried = [(least_clocks(program, config), program) for program in programs]
+    if (
+        nest.bits == 16
+        and nest.work.k >= 2 * nest.rows
+        and nest.fits(nest.rows, nest.columns, ceil(nest.work.k / 2))
+    ):
+        program = in_parts(nest, 2)
+        tried += [(bound, program) for bound in (least_in_parts(nest, 2),) if program is not None]
+    for least, program in tried:
+        assert least <= price(program, config).cycles
+
+
+@settings(max_examples=15, deadline=None)
+@given(products(), st.sampled_from((4, 16)), st.booleans())
+def test_the_nest_that_is_chosen_is_the_fastest(work: MatmulWork, bits: int, small: bool) -> None:
+    config = MachineConfig(
+        matrix=MatrixConfig(operand_bits=bits), scratchpad=ScratchpadConfig(size_kib=64 if small else 512)
+    )
+    nest = Nest(work.on(config), config)
+    everything = nest.whole() or [*nest.whole(staying=1), nest.chunked()]
+    for parts in K_PARTS if bits == 16 else ():
+        k = ceil(nest.work.k / parts)
+        if k >= nest.rows and nest.fits(nest.rows, nest.columns, k):
+            everything += [program for program in (in_parts(nest, parts),) if program is not None]
+    clocks = [price(program, config).cycles for program in everything]
+    chosen, run = work.fastest(config)
+    assert chosen == everything[clocks.index(min(clocks))]
+    assert run is None or run == price(chosen, config)
 
 
 def test_what_equal_strips_made_is_kept() -> None:
