@@ -102,11 +102,7 @@ class TimingTable:
         Raises:
             ValueError: The table has no such opcode, the machine no such unit, or the instruction does not exist for the width.
         """
-        key = (
-            instruction.opcode, instruction.vl, instruction.sew_bits, instruction.steps, instruction.passes, instruction.reload,
-            instruction.block, instruction.runs, instruction.indexed, instruction.run_bytes,
-            *_alignment(instruction, self.config.dma.bytes_per_clk),
-        )  # fmt: skip
+        key = self.key(instruction)
         known = self._known.get(key)
         if known is None:
             operation = OPERATIONS.get(instruction.opcode)
@@ -114,6 +110,14 @@ class TimingTable:
                 self._other(instruction) if operation is None else self._vector(instruction, operation)
             )
         return known
+
+    def key(self, instruction: Instruction) -> _Key:
+        """What its timing depends on."""
+        return (
+            instruction.opcode, instruction.vl, instruction.sew_bits, instruction.steps, instruction.passes, instruction.reload,
+            instruction.block, instruction.runs, instruction.indexed, instruction.run_bytes,
+            *_alignment(instruction, self.config.dma.bytes_per_clk),
+        )  # fmt: skip
 
     def _other(self, instruction: Instruction) -> Timing:
         config, opcode = self.config, instruction.opcode

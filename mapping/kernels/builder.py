@@ -14,7 +14,7 @@ from lanewise.sim.timing import sew_bits as narrow_sew_bits
 from lanewise.sim.vector_type import vtype_for
 
 REGISTERS = 32
-KEPT = 1 << 16
+KEPT = 1 << 15
 """Instructions that are remembered: the same one again is the same object."""
 
 SCALAR, DISTANCE = 10, 11
@@ -313,7 +313,7 @@ class VectorKernel:
 @lru_cache(maxsize=KEPT, typed=True)
 def _arithmetic(
     opcode: str, vd: int, sources: tuple[int, ...], sew_bits: int, vl: int, constant: float | None,
-    negative: bool, masked: bool, vlen_bits: int,
+    negative: bool, masked: bool, vlen_bits: int,  # noqa: ARG001
 ) -> Instruction:  # fmt: skip
     """``negative`` is the constant's sign, which tells -0.0 from 0.0."""
     operation = OPERATIONS[opcode]
