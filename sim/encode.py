@@ -183,8 +183,10 @@ class Encoder:
         self._levels = config.flex_sfu.levels
         self._names: dict[str, int] = {}
         self._registers = b""
-        self._instructions: dict[int, tuple[Instruction, bytes]] = {}
-        """By object, which is kept so that its id stays its own."""
+        self._made: dict[int, bytes] = {}
+        """By the ids of instructions"""
+        self._instructions: list[Node] = []
+        """that are kept, so that the ids stay their own."""
         self._contents: dict[tuple[object, ...], bytes] = {}
         """By all that the numbers depend on."""
 
@@ -195,7 +197,7 @@ class Encoder:
             ValueError: An instruction is not in the timing table, or not for this machine.
         """
         if len(self._instructions) > KEPT:
-            self._instructions = {}
+            self._made, self._instructions = {}, []
         if len(self._contents) > KEPT:
             self._contents = {}
         parts: list[bytes] = []
@@ -232,12 +234,12 @@ class Encoder:
         parts.append(_END)
 
     def _block(self, block: Sequence[Node]) -> bytes:
-        known = self._instructions
-        for instruction in block:
-            if id(instruction) not in known:
-                assert isinstance(instruction, Instruction)
-                known[id(instruction)] = instruction, self._numbers(instruction)
-        code = b"".join([known[id(instruction)][1] for instruction in block])
+        made = self._made
+        for instruction in [node for node in block if id(node) not in made]:
+            assert isinstance(instruction, Instruction)
+            made[id(instruction)] = self._numbers(instruction)
+            self._instructions.append(instruction)
+        code = b"".join(map(made.__getitem__, map(id, block)))
         return array("i", (BLOCK, len(code) // 4)).tobytes() + code
 
     def _numbers(self, instruction: Instruction) -> bytes:

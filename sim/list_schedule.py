@@ -29,22 +29,25 @@ class Scheduler:
     def __init__(self, config: MachineConfig) -> None:
         self._table, self._words = timing_table(config), config.vector.register_beats
         self._names: dict[str, int] = {}
-        self._numbers: dict[int, tuple[Instruction, bytes]] = {}
-        """By object, which is kept so that its id stays its own."""
+        self._numbers: dict[int, bytes] = {}
+        """By the ids of instructions"""
+        self._instructions: list[Instruction] = []
+        """that are kept, so that the ids stay their own."""
         self._contents: dict[tuple[object, ...], bytes] = {}
         """By all that the numbers depend on."""
         self._orders: dict[bytes, list[int]] = {}
 
     def schedule(self, code: Sequence[Instruction]) -> list[Instruction]:
         """``code`` in the order of :func:`schedule`."""
-        for kept in (self._numbers, self._contents):
-            if len(kept) > KEPT:
-                kept.clear()
+        if len(self._instructions) > KEPT:
+            self._numbers, self._instructions = {}, []
+        if len(self._contents) > KEPT:
+            self._contents = {}
         known = self._numbers
-        for instruction in code:
-            if id(instruction) not in known:
-                known[id(instruction)] = instruction, self._numbers_of(instruction)
-        numbers = b"".join([known[id(instruction)][1] for instruction in code])
+        for instruction in [each for each in code if id(each) not in known]:
+            known[id(instruction)] = self._numbers_of(instruction)
+            self._instructions.append(instruction)
+        numbers = b"".join(map(known.__getitem__, map(id, code)))
         key = blake2b(numbers, digest_size=16).digest()
         order = self._orders.get(key)
         if order is None:

@@ -85,6 +85,7 @@ class Timing:
         return self.last_clk - (self.words - 1) if self.chained else self.last_clk
 
 
+_NO_ADDRESS = -1, -1
 _Key: TypeAlias = tuple[str, int, int, int, int, bool, int, int, bool, int, int, int]
 
 
@@ -116,7 +117,7 @@ class TimingTable:
         return (
             instruction.opcode, instruction.vl, instruction.sew_bits, instruction.steps, instruction.passes, instruction.reload,
             instruction.block, instruction.runs, instruction.indexed, instruction.run_bytes,
-            *_alignment(instruction, self.config.dma.bytes_per_clk),
+            *(_NO_ADDRESS if instruction.external is None else _alignment(instruction, self.config.dma.bytes_per_clk)),
         )  # fmt: skip
 
     def _other(self, instruction: Instruction) -> Timing:
@@ -233,7 +234,7 @@ def _words(instruction: Instruction, bytes_per_clk: int) -> int:
 def _alignment(instruction: Instruction, bytes_per_clk: int) -> tuple[int, int]:
     """Places in a word of the external bus: of the first run, and from run to run; (-1, -1) without an address."""
     if instruction.external is None:
-        return -1, -1
+        return _NO_ADDRESS
     distance = instruction.distance_bytes or instruction.run_bytes
     return instruction.external.offset_bytes % bytes_per_clk, distance % bytes_per_clk
 
