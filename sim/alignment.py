@@ -5,8 +5,9 @@ a word come round after some repetitions: so many become one repetition of a lon
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import gcd, lcm
+from typing import TypeAlias
 
 from lanewise.sim.program import Address, Instruction, Loop, Node, Program, replaced
 
@@ -50,44 +51,83 @@ def _aligned(body: tuple[Node, ...], width: int) -> tuple[tuple[Node, ...], set[
         steps |= inside - own
         rounds = lcm(*(width // gcd(step, width) for _, step in own))
         whole, rest = divmod(node.count, rounds)
+        followers = _followers(inner, node.index)
         if whole:
-            copies = tuple(n for place in range(rounds) for n in unrolled(inner, node.index, rounds, place))
+            copies = tuple(
+                n for place in range(rounds) for n in _unrolled(inner, followers, node.index, rounds, place)
+            )
             made.append(Loop(whole, copies, node.index))
         for place in range(rest):
-            made += unrolled(inner, node.index, 0, whole * rounds + place)
+            made += _unrolled(inner, followers, node.index, 0, whole * rounds + place)
         changed = True
     return (tuple(made) if changed else body), steps
 
 
 def unrolled(body: Sequence[Node], index: str, rounds: int, place: int) -> tuple[Node, ...]:
     """The body as in repetition ``place`` of ``rounds`` of the loop ``index`` that become one; 0 rounds: of a loop that is no more."""
+    return _unrolled(body, _followers(body, index), index, rounds, place)
 
-    def follows(address: Address | None) -> bool:
-        return address is not None and any(step[0] == index for step in address.steps)
 
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """Followers in a loop."""
+
+    followers: "_Followers"
+
+
+_Followers: TypeAlias = list[tuple[int, _Inside | None]]
+"""Places in a body of the instructions whose addresses follow a loop, and of the loops with such ones."""
+
+
+def _followers(body: Sequence[Node], index: str) -> _Followers:
+    found: _Followers = []
+    for place, node in enumerate(body):
+        if isinstance(node, Instruction):
+            if any(_follows(address, index) for address in _addresses(node)):
+                found.append((place, None))
+        elif isinstance(node, Loop) and (inside := _followers(node.body, index)):
+            found.append((place, _Inside(inside)))
+    return found
+
+
+def _addresses(instruction: Instruction) -> tuple[Address | None, ...]:
+    tile = instruction.tile
+    if tile is not None:
+        return tile.left.address, tile.right.address, tile.results, tile.scales, tile.constants
+    if instruction.external is None and instruction.indices is None:
+        return () if instruction.address is None else (instruction.address,)
+    return instruction.address, instruction.external, instruction.indices
+
+
+def _follows(address: Address | None, index: str) -> bool:
+    return address is not None and any([step[0] == index for step in address.steps])
+
+
+def _unrolled(
+    body: Sequence[Node], followers: _Followers, index: str, rounds: int, place: int
+) -> tuple[Node, ...]:
     def at(address: Address | None) -> Address | None:
-        return address.unrolled(index, rounds, place) if address is not None and follows(address) else address
+        return (
+            address.unrolled(index, rounds, place)
+            if address is not None and _follows(address, index)
+            else address
+        )
 
-    made: list[Node] = []
-    for node in body:
-        if isinstance(node, Loop):
-            made.append(Loop(node.count, unrolled(node.body, index, rounds, place), node.index))
-        elif isinstance(node, Instruction):
-            made.append(_with_addresses(node, follows, at))
-        else:
-            made.append(node)
+    made = list(body)
+    for where, inside in followers:
+        node = made[where]
+        if isinstance(node, Instruction):
+            made[where] = _with_addresses(node, at)
+        elif isinstance(node, Loop) and inside is not None:
+            within = _unrolled(node.body, inside.followers, index, rounds, place)
+            made[where] = Loop(node.count, within, node.index)
     return tuple(made)
 
 
-def _with_addresses(
-    instruction: Instruction, follows: Callable[[Address | None], bool], at: Callable[[Address | None], Address | None]
-) -> Instruction:  # fmt: skip
-    """An instruction with each of its addresses replaced that follows the loop."""
+def _with_addresses(instruction: Instruction, at: Callable[[Address | None], Address | None]) -> Instruction:
+    """An instruction with each of its addresses replaced."""
     tile = instruction.tile
     if tile is not None:
-        places = (tile.left.address, tile.right.address, tile.results, tile.scales, tile.constants)
-        if not any(map(follows, places)):
-            return instruction
         left, right = (
             replace(lines, address=at(lines.address) or lines.address) for lines in (tile.left, tile.right)
         )
@@ -95,8 +135,5 @@ def _with_addresses(
             tile, left=left, right=right, results=at(tile.results), scales=at(tile.scales), constants=at(tile.constants)
         )  # fmt: skip
         return replaced(instruction, tile=moved)
-    addresses = (instruction.address, instruction.external, instruction.indices)
-    if not any(map(follows, addresses)):
-        return instruction
-    address, external, indices = map(at, addresses)
+    address, external, indices = map(at, (instruction.address, instruction.external, instruction.indices))
     return replaced(instruction, address=address, external=external, indices=indices)

@@ -235,17 +235,11 @@ class VectorKernel:
         elements = self.vl if vl is None else vl
         address = self.stream(place, sew_bits, elements) if isinstance(place, str) else place
         opcode = f"v{letter}{'s' if stride_bytes else ''}e{sew_bits}.v"
-        self.code.append(
-            _memory(
-                opcode,
-                register.first,
-                elements,
-                sew_bits,
-                address,
-                stride_bytes,
-                self.config.vector.vlen_bits,
-            )
-        )
+        made = _memory(
+            opcode, register.first, elements, sew_bits, address.base, address.offset_bytes, address.steps, stride_bytes,
+            self.config.vector.vlen_bits,
+        )  # fmt: skip
+        self.code.append(made)
 
     def accumulator(self, name: str, sew_bits: int = 16) -> Register:
         """A register that all strips add to, zero before the first."""
@@ -330,7 +324,8 @@ def _arithmetic(
 
 @lru_cache(maxsize=KEPT)
 def _memory(
-    opcode: str, register: int, elements: int, sew_bits: int, base: str, offset_bytes: int, steps: tuple[tuple[str, int], ...], stride_bytes: int, vlen_bits: int
+    opcode: str, register: int, elements: int, sew_bits: int, base: str, offset_bytes: int, steps: tuple[tuple[str, int], ...],
+    stride_bytes: int, vlen_bits: int,
 ) -> Instruction:  # fmt: skip
     decoded = Decoded(
         operation=OPERATIONS[opcode], vd=register, vs1=SCALAR, vs2=DISTANCE if stride_bytes else 0
