@@ -65,6 +65,7 @@ def need(instruction: Instruction) -> Need | None:
 KEPT = 1 << 15
 """Instructions in blocks that are remembered for each length of the registers."""
 _opcode = attrgetter("opcode")
+_wants = attrgetter("opcode", "sew_bits", "vl")
 _VECTOR = frozenset(name for name, operation in OPERATIONS.items() if operation.unit is not Unit.SET)
 
 
@@ -133,9 +134,18 @@ class _Pass:
         made: list[Node] = []
         asked: dict[int, int | None] = {}
         begin = 0
-        for place, node in enumerate(block):
-            assert isinstance(node, Instruction)
-            sew, vl = _sew_of(node.opcode, node.sew_bits), node.vl
+        wanted = list(map(_wants, block))
+        needs: dict[tuple[str, int, int], Need] = {
+            each: (_sew_of(each[0], each[1]), each[2]) for each in dict.fromkeys(wanted)
+        }
+
+        def settled() -> bool:
+            return state is not None and all(
+                vl == state[1] and sew in (None, state[0]) for sew, vl in needs.values()
+            )
+
+        for place, each in enumerate(() if settled() else wanted):
+            sew, vl = needs[each]
             if state is not None and state[1] == vl and sew in (None, state[0]):
                 continue
 
@@ -145,10 +155,12 @@ class _Pass:
                     wants = asked[vl] = _next_sew(behind, vl)[1]
                 return wants
 
-            state = self._chosen(node, (sew, vl), state, following)
+            state = self._chosen(block[place], (sew, vl), state, following)
             made += block[begin:place]
             made.append(_set(*state))
             begin = place
+            if settled():
+                break
         made += block[begin:]
         return _Block(
             block=block, made=tuple(made), end=state, sets=len(made) - len(block), asked=tuple(asked.items())
