@@ -25,6 +25,8 @@ def test_bytes_and_products_are_counted_beyond_32_bits():
     assert result.stored_bytes == 140 * count
     assert result.macs == 80 * 32 * 32 * count
     assert result.busy_clk["dma_load"] == (4 + 3 * 2) * (count + 1)
+    large = Instruction(opcode="dma.load", writes=("@a",), runs=(1 << 20) + 1, run_bytes=1 << 13)
+    assert run(Program(body=(large,), buffers_bytes=SIZES), MACHINE).loaded_bytes == (1 << 33) + (1 << 13)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,6 +1,7 @@
 """List scheduling against the plain one in Python: random code of every unit, on machines of other latencies; and what is remembered."""
 
 import dataclasses
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -28,6 +29,34 @@ MACHINES = [
 def test_the_order_is_the_plain_one(code, config):
     order = schedule(code, config)
     assert [id(one) for one in order] == [id(one) for one in plain(code, config)]
+
+
+def drawn(rng: random.Random) -> Instruction:
+    """Of few registers, so that they are written again soon, and of all units."""
+    one, two, into = (rng.randrange(1, 7) for _ in range(3))
+    opcode, sew = rng.choice([
+        ("vfmul.vv", 16), ("vfmul.vv", 32), ("vfmax.vv", 16), ("vadd.vv", 8), ("vrgather.vv", 16), ("vfredusum.vs", 32),
+        ("vmflt.vv", 16), ("vle16.v", 16), ("vse16.v", 16), ("vlse16.v", 16), ("sfu.execute", 16),
+    ])  # fmt: skip
+    vl, buffer = rng.choice([16, 64, 128]), rng.choice(["@in.0", "@in.1"])
+    reads: tuple[str, ...] = (f"v{one}", f"v{two}")
+    writes: tuple[str, ...] = (f"v{into}",)
+    if opcode.startswith("vl"):
+        reads = (buffer,)
+    elif opcode.startswith("vs"):
+        reads, writes = (f"v{one}",), (buffer,)
+    elif opcode.startswith("sfu"):
+        reads = (f"v{one}", "sfu.table.0")
+    return Instruction(opcode=opcode, reads=reads, lengths=(1,) * len(reads), writes=writes, vl=vl, sew_bits=sew)
+
+
+@pytest.mark.parametrize("config", MACHINES, ids=["8 lanes", "4 lanes", "16 lanes"])
+def test_the_order_is_the_plain_one_where_registers_are_few(config):
+    for seed in range(80):
+        rng = random.Random(seed)
+        code = [drawn(rng) for _ in range(rng.randrange(2, 48))]
+        order = schedule(code, config)
+        assert [id(one) for one in order] == [id(one) for one in plain(code, config)], seed
 
 
 def strip(register: int, buffer: str, vl: int = 64) -> list[Instruction]:
