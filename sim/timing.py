@@ -215,8 +215,12 @@ def sew_bits(instruction: Instruction, operation: Operation) -> int:
     >>> sew_bits(Instruction(opcode="vfncvt.f.f.w", sew_bits=32), OPERATIONS["vfncvt.f.f.w"])
     16
     """
-    double = Width.DOUBLE in (operation.vd, operation.vs2)
-    return instruction.sew_bits >> 1 if double else instruction.sew_bits
+    return narrow_bits(instruction.sew_bits, operation)
+
+
+def narrow_bits(widest_bits: int, operation: Operation) -> int:
+    """Likewise, of an instruction whose widest operand has elements of so many bits."""
+    return widest_bits >> 1 if Width.DOUBLE in (operation.vd, operation.vs2) else widest_bits
 
 
 def _words(instruction: Instruction, bytes_per_clk: int) -> int:

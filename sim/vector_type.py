@@ -16,7 +16,7 @@ from lanewise.config import MachineConfig
 from lanewise.isa.operations import OPERATIONS, Rate, Unit
 from lanewise.isa.vtype import Vtype
 from lanewise.sim.program import Instruction, Loop, Node, Program, is_straight
-from lanewise.sim.timing import sew_bits
+from lanewise.sim.timing import narrow_bits
 
 State: TypeAlias = tuple[int, int] | None
 """SEW and vl as they are set; ``None``: not known."""
@@ -47,7 +47,7 @@ def _sew_of(opcode: str, widest_bits: int) -> int | None:
     operation = OPERATIONS[opcode]
     if operation.eew_bits or operation.rate is Rate.MASK:
         return None
-    return sew_bits(Instruction(opcode=opcode, sew_bits=widest_bits), operation)
+    return narrow_bits(widest_bits, operation)
 
 
 def need(instruction: Instruction) -> Need | None:

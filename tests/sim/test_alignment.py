@@ -93,7 +93,9 @@ def test_what_is_timed_alone_keeps_its_places_in_the_scratchpad():
 
 def test_what_does_not_follow_a_loop_stays_the_same_object():
     alone, inner = load(5, (), 40), Loop(3, (load(5, (("j", 8),), 40),), "j")
-    program = Program(body=(Loop(8, (load(5, (("i", 16),), 40), alone, inner), "i"),), buffers_bytes={"@a": 40})
+    program = Program(
+        body=(Loop(8, (load(5, (("i", 16),), 40), alone, inner), "i"),), buffers_bytes={"@a": 40}
+    )
     (loop,) = with_alignment(program, 8).body
     assert loop is program.body[0]
     (loop,) = with_alignment(program, 32).body
