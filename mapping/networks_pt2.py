@@ -36,7 +36,15 @@ def load_pt2(name: str, sizes: Sizes) -> tuple[Any, dict[str, Any]]:
             if key in archive.graph["tensor_values"]
         }
         dtypes = {key: DTYPES[archive.graph["tensor_values"][key]["dtype"]] for key in shapes}
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        SyntaxError,
+        RecursionError,
+    ) as error:
         raise UserError(
             f"{path}: cannot be read: {error!r}; expected an archive of torch.export.save"
         ) from error
@@ -44,8 +52,8 @@ def load_pt2(name: str, sizes: Sizes) -> tuple[Any, dict[str, Any]]:
     for key, sides in shapes.items():  # first the symbols alone, then what is computed from them
         for axis, side in enumerate(sides):
             if isinstance(side, str) and side.isidentifier() and side not in bound:
-                whole = [part if place == axis else 1 for place, part in enumerate(sides)]
-                bound[side] = sizes.bind(model, key, whole, is_float=dtypes[key].is_floating_point)[axis]
+                is_float = dtypes[key].is_floating_point
+                bound[side] = sizes.size(model, key, axis, len(sides), side, is_float=is_float)
                 _within(model, key, axis, bound[side], archive.ranges.get(side, (None, None)))
     inputs: dict[str, Any] = {}
     for key, sides in shapes.items():
@@ -72,7 +80,26 @@ def _side(part: Mapping[str, Any]) -> int | str:
     """A size or the text of one that is open."""
     if "as_int" in part:
         return int(part["as_int"])
-    return str(part["as_expr"]["expr_str"])
+    return _readable(str(part["as_expr"]["expr_str"]))
+
+
+def _readable(text: str) -> str:
+    """SymPy's writing of a size, ``Mul(Integer(2), Symbol('s0', integer=True))``, as ``2*s0``."""
+
+    def infix(node: ast.expr) -> str:
+        match node:
+            case ast.Call(func=ast.Name(id="Symbol"), args=[ast.Constant(value=str(name))]):
+                return name
+            case ast.Call(func=ast.Name(id="Integer"), args=[ast.Constant(value=int(number))]):
+                return str(number)
+            case ast.Call(func=ast.Name(id="Mul"), args=parts):
+                return "*".join(infix(part) for part in parts)
+            case ast.Call(func=ast.Name(id="Add"), args=parts):
+                return f"({'+'.join(infix(part) for part in parts)})"
+        raise ValueError(f"size {text} is not known")
+
+    tree = ast.parse(text, mode="eval").body
+    return infix(tree) if isinstance(tree, ast.Call) else text
 
 
 def _within(model: str, name: str, axis: int, size: int, limits: tuple[int | None, int | None]) -> None:
@@ -89,6 +116,8 @@ def _evaluated(text: str, bound: Mapping[str, int]) -> int | str:
     def value(node: ast.expr) -> int:
         if isinstance(node, ast.Constant) and isinstance(node.value, int):
             return node.value
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
         if isinstance(node, ast.Name):
             return bound[node.id]
         if isinstance(node, ast.BinOp):

@@ -41,26 +41,33 @@ class Sizes:
         Raises:
             UserError: An axis is open and no option gives its size, or an option contradicts the file.
         """
-        sides = []
-        for axis, side in enumerate(shape):
-            place = f"{name}.{axis}"
-            if isinstance(side, int):
-                self._agrees(model, name, axis, len(shape), side, is_float)
-                sides.append(side)
-                continue
-            names = [place] if side is None else [side, place]
-            self._open |= dict.fromkeys(names)
-            given = next((self.named[key] for key in names if key in self.named), self._bound.get(side or ""))
-            if given is None:
-                given = self._by_role(axis, len(shape), side or "", is_float)
-            if given is None:
-                raise UserError(
-                    f"{model}: axis {axis} of input {name} has no size; expected --dim {names[0]}=N"
-                )
-            if side is not None:
-                self._bound[side] = given
-            sides.append(given)
-        return tuple(sides)
+        return tuple(
+            self.size(model, name, axis, len(shape), side, is_float=is_float)
+            for axis, side in enumerate(shape)
+        )
+
+    def size(
+        self, model: str, name: str, axis: int, rank: int, side: int | str | None, *, is_float: bool
+    ) -> int:
+        """One side of an input of ``rank`` axes, as of :meth:`bind`.
+
+        Raises:
+            UserError: As of :meth:`bind`.
+        """
+        if isinstance(side, int):
+            self._agrees(model, name, axis, rank, side, is_float)
+            return side
+        place = f"{name}.{axis}"
+        names = [place] if side is None else [side, place]
+        self._open |= dict.fromkeys(names)
+        given = next((self.named[key] for key in names if key in self.named), self._bound.get(side or ""))
+        if given is None:
+            given = self._by_role(axis, rank, side or "", is_float)
+        if given is None:
+            raise UserError(f"{model}: axis {axis} of input {name} has no size; expected --dim {names[0]}=N")
+        if side is not None:
+            self._bound[side] = given
+        return given
 
     def check(self, model: str) -> None:
         """After all inputs.
@@ -93,6 +100,11 @@ class Sizes:
             raise UserError(
                 f"{model}: {option}: axis {axis} of input {name} must be {side}, as the file says, not {wanted}"
             )
+
+
+def dims_of(model: str, dims: Mapping[str, int] | None) -> Mapping[str, int] | None:
+    """The sizes by name, for the models of several that they are for: those that come from files."""
+    return dims if model.startswith(("onnx:", "pt2:")) else None
 
 
 def file_hash(path: Path) -> str:

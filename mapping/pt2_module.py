@@ -65,7 +65,6 @@ class Pt2Module(nn.Module):
     def __init__(self, archive: Pt2Archive) -> None:
         super().__init__()
         self._path = archive.path
-        self._nodes: Sequence[Any] = archive.graph["nodes"]
         self._check(archive.graph)
         self._places: dict[str, str] = {}
         """Name of the weight that stands for each of the graph's inputs that is one."""
@@ -92,9 +91,7 @@ class Pt2Module(nn.Module):
             for result, kind in zip(archive.graph["outputs"], kinds, strict=True)
             if kind == "user_output"
         ]
-        self._steps = [
-            (self._part(path), list(nodes)) for path, nodes in groupby(self._nodes, key=_module_path)
-        ]
+        self._steps = self._grouped(archive.graph["nodes"])
 
     def forward(self, **inputs: Any) -> Any:
         """The program's results, in order, for its inputs by the graph's names."""
@@ -109,6 +106,7 @@ class Pt2Module(nn.Module):
 
     def _check(self, graph: Mapping[str, Any]) -> None:
         for node in graph["nodes"]:
+            self._part(_module_path(node))  # all before the network runs, so that each has its name
             target = node["target"]
             for argument in node["inputs"]:
                 if "as_graph" in argument["arg"]:
@@ -133,6 +131,10 @@ class Pt2Module(nn.Module):
                 f"{self._path}: operator {target} is unknown; expected one of torch.ops.{', '.join(NAMESPACES)}"
             )
         return found
+
+    def _grouped(self, nodes: Sequence[Any]) -> list[tuple[nn.Module, list[Any]]]:
+        """Nodes that follow each other in one module, with that module."""
+        return [(self._part(path), list(group)) for path, group in groupby(nodes, key=_module_path)]
 
     def _part(self, path: str) -> nn.Module:
         """The (empty) module at a path, so that what runs in it is named after it."""
@@ -184,7 +186,8 @@ class Pt2Module(nn.Module):
     def _inlined(self, args: Sequence[Any], place: int) -> Any:
         graph, operands = args[place], args[place + 1 :]
         inner = {_name(entry): value for entry, value in zip(graph["inputs"], operands)}
-        self._run(graph["nodes"], inner)
+        for part, nodes in self._grouped(graph["nodes"]):
+            part(self._run, nodes, inner)
         results = tuple(self._argument(result, inner) for result in graph["outputs"])
         return results[0] if len(results) == 1 else results
 

@@ -48,17 +48,25 @@ def free_names(node: OnnxNode) -> set[str]:
 
 
 def fuse(
-    nodes: Sequence[OnnxNode], weights: Mapping[str, torch.Tensor], outputs: Sequence[str] = ()
+    nodes: Sequence[OnnxNode],
+    weights: Mapping[str, torch.Tensor],
+    outputs: Sequence[str] = (),
+    *,
+    exact: bool = True,
 ) -> list[OnnxNode]:
-    """The nodes with every pattern put together as ``Gelu``, ``Silu``, ``LayerNorm`` or one factor of a product.
+    """The nodes with every pattern put together as ``Gelu``, ``Silu`` or ``LayerNorm``.
+
+    Unless it is to be ``exact``, a product and its bias are ``Linear``, and attention's factor follows its product.
 
     A node that something outside its pattern reads, or one of ``outputs``, ends the match.
     """
     graph = _Graph(nodes, weights, outputs)
+    patterns = [_gelu, _tanh_gelu, _silu, _layer_norm]
+    patterns += [] if exact else [_linear, _scaled_product]
     replaced: dict[str, OnnxNode] = {}
     gone: set[str] = set()
     for node in nodes:
-        for pattern in (_gelu, _tanh_gelu, _silu, _layer_norm, _scaled_product):
+        for pattern in patterns:
             found = pattern(graph, node)
             if found is not None and graph.alone(found[1], found[0].output):
                 replaced[found[0].output] = found[0]
@@ -200,6 +208,21 @@ def _tanh_gelu(graph: _Graph, last: OnnxNode) -> _Found:
             continue
         node = _node("Gelu", (x,), last.output, {"approximate": "tanh"})
         return node, [*parts, total, tanh, outer, added, cubic, power]
+    return None
+
+
+def _linear(graph: _Graph, last: OnnxNode) -> _Found:
+    """x weight + bias."""
+    if last.operator != "Add":
+        return None
+    for name, bias in (last.inputs, last.inputs[::-1]):
+        product = graph.made(name, "MatMul")
+        weight = None if product is None else graph.weights.get(product.inputs[1])
+        shift = graph.weights.get(bias)
+        if product is None or weight is None or shift is None or weight.dim() != 2:
+            continue
+        if shift.shape == weight.shape[1:]:
+            return _node("Linear", (*product.inputs, bias), last.output), [last, product]
     return None
 
 

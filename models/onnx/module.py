@@ -19,6 +19,7 @@ from lanewise.models.onnx.operators.shapes import ASK_SHAPES
 
 _FUSED: Mapping[str, Operator] = {
     "LayerNorm": lambda c: F.layer_norm(c[0], c[1].shape, c[1], c[2], c.attribute("epsilon")),
+    "Linear": lambda c: F.linear(c[0], c[1].mT, c[2]),
     "Scale": lambda c: c[0] * c.attribute("factor"),
 }
 """What :func:`fuse` puts together and ONNX has not by such a name."""
@@ -47,7 +48,7 @@ class OnnxModule(nn.Module):
         self.outputs = graph.outputs if output is None else (output,)
         self._exact = exact
         self._bodies: dict[int, list[OnnxNode]] = {}
-        self.nodes = _needed(_fused(graph, self.outputs), self.outputs)
+        self.nodes = _needed(_fused(graph, self.outputs, exact), self.outputs)
         made = {name for node in self.nodes for name in node.outputs}
         given = {item.name for item in graph.inputs}
         for name in self.outputs:
@@ -116,7 +117,7 @@ class OnnxModule(nn.Module):
 
     def _body(self, graph: OnnxGraph) -> list[OnnxNode]:
         if id(graph) not in self._bodies:
-            self._bodies[id(graph)] = _fused(graph, graph.outputs)
+            self._bodies[id(graph)] = _fused(graph, graph.outputs, self._exact)
         return self._bodies[id(graph)]
 
     # Running
@@ -253,8 +254,8 @@ def _known(weight: Tensor) -> bool:
     return not weight.is_meta and weight.numel() <= few
 
 
-def _fused(graph: OnnxGraph, outputs: Sequence[str]) -> list[OnnxNode]:
-    return fuse(without_casts(graph.nodes, outputs), graph.weights, outputs)
+def _fused(graph: OnnxGraph, outputs: Sequence[str], exact: bool) -> list[OnnxNode]:
+    return fuse(without_casts(graph.nodes, outputs), graph.weights, outputs, exact=exact)
 
 
 def _needed(nodes: Sequence[OnnxNode], outputs: Sequence[str]) -> list[OnnxNode]:

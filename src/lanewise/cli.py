@@ -382,6 +382,7 @@ def report(
         int, typer.Option("--sentences", min=8, max=2048, help="Sentences of the accuracy study.")
     ] = 256,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sentences' choice.")] = 0,
+    dim: Dims = None,
     allow_unmapped: Annotated[
         bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
     ] = False,
@@ -399,6 +400,7 @@ def report(
         sentences=sentences,
         seed=seed,
         allow_unmapped=allow_unmapped,
+        dims=_dims(dim),
         progress=_progress,
     )
     if json_:

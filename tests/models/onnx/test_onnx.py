@@ -28,9 +28,9 @@ def save(folder, nodes, constants, outputs=("y",)):
     return path
 
 
-def compare(path, x):
+def compare(path, x, *, exact=True):
     """Largest difference from the reference, and the operators after fusion."""
-    module = OnnxModule(read_onnx(path))
+    module = OnnxModule(read_onnx(path), exact=exact)
     (wanted,) = ReferenceEvaluator(onnx.load(path)).run(None, {"x": x})
     return np.abs(module(torch.from_numpy(x)).numpy() - wanted).max(), [n.operator for n in module.nodes]
 
@@ -229,9 +229,23 @@ def test_the_scale_of_both_operands_follows_the_product(tmp_path):
         helper.make_node("Mul", ["turned", "scale"], ["right"]),
         helper.make_node("MatMul", ["left", "right"], ["y"]),
     ]
-    error, found = compare(save(tmp_path, nodes, {"scale": np.float32(0.3)}), random(2, 5, 7))
+    path = save(tmp_path, nodes, {"scale": np.float32(0.3)})
+    error, found = compare(path, random(2, 5, 7), exact=False)
     assert error < 1e-6
     assert found == ["Transpose", "MatMul", "Scale"]
+    assert compare(path, random(2, 5, 7))[1] == ["Transpose", "Mul", "Mul", "MatMul"]
+
+
+@pytest.mark.parametrize(("size", "operators"), [(6, ["Linear"]), (1, ["MatMul", "Add"])])
+def test_a_product_takes_its_bias_along(tmp_path, size, operators):
+    nodes = [
+        helper.make_node("MatMul", ["x", "weight"], ["product"]),
+        helper.make_node("Add", ["bias", "product"], ["y"]),
+    ]
+    path = save(tmp_path, nodes, {"weight": random(4, 6), "bias": random(size)})
+    error, found = compare(path, random(2, 3, 4), exact=False)
+    assert error < 1e-6
+    assert found == operators
 
 
 def test_a_branch_that_shapes_decide(tmp_path):
