@@ -8,6 +8,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lanewise.cli import main
 from lanewise.config import MachineConfig
@@ -17,6 +18,7 @@ from lanewise.mapping.simulate import simulate
 from lanewise.mapping.trace import trace, trace_model
 from lanewise.models.onnx.file import read_onnx
 from lanewise.models.onnx.module import OnnxModule
+from lanewise.models.pretrained.packages import packaged_file
 from lanewise.torchvision import make_importable
 
 make_importable()  # the exporter imports torchvision, timm as well
@@ -105,7 +107,12 @@ def test_numbers_are_the_exported_networks(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("resnet10t", 64), ("mobilenetv3_small_050", 64), ("vit_tiny_patch16_224", 32)]
+    ("name", "size"),
+    [
+        ("resnet10t", 64),
+        pytest.param("mobilenetv3_small_050", 64, marks=pytest.mark.full),
+        ("vit_tiny_patch16_224", 32),
+    ],
 )
 def test_costs_what_the_same_network_of_timm_costs(tmp_path, name, size):
     options = {"img_size": size} if name.startswith("vit") else {}
@@ -265,3 +272,28 @@ def test_traces_are_kept_by_content(tmp_path):
     dynamic(tmp_path / "a.onnx", {"x": (FLOAT, ["N", 5])}, op="Relu")
     assert trace_model(first, cache=tmp_path).inputs == {"x": (1, 5)}
     assert trace_model(first, cache=tmp_path, batch=3).inputs == {"x": (3, 5)}
+
+
+# Files that packages carry
+
+
+@pytest.mark.parametrize(
+    ("package", "file", "options"),
+    [
+        ("rapidocr", "PP-OCRv6_det_small.onnx", {"resolution": 64}),
+        ("rapidocr", "PP-OCRv6_rec_small.onnx", {"dims": {"x.3": 64}}),
+        ("rapidocr", "ch_ppocr_mobile_v2.0_cls_mobile.onnx", {"resolution": 48}),
+        ("magika", "model.onnx", {}),
+    ],
+)
+def test_real_files(tmp_path, package, file, options):
+    """Traced by shapes alone, they have the products that the same network does on real numbers."""
+    path = packaged_file(package, file)
+    graph = trace_model(f"onnx:{path}", cache=tmp_path, **options)
+    assert not [operator.function for operator in graph.operators if operator.kind == "other"]
+    module = OnnxModule(read_onnx(path)).eval()
+    dtypes = {item.name: item.dtype for item in module.inputs}
+    inputs = {name: torch.zeros(shape, dtype=dtypes[name]) for name, shape in graph.inputs.items()}
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(**inputs)
+    assert graph.macs + graph.folded_macs == counter.get_total_flops() // 2 > 0
