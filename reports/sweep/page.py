@@ -112,7 +112,7 @@ def render(analysis: Analysis) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["cell"] = _cell
+    environment.filters["cell"] = cell
     environment.filters["count"] = lambda value: f"{value:,.0f}"
     environment.filters["fixed"] = lambda value, digits=3: f"{value:,.{digits}f}"
     template = environment.from_string(
@@ -125,7 +125,7 @@ def render(analysis: Analysis) -> str:
     )  # fmt: skip
 
 
-def _cell(value: Any, kind: str) -> str:
+def cell(value: Any, kind: str) -> str:
     """A value as the page shows it."""
     if value is None:
         return "–"
