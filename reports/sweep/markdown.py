@@ -46,8 +46,7 @@ def markdown(table: Table) -> str:
     heads = [heading.replace("<br>", " ") for heading, _ in table.columns.values()]
     rules = [":--" if kind in ("text", "wrapped") else "--:" for _, kind in table.columns.values()]
     lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(rules)}|"]
-    lines += [
-        f"| {' | '.join(cell(row[key], kind).replace("|", "/") for key, (_, kind) in table.columns.items())} |"
-        for row in table.rows
-    ]
+    for row in table.rows:
+        cells = (cell(row[key], kind).replace("|", "/") for key, (_, kind) in table.columns.items())
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -73,7 +73,8 @@ def analyse(results: SweepResults) -> Analysis:
     summary = {
         "lanewise": __version__,
         "source": results.source,
-        "rows": len(rows), "failed_rows": len(failed.rows), "duplicates": results.duplicates,
+        "rows": len(rows), "failed_rows": len(failed.rows), "duplicates": results.duplicates, "pending": results.pending,
+        "sources": rows["source_hash"].n_unique(),
         "machines": rows["config_hash"].n_unique(),
         "config_hash": results.reference_hash(), "config_known": machine is not None,
         "networks": len(reference), "done": len(done), "failed": len(reference) - len(done),

@@ -14,6 +14,7 @@ from lanewise.config import MachineConfig, load_config
 from lanewise.errors import UserError
 
 RESULTS = "results.parquet"
+LOG = "rows.log"
 KEY = ("model", "options", "config_hash")
 """What tells one row from another."""
 NO_ACTIVATION = "none"
@@ -24,7 +25,7 @@ _WHOLE = ("year", "cycles", "baseline_cycles", "macs", "parameters", "bytes", "t
 _REAL = ("speedup", "activation_share", "trace_seconds", "seconds")
 _SCHEMA: dict[str, Any] = (
     dict.fromkeys(_TEXT, pl.String) | dict.fromkeys(_WHOLE, pl.Int64) | dict.fromkeys(_REAL, pl.Float64)
-    | {"dominant": pl.String, "unmapped": pl.Int64}
+    | {"dominant": pl.String, "unmapped": pl.Int64, "source_hash": pl.String}
 )  # fmt: skip
 
 
@@ -40,6 +41,8 @@ class SweepResults:
     """Rows left out because another had the same key; 0 of a sound sweep."""
     machines: dict[str, MachineConfig] = field(default_factory=dict)
     """By ``config_hash``, as far as they are known."""
+    pending: int = 0
+    """Rows that the sweep has written down but not put into the table yet."""
 
     def done(self) -> pl.DataFrame:
         """Rows with cycles."""
@@ -84,7 +87,8 @@ def load_results(folder: Path) -> SweepResults:
     if missing := [name for name in needed if name not in table.column_names]:
         raise UserError(f"{path}: has no column {', '.join(missing)}; {expected}")
     try:
-        records = [_record(row) for row in table.select(needed).to_pylist()]
+        optional = [name for name in ("source_hash",) if name in table.column_names]
+        records = [_record(row) for row in table.select(needed + optional).to_pylist()]
         rows = pl.DataFrame(records, schema=_SCHEMA, strict=True)
     except (TypeError, ValueError, pl.exceptions.PolarsError, pa.ArrowException) as error:
         raise UserError(f"{path}: does not hold rows of a sweep: {_line(error)}; {expected}") from None
@@ -92,7 +96,8 @@ def load_results(folder: Path) -> SweepResults:
     distinct = rows.unique(list(KEY), keep="last", maintain_order=True)
     hashes = distinct["config_hash"].unique().to_list()
     return SweepResults(
-        source=str(path), rows=distinct, duplicates=len(rows) - len(distinct), machines=_machines(folder, hashes)
+        source=str(path), rows=distinct, duplicates=len(rows) - len(distinct), machines=_machines(folder, hashes),
+        pending=_lines(folder / LOG),
     )  # fmt: skip
 
 
@@ -104,6 +109,7 @@ def _record(row: dict[str, Any]) -> dict[str, Any]:
         min(activations, key=lambda name: (-activations[name], name)) if activations else NO_ACTIVATION
     )
     record["unmapped"] = len(row["unmapped"] or ())
+    record["source_hash"] = row.get("source_hash", "")
     return record
 
 
@@ -143,6 +149,10 @@ def _machines(folder: Path, hashes: list[str]) -> dict[str, MachineConfig]:
         if path.is_file():
             machines[name] = load_config(path)
     return machines
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
 def _line(error: BaseException) -> str:

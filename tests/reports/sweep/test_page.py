@@ -4,10 +4,14 @@ import csv
 import json
 from html.parser import HTMLParser
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lanewise.cli import main
+from lanewise.reports.sweep.markdown import results_part
 from lanewise.reports.sweep.page import analyse, render, write_analysis
+from lanewise.reports.sweep.results import load_results
 
 VOID = {"meta", "br", "path", "use", "rect", "link"}
 
@@ -101,3 +105,27 @@ def test_names_are_text_not_markup(made):
 def test_a_share_that_cannot_be_right_is_said(made):
     text = render(analyse(made.load([made.row("timm:a1", 10, 20, activation_share=0.1)])))
     assert "1 networks are faster than Amdahl" in text
+
+
+def test_an_unfinished_sweep_of_two_versions_says_so(made):
+    folder = made.write(made.folder / "s", [made.row("timm:a1", 10, 20), made.row("timm:a2", 10, 20)])
+    (folder / "rows.log").write_text("{}\n{}\n{}\n")
+    path = folder / "results.parquet"
+    table = pq.read_table(path)
+    if "source_hash" in table.column_names:
+        table = table.drop_columns(["source_hash"])
+    pq.write_table(table.append_column("source_hash", pa.array(["one", "two"])), path)
+    text = render(analyse(load_results(folder)))
+    assert "3 more rows are in rows.log" in text
+    assert "2 versions of lanewise" in text
+
+
+def test_markdown_has_the_figures_of_the_page(made):
+    analysis = analyse(made.load(made.sweep(60, seed=3)))
+    text = results_part(analysis)
+    row = analysis.tables["speedup"].rows[0]
+    assert f"| all | 52 | {row['mean']:.3f}x | {row['geometric_mean']:.3f}x |" in text
+    assert f"Pearson {analysis.correlation.pearson:.3f}" in text
+    assert "No network is done; 1 of 1 rows failed." in results_part(
+        analyse(made.load([made.failed("timm:a1")]))
+    )

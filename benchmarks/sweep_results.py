@@ -1,4 +1,4 @@
-"""A sweep's figures into docs/sweep.md: ``python benchmarks/sweep.py DIR --write docs/sweep.md``; without ``--write`` they are printed."""
+"""A sweep's figures into docs/sweep.md: ``python benchmarks/sweep_results.py DIR --write docs/sweep.md``; without ``--write`` they are printed."""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ def main() -> None:
     try:
         text = results_part(analyse(load_results(arguments.folder)))
         if arguments.write:
-            write_part(arguments.write, "results", text, by="benchmarks/sweep.py")
+            write_part(arguments.write, "results", text, by="benchmarks/sweep_results.py")
         else:
             print(text)
     except UserError as error:
