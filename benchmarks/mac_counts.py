@@ -72,10 +72,14 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
         raise UserError(f"{path}: is no list of counts ({error}); expected what this benchmark wrote") from None  # fmt: skip
 
 
-def run(models: Sequence[str], path: Path, *, retry_failed: bool = False) -> list[dict[str, Any]]:
-    """Count what ``path`` does not have yet; the rows of ``models``, in order."""
+def run(
+    models: Sequence[str], path: Path, *, retry_failed: bool = False, so_far: bool = False
+) -> list[dict[str, Any]]:
+    """Count what ``path`` does not have yet, unless it is ``so_far`` that is asked for; the rows of ``models``, in order."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = read(path)
+    if so_far:
+        return [rows[model] for model in models if model in rows]
     if retry_failed:
         rows = {name: each for name, each in rows.items() if each["status"] == "counted"}
     with path.open("a", encoding="utf-8") as log:
@@ -91,8 +95,9 @@ def run(models: Sequence[str], path: Path, *, retry_failed: bool = False) -> lis
     return [rows[model] for model in models]
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> str:
-    """How many agree, and every one that does not."""
+def summary(rows: Sequence[dict[str, Any]], asked: int | None = None) -> str:
+    """How many agree, and every one that does not; of an unfinished run also how many of those ``asked`` for it has."""
+    begun = f"{len(rows):,} of {asked:,} networks so far.\n\n" if asked not in (None, len(rows)) else ""
     heads = ("library", "counted", "equal", "differ", "counter alone", "some folded", "not built or run")
     lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
     for library in ("timm", "hf"):
@@ -114,7 +119,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
     if failed:
         kinds = ", ".join(f"{kind} {number}" for kind, number in failed.most_common())
         lines += ["", f"Not built or run, by exception: {kinds}."]
-    return "\n".join(lines)
+    return begun + "\n".join(lines)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -134,15 +139,18 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the summary into this page")
     parser.add_argument("--retry-failed", action="store_true")
+    parser.add_argument("--so-far", action="store_true", help="count nothing more, of an unfinished run")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     try:
-        rows = run(arguments.models or names(), arguments.log, retry_failed=arguments.retry_failed)
-        print(summary(rows))
+        models = arguments.models or names()
+        rows = run(models, arguments.log, retry_failed=arguments.retry_failed, so_far=arguments.so_far)
+        text = summary(rows, len(models))
+        print(text)
         if arguments.csv:
             write_text(arguments.csv, table(rows))
         if arguments.write:
-            write_part(arguments.write, "mac counts", summary(rows), by="benchmarks/mac_counts.py")
+            write_part(arguments.write, "mac counts", text, by="benchmarks/mac_counts.py")
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

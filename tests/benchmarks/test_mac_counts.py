@@ -38,6 +38,9 @@ def test_an_interrupted_run_goes_on(benchmark, monkeypatch, tmp_path):
         "hf:c",
     ]
     benchmark.run(["timm:a", "timm:b", "hf:c"], log)
+    so_far = benchmark.run(["timm:a", "timm:d", "hf:c"], log, so_far=True)
+    assert [each["model"] for each in so_far] == ["timm:a", "hf:c"]
+    assert benchmark.summary(so_far, 3).startswith("2 of 3 networks so far.")
     assert len(asked) == 2
 
 

@@ -35,6 +35,23 @@ def test_the_meshs_closed_form_is_its_elements_clocks(rows, columns):
         assert mesh_clk(gemm, rows=rows, columns=columns) == mesh_by_events(gemm, rows, columns)
 
 
+@pytest.mark.parametrize(
+    ("layer", "array", "cycles"),
+    [
+        ((20, 30, 10), (16, 8), 207),
+        ((33, 1, 33), (16, 8), 344),
+        ((49, 576, 64), (16, 8), 19_135),
+        ((50, 40, 70), (32, 32), 611),
+        ((1, 256, 100), (32, 32), 1_271),
+        ((64, 768, 96), (32, 32), 4_979),
+    ],
+)
+def test_the_closed_form_is_what_scale_sim_reports(layer, array, cycles):
+    """Cycles as SCALE-Sim 3.0.0 reported them (``benchmarks/scalesim.py --scalesim``)."""
+    m, k, n = layer
+    assert mesh_clk(Gemm(name="", m=m, k=k, n=n), rows=array[0], columns=array[1]) == cycles
+
+
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a[0]}x{a[1]}")
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_engine_less_padding_is_the_mesh_less_skew(topology, array):
