@@ -409,6 +409,22 @@ def report(
         print(f"{out / 'index.html'}")
 
 
+@app.command()
+def analyse(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `lanewise sweep --out DIR` wrote.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for index.html, CSV and JSON.")],
+    json_: Json = False,
+) -> None:
+    """Write tables, plots and one HTML page of a sweep's results."""
+    from lanewise.reports.sweep.page import write_analysis
+
+    summary = write_analysis(folder, out, progress=_progress)
+    if json_:
+        _print_json(summary)
+    else:
+        print(f"{out / 'index.html'}: {summary['done']:,} networks, {summary['failed']:,} failed")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns its exit status: 0 done, 1 a failure of ours, 2 bad input."""
     click_error = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
