@@ -16,3 +16,20 @@ class ZooModel:
     """``vision``, ``language``, ``audio``, ``multimodal`` or ``other``."""
     year: int | None = None
     """In which the architecture was published; ``None`` if that is not known."""
+
+
+def zoo() -> tuple[ZooModel, ...]:
+    """Every network by name."""
+    from lanewise.torchvision import make_importable
+
+    make_importable()
+    import timm
+    from timm.models import _registry
+
+    vision = (
+        ZooModel(
+            name=f"timm:{name}", library="timm", family=_registry._model_to_module[name], domain="vision"
+        )
+        for name in timm.list_models()
+    )
+    return (*vision, ZooModel(name="hf:minilm", library="transformers", family="bert", domain="language"))
