@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,8 @@ def trace(
     try:
         with recorder.recording():
             results = module(*args, **kwargs)
-        graph = recorder.graph(model, _versions(), results)
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        graph = replace(recorder.graph(model, _versions(), results), parameters=parameters)
         if folded is not None:
             folded |= recorder.known
         return graph

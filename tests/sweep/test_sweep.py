@@ -162,6 +162,18 @@ def test_what_is_missing_is_what_has_no_row_of_this_code(tmp_path):
     assert len(missing(shapes=Shapes(batch=2))) == 8
 
 
+def test_a_year_that_has_become_known_is_written_without_computing(tmp_path):
+    model = ZooModel(name="fake:0", library="fake", family="f", domain="vision")
+    asked = Sweep(networks=[model], machines=machines([], []))
+    with Results(tmp_path) as results:
+        results.add(fake_rows(asked.missing(results)[0]))
+    dated = replace(asked, networks=[replace(model, year=2020)])
+    summary = run_sweep(dated, tmp_path, workers=1, scheduler=None, progress=Progress())
+    assert summary.computed == 0
+    (row,) = read_rows(tmp_path)
+    assert (row.year, row.status) == (2020, "done")
+
+
 def fake_rows(task: NetworkTask) -> list[SweepRow]:
     """A row for each machine, done."""
     failed = [task.failed(machine, "") for machine in task.machines]

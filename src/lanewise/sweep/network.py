@@ -151,7 +151,7 @@ def _row(
         model=model.name, library=model.library, family=model.family, domain=model.domain, year=model.year,
         options=task.shapes.options(model), config_hash=machine.hash, source_hash=row_hash(), config=machine.label,
         status="done", cycles=own.cycles, baseline_cycles=baseline.cycles, speedup=result.speedup, macs=result.macs,
-        parameters=sum(value.size for value in graph.values if value.origin == "parameter"), bytes=own.bytes,
+        parameters=graph.parameters or None, bytes=own.bytes,
         instructions=sum(cost.instructions for cost in own.costs), tasks=len(own.tasks), activations=elements,
         activation_share=through / baseline.cycles if baseline.cycles else 0.0,
         busy_clk=own.busy_clk, baseline_busy_clk=baseline.busy_clk,

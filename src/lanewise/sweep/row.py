@@ -38,7 +38,7 @@ class SweepRow:
     speedup: float | None = None
     macs: int | None = None
     parameters: int | None = None
-    """Elements of all parameters."""
+    """Elements of all parameters, shared ones once."""
     bytes: int | None = None
     """Moved from and to external memory."""
     instructions: int | None = None

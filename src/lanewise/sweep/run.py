@@ -2,7 +2,7 @@
 
 import queue
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
@@ -75,6 +75,21 @@ class Sweep:
                 )  # fmt: skip
         return tasks
 
+    def relabelled(self, results: Results) -> list[SweepRow]:
+        """Rows whose network or machine is described otherwise by now: its family, its year, its label."""
+        labels = {machine.hash: machine.label for machine in self.machines}
+        models = {model.name: model for model in self.networks}
+        changed = []
+        for row in self.rows(results):
+            model = models[row.model]
+            new = replace(
+                row, library=model.library, family=model.family, domain=model.domain, year=model.year,
+                config=labels[row.config_hash],
+            )  # fmt: skip
+            if new != row:
+                changed.append(new)
+        return changed
+
     def rows(self, results: Results) -> list[SweepRow]:
         """The rows that are there of what is asked for."""
         keys = (
@@ -98,15 +113,19 @@ def run_sweep(
     """
     start = monotonic()
     with Results(folder) as results:
+        if changed := sweep.relabelled(results):
+            results.add(changed)
         tasks = sweep.missing(results)
         computed = sum(len(task.machines) for task in tasks)
         for machine in sweep.machines:
             write_text(folder / "machines" / f"{machine.hash}.toml", machine.config.toml)
         present = [row for row in sweep.rows(results) if not sweep.wants(row)]
-        with progress.begin(total=computed, present=present):
-            if tasks:
-                with open_client(workers=min(workers, len(tasks)), scheduler=scheduler) as client:
-                    _Dispatch(client, results, progress, run).all(tasks)
+        if tasks:
+            with (
+                open_client(workers=min(workers, len(tasks)), scheduler=scheduler) as client,
+                progress.begin(total=computed, present=present),
+            ):
+                _Dispatch(client, results, progress, run).all(tasks)
         rows = sweep.rows(results)
     return Summary(
         rows=rows, machines=tuple(sweep.machines), computed=computed, seconds=monotonic() - start, path=folder / TABLE
