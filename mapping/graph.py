@@ -150,7 +150,11 @@ class Graph:
     @property
     def hash(self) -> str:
         """Hash of the content: operators, values and results; not of the versions, and not the count of parameters."""
-        content = {key: value for key, value in self._plain().items() if key not in ("versions", "schema", "parameters")}
+        content = {
+            key: value
+            for key, value in self._plain().items()
+            if key not in ("versions", "schema", "parameters")
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
     def kinds(self) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from lanewise.mapping.zoo_families import family_facts
+
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class ZooModel:
@@ -26,10 +28,11 @@ def zoo() -> tuple[ZooModel, ...]:
     import timm
     from timm.models import _registry
 
-    vision = (
-        ZooModel(
-            name=f"timm:{name}", library="timm", family=_registry._model_to_module[name], domain="vision"
-        )
-        for name in timm.list_models()
-    )
-    return (*vision, ZooModel(name="hf:minilm", library="transformers", family="bert", domain="language"))
+    models = []
+    for name in timm.list_models():
+        family = _registry._model_to_module[name]
+        domain, year = family_facts("timm", family, name)
+        models.append(ZooModel(name=f"timm:{name}", library="timm", family=family, domain=domain, year=year))
+    domain, year = family_facts("transformers", "bert")
+    minilm = ZooModel(name="hf:minilm", library="transformers", family="bert", domain=domain, year=year)
+    return (*models, minilm)

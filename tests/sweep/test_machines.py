@@ -73,9 +73,14 @@ def test_networks_are_chosen_by_name_and_pattern():
         "timm:vit_tiny",
     ]
     (tagged,) = select(["timm:resnet18.a1_in1k"], known=KNOWN)
-    assert (tagged.library, tagged.domain) == ("timm", "vision")
+    assert (tagged.name, tagged.family) == ("timm:resnet18.a1_in1k", "resnet")
     (other,) = select(["hf:bert"], known=KNOWN)
-    assert (other.library, other.family) == ("transformers", "bert")
+    assert (other.library, other.family, other.domain, other.year) == (
+        "transformers",
+        "bert",
+        "language",
+        2018,
+    )
 
 
 @pytest.mark.parametrize(

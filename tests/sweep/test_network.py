@@ -146,7 +146,7 @@ def reasons(task: NetworkTask) -> list[str]:
 def test_an_operator_without_a_kernel_fails_or_is_priced(cache, monkeypatch):
     monkeypatch.setattr(module, "trace_model", lambda *_args, **_kwargs: graph_of("other", "cumsum"))
     task = replace(TASK, cache=cache)
-    assert reasons(task) == ["operators without a kernel: it (other cumsum)"] * 2
+    assert reasons(task) == ["no kernel for other cumsum (1, first it)"] * 2
     row, _ = run_network(replace(task, allow_unmapped=True)).rows
     assert (row.status, row.unmapped, row.activations) == ("done", ["it (other cumsum)"], {})
     assert (

@@ -13,7 +13,9 @@ from distributed.versions import VersionMismatchWarning
 from lanewise.errors import UserError
 from lanewise.sweep.sources import row_hash
 
-_CONNECT_SECONDS = 15
+_CONNECT_SECONDS = 10
+_IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""A worker hears of Ctrl-C from the client, which is asked by the same keys."""
 _SETTINGS = {
     # a task that a worker died of comes back at once: what to do is decided in lanewise.sweep.run
     "distributed.scheduler.allowed-failures": 0,
@@ -56,6 +58,7 @@ def _local(workers: int) -> Iterator[Client]:
         LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, memory_limit=None, dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False}, silence_logs=logging.CRITICAL,
+            preload=[_IGNORE_INTERRUPTS],
         ) as cluster,
         Client(cluster) as client,
     ):  # fmt: skip

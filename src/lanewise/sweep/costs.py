@@ -22,7 +22,8 @@ from lanewise.sim.timing import UNITS
 from lanewise.sweep.sources import PRICES, source_hash
 
 _NUMBERS = struct.Struct(f"<{5 + len(UNITS)}q")
-_AT_ONCE = 500
+_AT_ONCE = 400
+"""Works of a statement; each is two variables at most, of which SQLite has always allowed 999."""
 _WAIT_SECONDS = 60.0
 
 
@@ -52,7 +53,8 @@ class CostStore:
 
     def read(self, works: Iterable[Work], config: MachineConfig) -> dict[Work, Run]:
         """Those of ``works`` whose cost on ``config``'s machine is known."""
-        keys = {_key(work, config): work for work in works}
+        machine = config.hash
+        keys = {_key(work, machine): work for work in works}
         found: dict[Work, Run] = {}
         wanted = list(keys)
         for first in range(0, len(wanted), _AT_ONCE):
@@ -63,12 +65,14 @@ class CostStore:
         return found
 
     def write(self, costs: Mapping[Work, Run], config: MachineConfig) -> None:
-        """Keep what works take on ``config``'s machine, all of them or none."""
-        if not costs:
-            return
-        marks = ",".join(["(?,?)"] * len(costs))
-        values = [part for work, run in costs.items() for part in (_key(work, config), _bytes(run))]
-        self._execute(f"INSERT OR IGNORE INTO costs VALUES {marks}", values)
+        """Keep what works take on ``config``'s machine."""
+        machine = config.hash
+        items = list(costs.items())
+        for first in range(0, len(items), _AT_ONCE):
+            part = items[first : first + _AT_ONCE]
+            marks = ",".join(["(?,?)"] * len(part))
+            values = [value for work, run in part for value in (_key(work, machine), _bytes(run))]
+            self._execute(f"INSERT OR IGNORE INTO costs VALUES {marks}", values)
 
     def _execute(self, statement: str, values: list[bytes]) -> list[tuple[bytes, bytes]]:
         with self._lock:
@@ -121,10 +125,9 @@ def cost_store(folder: Path) -> CostStore:
     return CostStore(folder / "costs" / f"{source_hash(PRICES)}.sqlite")
 
 
-def _key(work: Work, config: MachineConfig) -> bytes:
+def _key(work: Work, machine: str) -> bytes:
     """``repr`` has every field of a work, and of what it is made of, exactly."""
-    text = f"{config.hash} {work!r}"
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return hashlib.blake2b(f"{machine} {work!r}".encode(), digest_size=16).digest()
 
 
 def _bytes(run: Run) -> bytes:

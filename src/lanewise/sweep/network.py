@@ -5,7 +5,7 @@ import gc
 import resource
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +96,9 @@ def run_network(task: NetworkTask) -> Outcome:
         graph, trace_seconds = _trace(task, folder)
         lowered = lower(graph, allow_unmapped=True)
         if lowered.unmapped and not task.allow_unmapped:
-            raise UserError(f"operators without a kernel: {', '.join(lowered.unmapped)}")
+            raise UserError(_without_kernel(lowered.unmapped))
+        if not lowered.tasks:
+            raise UserError("no operator computes anything of the input; expected at least one")
         shared_seconds = (thread_time() - start - trace_seconds) / len(task.machines)
     if failures.rows:
         return failures.outcome
@@ -202,6 +204,20 @@ def _reason(error: BaseException, task: NetworkTask) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def _without_kernel(labels: Sequence[str]) -> str:
+    """By kind and function, with how many there are and the first.
+
+    >>> _without_kernel(["a.norm (reduce norm)", "b.norm (reduce norm)", "c (other)"])
+    'no kernel for reduce norm (2, first a.norm), other (1, first c)'
+    """
+    names: dict[str, list[str]] = {}
+    for label in labels:
+        name, _, what = label.removesuffix(")").rpartition(" (")
+        names.setdefault(what, []).append(name)
+    kinds = (f"{what} ({len(found)}, first {found[0]})" for what, found in names.items())
+    return f"no kernel for {', '.join(kinds)}"
 
 
 def _worn(limit_bytes: int | None) -> bool:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,9 +11,10 @@ from pathlib import Path
 from lanewise.errors import UserError
 from lanewise.files import atomic_write
 from lanewise.mapping.zoo import ZooModel, zoo
+from lanewise.mapping.zoo_families import family_facts
 from lanewise.sweep.sources import PACKAGES, installed, source_hash
 
-_LIBRARIES = {"timm": "timm", "hf": "transformers"}
+_LIBRARIES = {"hf": "transformers"}
 
 
 def select(names: Sequence[str], *, known: Sequence[ZooModel]) -> tuple[ZooModel, ...]:
@@ -82,17 +83,17 @@ def known_networks(cache: Path) -> tuple[ZooModel, ...]:
     return models
 
 
-def _other(name: str, known: Iterable[str]) -> ZooModel:
+def _other(name: str, known: Mapping[str, ZooModel]) -> ZooModel:
     """A network that is not in the zoo."""
     scheme, separator, rest = name.partition(":")
-    untagged = name.partition(".")[0]
-    if not separator or not rest or (scheme == "timm" and untagged not in known):
+    if scheme == "timm" and (untagged := known.get(name.partition(".")[0])) is not None:
+        return replace(untagged, name=name)
+    if not separator or not rest or scheme == "timm":
         close = get_close_matches(name, list(known), n=3, cutoff=0.6)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise UserError(
             f"{name}: unknown network; expected timm:NAME, hf:NAME or a pattern such as timm:resnet*{hint}"
         )
-    return ZooModel(
-        name=name, library=_LIBRARIES.get(scheme, scheme), family=rest.partition(".")[0],
-        domain="vision" if scheme == "timm" else "other",
-    )  # fmt: skip
+    library = _LIBRARIES.get(scheme, scheme)
+    domain, year = family_facts(library, rest)
+    return ZooModel(name=name, library=library, family=rest, domain=domain, year=year)
