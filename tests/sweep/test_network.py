@@ -19,6 +19,7 @@ from lanewise.mapping.lower import lower
 from lanewise.mapping.simulate import simulate, work_cost
 from lanewise.mapping.trace import trace_model
 from lanewise.mapping.zoo import ZooModel
+from lanewise.sweep import limits as limits_module
 from lanewise.sweep import network as module
 from lanewise.sweep.activations import activations
 from lanewise.sweep.costs import CostStore, KnownCosts
@@ -219,6 +220,20 @@ def test_limits_that_are_kept_are_silent():
     with pytest.raises(MemoryLimitError):
         wait_within(Limits(memory_bytes=1))
     time.sleep(0.2)  # nothing comes later
+
+
+def stuck() -> None:
+    """Does not come back from C."""
+    limits_module._GRACE_SECONDS = 0.1
+    with Limits(seconds=0.05):
+        time.sleep(60)
+
+
+def test_a_process_that_does_not_hear_of_a_limit_ends():
+    process = multiprocessing.get_context("spawn").Process(target=stuck)
+    process.start()
+    process.join(timeout=40)
+    assert process.exitcode == 1
 
 
 # The store of costs

@@ -37,13 +37,26 @@ def open_client(*, workers: int, scheduler: str | None) -> Iterator[Client]:
     Raises:
         UserError: The scheduler cannot be reached, has no workers, or they run other versions.
     """
-    with dask.config.set(_SETTINGS):
+    with dask.config.set(_SETTINGS), _silent("distributed", "distributed.client", "distributed.scheduler"):
         if scheduler is None:
             with _local(workers) as client:
                 yield client
         else:
             with _remote(scheduler) as client:
                 yield client
+
+
+@contextmanager
+def _silent(*loggers: str) -> Iterator[None]:
+    """What goes wrong is told in a line, not in Dask's tracebacks."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    try:
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def worker_addresses(client: Client) -> list[str]:

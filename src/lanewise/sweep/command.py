@@ -1,11 +1,11 @@
 """``lanewise sweep``: its arguments checked, all of them before anything begins, and what it prints."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dask.system import CPU_COUNT
 from rich.console import Console
 from rich.table import Table
 
@@ -57,7 +57,7 @@ def sweep(arguments: Arguments, out: Path) -> dict[str, Any]:
         timeout_seconds=arguments.timeout_seconds, memory_bytes=int(arguments.memory_gib * 2**30),
         cache=cache if arguments.scheduler is None else None,
     )  # fmt: skip
-    workers = arguments.workers or len(os.sched_getaffinity(0))
+    workers = arguments.workers or CPU_COUNT
     return run_sweep(
         asked, out, workers=workers, scheduler=arguments.scheduler, progress=Progress()
     ).as_dict()

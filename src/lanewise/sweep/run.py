@@ -1,12 +1,16 @@
 """The sweep: what is missing is handed to workers, and what comes back is written, here alone."""
 
+import asyncio
 import queue
 from collections.abc import Callable, Iterable, Sequence
+from concurrent import futures
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
 from distributed import Client, Future, KilledWorker
+from distributed.comm import CommClosedError
 
 from lanewise.errors import UserError
 from lanewise.files import write_text
@@ -148,11 +152,14 @@ class _Dispatch:
         families = Families(tasks)
         alive = monotonic()
         while True:
-            workers = worker_addresses(self._client)
+            try:
+                workers = worker_addresses(self._client)
+            except (OSError, ValueError):
+                raise _lost() from None
             if workers:
                 alive = monotonic()
             elif monotonic() > alive + _WORKERS_SECONDS:
-                raise UserError("the cluster has no workers any more; what was finished is kept")
+                raise UserError("the Dask cluster has no workers any more; what was finished is kept")
             self._hand_out(workers, families)
             if not self._running and not self._suspects and not len(families):
                 return
@@ -199,25 +206,25 @@ class _Dispatch:
         if rows:
             self._results.add(rows)
             self._progress.add(rows)
-        if worn:
-            self._client.restart_workers(worn, raise_for_error=False)
+        if worn:  # one without a nanny cannot be, and one that has gone need not be
+            with suppress(ValueError, KeyError, TimeoutError):
+                self._client.restart_workers(worn, raise_for_error=False)
         self._merge()
 
     def _outcome(self, future: Future, task: NetworkTask) -> Outcome:
-        error = future.exception() if future.status == "error" else None
-        if error is None and future.status == "finished":
+        try:
             outcome: Outcome = future.result()
             return outcome
-        if isinstance(error, KilledWorker):
+        except KilledWorker:
             deaths = self._deaths[task] = self._deaths.get(task, 0) + 1
             if deaths < _DEATHS:
                 self._suspects.append(task)
                 return Outcome(rows=())
             reason = f"the worker died, {deaths} times: killed, out of memory, or a crash in a library"
-        elif error is not None:
+        except (CommClosedError, futures.CancelledError, asyncio.CancelledError):
+            raise _lost() from None
+        except Exception as error:  # noqa: BLE001 - what a worker has raised outside run_network
             reason = f"{type(error).__name__}: {error}"
-        else:
-            raise UserError("the connection to the Dask scheduler is lost; what was finished is kept")
         return Outcome(rows=tuple(task.failed(machine, reason) for machine in task.machines))
 
     def _merge(self) -> None:
@@ -227,3 +234,7 @@ class _Dispatch:
         self._results.merge()
         end = monotonic()
         self._next_merge = end + max(MERGE_SECONDS, 20 * (end - start))
+
+
+def _lost() -> UserError:
+    return UserError("the connection to the Dask scheduler is lost; what was finished is kept")
