@@ -127,7 +127,7 @@ class Results:
             path.unlink()
 
     def _recover(self) -> list[SweepRow]:
-        """The log's rows; a last line that was not finished goes."""
+        """The log's rows; a last line that was not finished is none, and goes when the log is emptied."""
         path = self._folder / LOG
         try:
             text = path.read_bytes()
@@ -136,9 +136,7 @@ class Results:
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}; expected a sweep's log") from None
         lines = text.split(b"\n")
-        torn = lines.pop()
-        if torn:
-            os.truncate(path, len(text) - len(torn))
+        lines.pop()  # empty, or a line that was not finished
         rows = []
         for number, line in enumerate(lines, 1):
             try:
