@@ -326,7 +326,9 @@ def test_rows_depend_on_the_whole_way_from_network_to_clocks():
         "mapping/lower.py",
         "lanewise/config.py",
     } <= names
-    assert not {"sweep/run.py", "lanewise/cli.py", "mapping/timeline.py"} & names
+    assert not {"sweep/run.py", "lanewise/cli.py", "mapping/timeline.py", "mapping/zoo_families.toml"} & names
+    tables = source_files("lanewise.mapping.zoo_families")
+    assert "zoo_families.toml" in {path.name for path in tables}
     prices = {"/".join(path.parts[-2:]) for path in source_files(PRICES)}
     assert prices < names
     assert "mapping/trace.py" not in prices

@@ -16,6 +16,9 @@ ROWS = "lanewise.sweep.network"
 PRICES = "lanewise.mapping.simulate"
 """Modules that, with all that they import, decide what a row is, and what a work takes."""
 
+_DESCRIPTIONS = "lanewise.mapping.zoo"
+"""Names, families and years of networks, on which no number depends."""
+
 _ROOT = Path(lanewise.__file__).parent
 
 
@@ -28,7 +31,7 @@ def row_hash() -> str:
 
 @cache
 def source_hash(module: str) -> str:
-    """Hash of the source of ``module`` and of everything of lanewise that it imports, C++ included: 16 hexadecimal digits."""
+    """Hash of the source of ``module`` and of everything of lanewise that it imports, C++ and tables included: 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for path in source_files(module):
         digest.update(f"{path.relative_to(_ROOT)}\n".encode() + path.read_bytes())
@@ -36,7 +39,7 @@ def source_hash(module: str) -> str:
 
 
 def source_files(module: str) -> list[Path]:
-    """The source files of ``module`` and of everything of lanewise that it imports, in order, with the C++ beside them.
+    """The source files of ``module`` and of everything of lanewise that it imports, in order, with the C++ and the tables beside them.
 
     >>> [path.name for path in source_files("lanewise.errors")]
     ['__init__.py', 'errors.py']
@@ -45,13 +48,18 @@ def source_files(module: str) -> list[Path]:
     left = [module]
     while left:
         name = left.pop()
-        if name in found or (path := _file(name)) is None:
+        if name in found or name == _DESCRIPTIONS or (path := _file(name)) is None:
             continue
         found[name] = path
         left += _imports(path)
         left.append(name.rpartition(".")[0])  # a package runs before its modules
-    folders = {path.parent for path in found.values()}
-    return sorted({*found.values(), *(path for folder in folders for path in folder.glob("*.cpp"))})
+    return sorted({*found.values(), *(data for path in found.values() for data in _data(path))})
+
+
+def _data(module: Path) -> Iterator[Path]:
+    """What a module may read: C++ in its folder, and tables that are named after it."""
+    yield from module.parent.glob("*.cpp")
+    yield from module.parent.glob(f"{module.stem}*.toml")
 
 
 def installed(package: str) -> str:
