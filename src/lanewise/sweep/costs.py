@@ -16,12 +16,11 @@ from threading import Lock
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.lower import Work
-from lanewise.mapping.simulate import work_cost
-from lanewise.sim.engine import Run
+from lanewise.mapping.simulate import OperatorCost, work_cost
 from lanewise.sim.timing import UNITS
 from lanewise.sweep.sources import PRICES, source_hash
 
-_NUMBERS = struct.Struct(f"<{5 + len(UNITS)}q")
+_NUMBERS = struct.Struct(f"<{4 + len(UNITS)}q")
 _AT_ONCE = 400
 """Works of a statement; each is two variables at most, of which SQLite has always allowed 999."""
 _WAIT_SECONDS = 60.0
@@ -51,27 +50,27 @@ class CostStore:
         except (OSError, sqlite3.Error) as error:
             _without(error)
 
-    def read(self, works: Iterable[Work], config: MachineConfig) -> dict[Work, Run]:
+    def read(self, works: Iterable[Work], config: MachineConfig) -> dict[Work, OperatorCost]:
         """Those of ``works`` whose cost on ``config``'s machine is known."""
         machine = config.hash
         keys = {_key(work, machine): work for work in works}
-        found: dict[Work, Run] = {}
+        found: dict[Work, OperatorCost] = {}
         wanted = list(keys)
         for first in range(0, len(wanted), _AT_ONCE):
             part = wanted[first : first + _AT_ONCE]
             marks = ",".join("?" * len(part))
             for key, cost in self._execute(f"SELECT key, cost FROM costs WHERE key IN ({marks})", part):
-                found[keys[key]] = _run(cost)
+                found[keys[key]] = _cost(cost)
         return found
 
-    def write(self, costs: Mapping[Work, Run], config: MachineConfig) -> None:
+    def write(self, costs: Mapping[Work, OperatorCost], config: MachineConfig) -> None:
         """Keep what works take on ``config``'s machine."""
         machine = config.hash
         items = list(costs.items())
         for first in range(0, len(items), _AT_ONCE):
             part = items[first : first + _AT_ONCE]
             marks = ",".join(["(?,?)"] * len(part))
-            values = [value for work, run in part for value in (_key(work, machine), _bytes(run))]
+            values = [value for work, cost in part for value in (_key(work, machine), _bytes(cost))]
             self._execute(f"INSERT OR IGNORE INTO costs VALUES {marks}", values)
 
     def _execute(self, statement: str, values: list[bytes]) -> list[tuple[bytes, bytes]]:
@@ -99,9 +98,9 @@ class KnownCosts:
         self._store = store
         distinct = list(dict.fromkeys(works))
         self._known = {config: store.read(distinct, config) for config in configs}
-        self._new: dict[MachineConfig, dict[Work, Run]] = {config: {} for config in self._known}
+        self._new: dict[MachineConfig, dict[Work, OperatorCost]] = {config: {} for config in self._known}
 
-    def __call__(self, work: Work, config: MachineConfig) -> Run:
+    def __call__(self, work: Work, config: MachineConfig) -> OperatorCost:
         """Clocks of ``work`` on ``config``'s machine.
 
         Raises:
@@ -130,17 +129,15 @@ def _key(work: Work, machine: str) -> bytes:
     return hashlib.blake2b(f"{machine} {work!r}".encode(), digest_size=16).digest()
 
 
-def _bytes(run: Run) -> bytes:
-    numbers = (run.cycles, run.instructions, run.loaded_bytes, run.stored_bytes, run.macs)
-    return _NUMBERS.pack(*numbers, *(run.busy_clk[unit] for unit in UNITS))
+def _bytes(cost: OperatorCost) -> bytes:
+    return _NUMBERS.pack(cost.cycles, cost.instructions, cost.loaded_bytes, cost.stored_bytes, *cost.busy)
 
 
-def _run(cost: bytes) -> Run:
-    cycles, instructions, loaded, stored, macs, *busy = _NUMBERS.unpack(cost)
-    return Run(
-        cycles=cycles, busy_clk=dict(zip(UNITS, busy)), instructions=instructions,
-        loaded_bytes=loaded, stored_bytes=stored, macs=macs,
-    )  # fmt: skip
+def _cost(data: bytes) -> OperatorCost:
+    cycles, instructions, loaded, stored, *busy = _NUMBERS.unpack(data)
+    return OperatorCost(
+        cycles=cycles, busy=tuple(busy), instructions=instructions, loaded_bytes=loaded, stored_bytes=stored
+    )
 
 
 def _without(error: Exception) -> None:
