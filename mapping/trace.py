@@ -25,7 +25,7 @@ _TRACER = (
     "aliases", "builder", "canonical", "constants", "decompositions", "graph", "names", "networks",
     "networks_shared", "recorder", "trace", "versions",
 )  # fmt: skip
-_LOADERS = {"timm": ("networks_timm*.py",), "hf": ("networks_transformers*.py",)}
+_LOADERS = {"timm": ("networks_timm*.py",), "hf": ("networks_transformers*",)}
 """What loads each kind of network beside the tracer."""
 
 
@@ -60,7 +60,7 @@ def trace(
     named = {**dict(zip(_positional_names(module, len(args)), args)), **kwargs}
     training = [part for part in module.modules() if part.training]
     module.eval()
-    recorder = Recorder(module, named)
+    recorder = Recorder(module, _tensors(named))
     try:
         with recorder.recording():
             results = module(*args, **kwargs)
@@ -77,8 +77,10 @@ def trace_model(
     model: str,
     *,
     batch: int = 1,
-    sequence: int = 128,
+    sequence: int | None = None,
     resolution: int | None = None,
+    phase: str | None = None,
+    context: int | None = None,
     cache: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Graph:
@@ -87,25 +89,31 @@ def trace_model(
     Args:
         model: ``timm:NAME`` or ``hf:NAME``.
         batch: Images or sequences at a time.
-        sequence: Tokens of each sequence.
+        sequence: Tokens of each sequence; ``None`` for 128, or the model's most if that is less.
         resolution: Side of the image; ``None`` for the model's own.
+        phase: ``prefill`` or ``decode`` of a decoder-only language model.
+        context: Tokens before the one of a decode step; ``None`` for 1,024.
         cache: Folder of the cache; by default :func:`lanewise.files.cache_folder`.
         progress: Is told in one line when the network has to be traced.
 
     Raises:
         UserError: The model is unknown, its forward pass cannot be traced, or the cache cannot be written.
     """
-    for option, value in (("batch", batch), ("sequence", sequence), ("resolution", resolution)):
-        if value is not None and value < 1:
+    options = {
+        "batch": batch, "sequence": sequence, "resolution": resolution, "phase": phase, "context": context,
+    }  # fmt: skip
+    for option, value in options.items():
+        if isinstance(value, int) and value < 1:
             raise UserError(f"{option}: must be at least 1, not {value}")
-    options = {"batch": batch, "sequence": sequence, "resolution": resolution}
     versions = _versions()
     path = _cache_path(cache or cache_folder(), model, options, versions)
     if (graph := _read(path)) is not None:
         return graph
     from lanewise.mapping.networks import load
 
-    module, inputs = load(model, batch=batch, sequence=sequence, resolution=resolution)
+    module, inputs = load(
+        model, batch=batch, sequence=sequence, resolution=resolution, phase=phase, context=context
+    )
     if progress is not None:
         progress(f"{model}: tracing")
     try:
@@ -120,6 +128,21 @@ def trace_model(
     with atomic_write(path) as stream:
         stream.write(gzip.compress(graph.to_json().encode(), compresslevel=6, mtime=0))
     return graph
+
+
+def _tensors(inputs: Mapping[str, Any]) -> "dict[str, torch.Tensor]":
+    """The tensors among the inputs, and those that a cache among them keeps, by name."""
+    import torch
+
+    found: dict[str, torch.Tensor] = {}
+    for name, value in inputs.items():
+        if isinstance(value, torch.Tensor):
+            found[name] = value
+        elif hasattr(value, "layers"):
+            from lanewise.mapping.networks_transformers_phases import cached_tensors
+
+            found |= dict(cached_tensors(name, value))
+    return found
 
 
 def _positional_names(module: "torch.nn.Module", count: int) -> list[str]:

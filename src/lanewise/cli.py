@@ -235,11 +235,31 @@ def simulate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="timm:NAME or hf:NAME.")],
     batch: Annotated[int, typer.Option("--batch", min=1, max=4096, help="Batch size.")] = 1,
     sequence: Annotated[
-        int, typer.Option("--sequence", min=1, max=1 << 20, help="Sequence length of language models.")
-    ] = 128,
+        int | None,
+        typer.Option(
+            "--sequence",
+            min=1,
+            max=1 << 20,
+            help="Sequence length of language models; default: 128, or the model's most.",
+        ),
+    ] = None,
     resolution: Annotated[
         int | None,
         typer.Option("--resolution", min=1, max=8192, help="Side of the input image; default: the model's."),
+    ] = None,
+    phase: Annotated[
+        str | None,
+        typer.Option(
+            "--phase",
+            metavar="PHASE",
+            help="prefill, or decode: one token's step of a decoder-only language model, head included.",
+        ),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context", min=1, max=1 << 20, help="Tokens before the one of a decode step; default: 1024."
+        ),
     ] = None,
     allow_unmapped: Annotated[
         bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
@@ -281,6 +301,8 @@ def simulate(
                 "--trace" if trace is not None else "--listing" if listing is not None else "--allow-unmapped"
             )
             raise UserError(f"{option}: is for a network without --training; expected one or the other")
+        if phase is not None or context is not None:
+            raise UserError("--phase: is for a network without --training; expected one or the other")
         _simulate_training(model, batch, sequence, resolution, config, json_)
         return
     from lanewise.config import load_config
@@ -290,7 +312,15 @@ def simulate(
     if trace_operator and trace is None:
         raise UserError("--trace-operator: says what --trace FILE holds; expected that as well")
     machine = load_config(config)
-    graph = trace_model(model, batch=batch, sequence=sequence, resolution=resolution, progress=_progress)
+    graph = trace_model(
+        model,
+        batch=batch,
+        sequence=sequence,
+        resolution=resolution,
+        phase=phase,
+        context=context,
+        progress=_progress,
+    )
     result = run(graph, machine, allow_unmapped=allow_unmapped)
     if trace is not None:
         from lanewise.mapping.timeline import write_timeline
@@ -310,7 +340,7 @@ def simulate(
 
 
 def _simulate_training(
-    model: str, batch: int, sequence: int, resolution: int | None, config: Path | None, json_: bool
+    model: str, batch: int, sequence: int | None, resolution: int | None, config: Path | None, json_: bool
 ) -> None:
     from lanewise.config import load_config
     from lanewise.files import cache_folder

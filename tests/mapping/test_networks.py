@@ -73,7 +73,7 @@ def test_initialisation_is_left_as_it_was():
         ("resnet50", "^resnet50: unknown kind of model; expected timm:NAME or hf:NAME$"),
         ("onnx:a.onnx", "^onnx:a.onnx: unknown kind of model"),
         ("hf:", "^hf:: unknown kind of model"),
-        ("hf:wav2vec2", "^hf:wav2vec2: takes input_values; expected"),
+        ("hf:sam_prompt_encoder", "^hf:sam_prompt_encoder: transformers has no network of it alone"),
     ],
 )
 def test_refusals(model, message):
