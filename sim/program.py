@@ -6,12 +6,9 @@ buffers that they share allow. Time is a matter of the names that an instruction
 addresses are what :mod:`lanewise.mapping.assemble` encodes and :mod:`lanewise.mapping.functional` executes.
 """
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import repeat as repeated
-from operator import attrgetter, call
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from lanewise.isa.operations import OPERATIONS, Unit
 
@@ -35,19 +32,17 @@ class Address:
 
     def moved(self, offset_bytes: int) -> "Address":
         """So many bytes further."""
-        return Address(self.base, self.offset_bytes + offset_bytes, self.steps) if offset_bytes else self
+        return replace(self, offset_bytes=self.offset_bytes + offset_bytes) if offset_bytes else self
 
     def along(self, index: str, step_bytes: int) -> "Address":
         """With a step for another loop."""
-        return (
-            Address(self.base, self.offset_bytes, (*self.steps, (index, step_bytes))) if step_bytes else self
-        )
+        return replace(self, steps=(*self.steps, (index, step_bytes))) if step_bytes else self
 
     def unrolled(self, index: str, rounds: int, place: int) -> "Address":
         """As in repetition ``place`` of ``rounds`` of a loop that becomes one repetition."""
         step = dict(self.steps).get(index, 0)
         steps = tuple((name, size * rounds if name == index else size) for name, size in self.steps)
-        return Address(self.base, self.offset_bytes + place * step, steps)
+        return replace(self, steps=steps, offset_bytes=self.offset_bytes + place * step)
 
     def __str__(self) -> str:
         terms = [self.base, *([str(self.offset_bytes)] if self.offset_bytes else [])]
@@ -158,27 +153,6 @@ class Instruction:
     tile: Tile | None = None
     """Of ``mm.*``; ``None``: the instruction is priced alone."""
 
-    def at(self, address: Address) -> "Instruction":
-        """The same with another place in the scratchpad."""
-        return replaced(self, address=address)
-
-
-def replaced(instruction: Instruction, **changes: Any) -> Instruction:
-    """:func:`dataclasses.replace` for instructions, many times as fast.
-
-    >>> replaced(Instruction(opcode="vadd.vv", vl=3), vl=7) == Instruction(opcode="vadd.vv", vl=7)
-    True
-    """
-    made = object.__new__(Instruction)
-    deque(map(call, _ASSIGN.values(), repeated(made), _values(instruction)), 0)
-    for name, value in changes.items():
-        _ASSIGN[name](made, value)
-    return made
-
-
-_values = attrgetter(*Instruction.__slots__)
-_ASSIGN = {name: getattr(Instruction, name).__set__ for name in Instruction.__slots__}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rotate:
@@ -225,46 +199,10 @@ class Program:
     """Size of each scratchpad buffer; a buffer's name starts with ``@``."""
 
     def __post_init__(self) -> None:
-        names: set[str] = set()
-        _named(self.body, names, set())
-        missing = {name for name in names.difference(self.buffers_bytes) if name.startswith("@")}
-        if not missing:
-            return
         for instruction in flatten_once(self.body):
             for name in (*instruction.reads, *instruction.writes):
-                if name in missing:
+                if name.startswith("@") and name not in self.buffers_bytes:
                     raise ValueError(f"buffer {name!r} of {instruction.opcode} must have a size")
-
-    def rearranged(self, body: tuple[Node, ...]) -> "Program":
-        """The same instructions, with what names no buffer, in another form: buffers' sizes are not asked for again."""
-        if body is self.body:
-            return self
-        made = object.__new__(Program)
-        object.__setattr__(made, "body", body)
-        object.__setattr__(made, "buffers_bytes", self.buffers_bytes)
-        return made
-
-
-def _named(body: Sequence[Node], names: set[str], loops: set[int]) -> None:
-    """Add what the instructions read and write to ``names``, and the loops' ids to ``loops``."""
-    if is_straight(body):
-        names.update(*map(_reads, body), *map(_writes, body))
-        return
-    for node in body:
-        if isinstance(node, Instruction):
-            names.update(node.reads, node.writes)
-        elif isinstance(node, Loop) and id(node) not in loops:
-            loops.add(id(node))
-            _named(node.body, names, loops)
-
-
-_reads, _writes = attrgetter("reads"), attrgetter("writes")
-_INSTRUCTION_ALONE = frozenset([Instruction])
-
-
-def is_straight(body: Sequence[Node]) -> bool:
-    """Whether the nodes are instructions, all of them."""
-    return _INSTRUCTION_ALONE.issuperset(map(type, body))
 
 
 def flatten_once(body: Sequence[Node]) -> Iterator[Instruction]:

@@ -8,8 +8,7 @@ makes of them is docs/core.md's "When an instruction starts".
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
-from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from lanewise.config import ROW_SAMPLER_LATENCY_CLK, MachineConfig, OperandPathConfig
 from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit, Width
@@ -86,11 +85,7 @@ class Timing:
         return self.last_clk - (self.words - 1) if self.chained else self.last_clk
 
 
-_NO_ADDRESS = -1, -1
-_timed = attrgetter(
-    "opcode", "vl", "sew_bits", "steps", "passes", "reload", "block", "runs", "indexed", "run_bytes"
-)
-_Key: TypeAlias = tuple[Any, ...]
+_Key: TypeAlias = tuple[str, int, int, int, int, bool, int, int, bool, int, int, int]
 
 
 class TimingTable:
@@ -107,7 +102,11 @@ class TimingTable:
         Raises:
             ValueError: The table has no such opcode, the machine no such unit, or the instruction does not exist for the width.
         """
-        key = self.key(instruction)
+        key = (
+            instruction.opcode, instruction.vl, instruction.sew_bits, instruction.steps, instruction.passes, instruction.reload,
+            instruction.block, instruction.runs, instruction.indexed, instruction.run_bytes,
+            *_alignment(instruction, self.config.dma.bytes_per_clk),
+        )  # fmt: skip
         known = self._known.get(key)
         if known is None:
             operation = OPERATIONS.get(instruction.opcode)
@@ -115,12 +114,6 @@ class TimingTable:
                 self._other(instruction) if operation is None else self._vector(instruction, operation)
             )
         return known
-
-    def key(self, instruction: Instruction) -> _Key:
-        """What its timing depends on."""
-        if instruction.external is None:
-            return _timed(instruction)
-        return (*_timed(instruction), *_alignment(instruction, self.config.dma.bytes_per_clk))
 
     def _other(self, instruction: Instruction) -> Timing:
         config, opcode = self.config, instruction.opcode
@@ -215,12 +208,8 @@ def sew_bits(instruction: Instruction, operation: Operation) -> int:
     >>> sew_bits(Instruction(opcode="vfncvt.f.f.w", sew_bits=32), OPERATIONS["vfncvt.f.f.w"])
     16
     """
-    return narrow_bits(instruction.sew_bits, operation)
-
-
-def narrow_bits(widest_bits: int, operation: Operation) -> int:
-    """Likewise, of an instruction whose widest operand has elements of so many bits."""
-    return widest_bits >> 1 if Width.DOUBLE in (operation.vd, operation.vs2) else widest_bits
+    double = Width.DOUBLE in (operation.vd, operation.vs2)
+    return instruction.sew_bits >> 1 if double else instruction.sew_bits
 
 
 def _words(instruction: Instruction, bytes_per_clk: int) -> int:
@@ -240,7 +229,7 @@ def _words(instruction: Instruction, bytes_per_clk: int) -> int:
 def _alignment(instruction: Instruction, bytes_per_clk: int) -> tuple[int, int]:
     """Places in a word of the external bus: of the first run, and from run to run; (-1, -1) without an address."""
     if instruction.external is None:
-        return _NO_ADDRESS
+        return -1, -1
     distance = instruction.distance_bytes or instruction.run_bytes
     return instruction.external.offset_bytes % bytes_per_clk, distance % bytes_per_clk
 
