@@ -51,6 +51,7 @@ def trace(
     """
     import torch
 
+    from lanewise.mapping.patterns import recognised
     from lanewise.mapping.recorder import Recorder
 
     if isinstance(inputs, torch.Tensor):
@@ -64,9 +65,9 @@ def trace(
     try:
         with recorder.recording():
             results = module(*args, **kwargs)
-        graph = recorder.graph(model, _versions(), results)
+        graph, place = recognised(recorder.graph(model, _versions(), results))
         if folded is not None:
-            folded |= recorder.known
+            folded |= {place[value]: tensor for value, tensor in recorder.known.items() if value in place}
         return graph
     finally:
         for part in training:
@@ -177,7 +178,7 @@ def _cache_path(folder: Path, model: str, options: Mapping[str, Any], versions: 
 def tracer_files(scheme: str) -> list[str]:
     """The source files that decide what a trace of ``timm`` or ``hf`` networks is, relative to this folder."""
     folder = Path(__file__).parent
-    patterns = ("rules/*.py", *_LOADERS.get(scheme, ()))
+    patterns = ("patterns/*.py", "rules/*.py", *_LOADERS.get(scheme, ()))
     found = [path for pattern in patterns for path in folder.glob(pattern)]
     return [*(f"{name}.py" for name in _TRACER), *sorted(str(path.relative_to(folder)) for path in found)]
 
