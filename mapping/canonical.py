@@ -90,8 +90,8 @@ def tensors_in(value: Any) -> "list[Tensor]":
         value = value.values()
     elif hasattr(value, "__dataclass_fields__"):
         value = [getattr(value, name) for name in value.__dataclass_fields__]
-    elif isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
-        return []
+    elif isinstance(value, str | bytes) or not hasattr(value, "__iter__") or hasattr(value, "layers"):
+        return []  # also of a transformers cache: what it holds are no results
     return [tensor for part in value for tensor in tensors_in(part)]
 
 

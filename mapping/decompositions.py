@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -68,6 +69,34 @@ def _addmm(self: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: 
     return product + (self if beta == 1 else self * beta)
 
 
+def _grouped_mm(self: Tensor, mat2: Tensor, offs: Tensor, bias: Tensor | None = None,
+                out_dtype: torch.dtype | None = None) -> Any:  # fmt: skip
+    """Rows ``(tokens, k)``, sorted by expert, times the weights ``(experts, k, n)`` of their own expert.
+
+    ``offs`` says where each expert's rows end. Where that has no value the rows are shared out evenly: with fewer rows than
+    experts one each, otherwise the first experts take one more than the others if they must.
+    """
+    if self.dim() != 2 or mat2.dim() != 3 or bias is not None:
+        return NotImplemented
+    rows, experts = self.shape[0], mat2.shape[0]
+    if offs.is_meta:
+        share, more = divmod(rows, experts)
+        sizes = [share + 1] * more + [share] * (experts - more)
+    else:
+        ends = offs.tolist()
+        sizes = [end - start for start, end in zip([0, *ends], ends)]
+    parts, row, expert = [], 0, 0
+    for size, group in groupby(sizes):
+        count = len(list(group))
+        if size:
+            left = self[row : row + count * size].view(count, size, self.shape[1])
+            product = torch.matmul(left, mat2[expert : expert + count])
+            parts.append(product.reshape(count * size, mat2.shape[2]))
+        row, expert = row + count * size, expert + count
+    result = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return result if out_dtype is None else result.to(out_dtype)
+
+
 DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": _attention,
     "glu": _glu,
@@ -76,5 +105,6 @@ DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "lerp": _lerp,
     "addmm": _addmm,
     "baddbmm": _addmm,
+    "_grouped_mm": _grouped_mm,
 }
 """By aten name. Tried after the rules, and for the out-of-place forms alone."""

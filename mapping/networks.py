@@ -19,8 +19,10 @@ def load(
     model: str,
     *,
     batch: int = 1,
-    sequence: int = 128,
+    sequence: int | None = None,
     resolution: int | None = None,
+    phase: str | None = None,
+    context: int | None = None,
     dims: Mapping[str, int] | None = None,
 ) -> "tuple[torch.nn.Module, Inputs]":
     """A network in evaluation mode and its inputs, by position or by name, all on the ``meta`` device.
@@ -30,20 +32,32 @@ def load(
             configuration, or ``hf:minilm``, the sentence encoder all-MiniLM-L6-v2), ``onnx:FILE``, or
             ``pt2:FILE`` (written by ``torch.export.save``).
         batch: Images or sequences at a time.
-        sequence: Tokens of each sequence.
+        sequence: Tokens of each sequence; by default 128, or the network's most if that is less.
         resolution: Side of the image in pixels; by default the model's own.
+        phase: ``prefill`` or ``decode`` of a decoder-only language model of transformers.
+        context: Tokens before the one of a decode step; by default 1,024.
         dims: Sizes by name of axes that a file leaves open.
 
     Raises:
         UserError: The name is unknown, the file cannot be read, or the model does not take such inputs.
     """
     scheme, _, name = model.partition(":")
-    sizes = Sizes(batch=batch, sequence=sequence, resolution=resolution, named=dims or {})
+    sizes = Sizes(
+        batch=batch, sequence=128 if sequence is None else sequence, resolution=resolution, named=dims or {}
+    )
     for key, size in sizes.named.items():
         if not 1 <= size <= LARGEST:
             raise UserError(f"--dim {key}: must be 1 to {LARGEST}, not {size}")
     if scheme in ("timm", "hf") and sizes.named:
         raise UserError(f"--dim {next(iter(sizes.named))}: {model} has no open axes; expected onnx: or pt2:")
+    if phase not in (None, "prefill", "decode"):
+        raise UserError(f"phase: must be prefill or decode, not {phase}")
+    if context is not None and phase != "decode":
+        raise UserError("context: is for the phase decode; expected that as well")
+    if phase == "decode" and sequence is not None:
+        raise UserError("sequence: a decode step has one token; expected context instead")
+    if phase is not None and scheme != "hf":
+        raise UserError(f"{model}: has no phases; expected a language model, hf:NAME")
     network: Any
     inputs: Any
     if scheme == "timm" and name:
@@ -53,7 +67,7 @@ def load(
     elif scheme == "hf" and name:
         from lanewise.mapping.networks_transformers import load_transformers
 
-        network, inputs = load_transformers(name, batch, sequence, resolution)
+        network, inputs = load_transformers(name, batch, sequence, resolution, phase, context)
     elif scheme == "onnx" and name:
         from lanewise.mapping.networks_onnx import load_onnx
 

@@ -28,7 +28,7 @@ _TRACER = (
 )  # fmt: skip
 _LOADERS = {
     "timm": ("networks_timm*.py",),
-    "hf": ("networks_transformers*.py",),
+    "hf": ("networks_transformers*.*",),
     "onnx": ("networks_onnx*.py", "../models/onnx/*.py", "../models/onnx/operators/*.py"),
     "pt2": ("networks_pt2*.py", "pt2_*.py"),
 }
@@ -72,9 +72,7 @@ def trace(
         with recorder.recording():
             results = module(*args, **kwargs)
         parameters = sum(parameter.numel() for parameter in module.parameters())
-        graph, place = recognised(
-            replace(recorder.graph(model, _versions(), results), parameters=parameters)
-        )
+        graph, place = recognised(replace(recorder.graph(model, _versions(), results), parameters=parameters))
         if folded is not None:
             folded |= {place[value]: tensor for value, tensor in recorder.known.items() if value in place}
         return graph
@@ -87,8 +85,10 @@ def trace_model(
     model: str,
     *,
     batch: int = 1,
-    sequence: int = 128,
+    sequence: int | None = None,
     resolution: int | None = None,
+    phase: str | None = None,
+    context: int | None = None,
     dims: Mapping[str, int] | None = None,
     cache: Path | None = None,
     progress: Callable[[str], None] | None = None,
@@ -98,8 +98,10 @@ def trace_model(
     Args:
         model: ``timm:NAME``, ``hf:NAME``, ``onnx:FILE`` or ``pt2:FILE``; of a file, the content counts.
         batch: Images or sequences at a time.
-        sequence: Tokens of each sequence.
+        sequence: Tokens of each sequence; ``None`` for 128, or the model's most if that is less.
         resolution: Side of the image; ``None`` for the model's own.
+        phase: ``prefill`` or ``decode`` of a decoder-only language model.
+        context: Tokens before the one of a decode step; ``None`` for 1,024.
         dims: Sizes by name of axes that a file leaves open.
         cache: Folder of the cache; by default :func:`lanewise.files.cache_folder`.
         progress: Is told in one line when the network has to be traced.
@@ -107,10 +109,12 @@ def trace_model(
     Raises:
         UserError: The model is unknown, its forward pass cannot be traced, or the cache cannot be written.
     """
-    for option, value in (("batch", batch), ("sequence", sequence), ("resolution", resolution)):
-        if value is not None and value < 1:
+    options: dict[str, Any] = {
+        "batch": batch, "sequence": sequence, "resolution": resolution, "phase": phase, "context": context,
+    }  # fmt: skip
+    for option, value in options.items():
+        if isinstance(value, int) and value < 1:
             raise UserError(f"{option}: must be at least 1, not {value}")
-    options: dict[str, Any] = {"batch": batch, "sequence": sequence, "resolution": resolution}
     if dims:
         options["dims"] = dict(sorted(dims.items()))
     versions = _versions()
@@ -119,7 +123,9 @@ def trace_model(
         return graph if graph.model == model else replace(graph, model=model)
     from lanewise.mapping.networks import load
 
-    module, inputs = load(model, batch=batch, sequence=sequence, resolution=resolution, dims=dims)
+    module, inputs = load(
+        model, batch=batch, sequence=sequence, resolution=resolution, phase=phase, context=context, dims=dims
+    )
     if progress is not None:
         for note in getattr(module, "notes", ()):
             progress(f"{model}: {note}")
@@ -153,6 +159,11 @@ def _tensors(values: Mapping[str, Any]) -> dict[str, Any]:
 
     named: dict[str, Any] = {}
     for name, value in values.items():
+        if hasattr(value, "layers"):  # a transformers cache
+            from lanewise.mapping.networks_transformers_phases import cached_tensors
+
+            named |= dict(cached_tensors(name, value))
+            continue
         found = tensors_in(value)
         alone = len(found) == 1 and found[0] is value
         named |= {name: value} if alone else {f"{name}.{place}": part for place, part in enumerate(found)}

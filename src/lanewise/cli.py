@@ -257,13 +257,33 @@ def simulate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)],
     batch: Annotated[int, typer.Option("--batch", min=1, max=4096, help="Batch size.")] = 1,
     sequence: Annotated[
-        int, typer.Option("--sequence", min=1, max=1 << 20, help="Sequence length of language models.")
-    ] = 128,
+        int | None,
+        typer.Option(
+            "--sequence",
+            min=1,
+            max=1 << 20,
+            help="Sequence length of language models; default: 128, or the model's most.",
+        ),
+    ] = None,
     resolution: Annotated[
         int | None,
         typer.Option("--resolution", min=1, max=8192, help="Side of the input image; default: the model's."),
     ] = None,
     dim: Dims = None,
+    phase: Annotated[
+        str | None,
+        typer.Option(
+            "--phase",
+            metavar="PHASE",
+            help="prefill, or decode: one token's step of a decoder-only language model, head included.",
+        ),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context", min=1, max=1 << 20, help="Tokens before the one of a decode step; default: 1024."
+        ),
+    ] = None,
     allow_unmapped: Annotated[
         bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
     ] = False,
@@ -304,6 +324,8 @@ def simulate(
                 "--trace" if trace is not None else "--listing" if listing is not None else "--allow-unmapped"
             )
             raise UserError(f"{option}: is for a network without --training; expected one or the other")
+        if phase is not None or context is not None:
+            raise UserError("--phase: is for a network without --training; expected one or the other")
         _simulate_training(model, batch, sequence, resolution, _dims(dim), config, json_)
         return
     from lanewise.config import load_config
@@ -319,6 +341,8 @@ def simulate(
         sequence=sequence,
         resolution=resolution,
         dims=_dims(dim),
+        phase=phase,
+        context=context,
         progress=_progress,
     )
     result = run(graph, machine, allow_unmapped=allow_unmapped)
@@ -342,7 +366,7 @@ def simulate(
 def _simulate_training(
     model: str,
     batch: int,
-    sequence: int,
+    sequence: int | None,
     resolution: int | None,
     dims: dict[str, int],
     config: Path | None,

@@ -74,7 +74,7 @@ def test_initialisation_is_left_as_it_was():
         ("onnx:", "^onnx:: unknown kind of model"),
         ("tflite:a", "^tflite:a: unknown kind of model"),
         ("hf:", "^hf:: unknown kind of model"),
-        ("hf:wav2vec2", "^hf:wav2vec2: takes input_values; expected"),
+        ("hf:sam_prompt_encoder", "^hf:sam_prompt_encoder: transformers has no network of it alone"),
     ],
 )
 def test_refusals(model, message):
