@@ -7,7 +7,8 @@ addresses are what :mod:`lanewise.mapping.assemble` encodes and :mod:`lanewise.m
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import TypeAlias
 
 from lanewise.isa.operations import OPERATIONS, Unit
@@ -152,6 +153,20 @@ class Instruction:
     """Of indexed runs: where the numbers are, 32 bits each, that ``distance_bytes`` is multiplied by."""
     tile: Tile | None = None
     """Of ``mm.*``; ``None``: the instruction is priced alone."""
+
+    def at(self, address: Address) -> "Instruction":
+        """The same with another place in the scratchpad; many times as fast as ``dataclasses.replace``."""
+        made = object.__new__(Instruction)
+        for field_of, value in zip(_SET, _VALUES(self)):
+            field_of(made, value)
+        _SET_ADDRESS(made, address)
+        return made
+
+
+_OTHERS = [f.name for f in fields(Instruction) if f.name != "address"]
+_VALUES = attrgetter(*_OTHERS)
+_SET = [getattr(Instruction, name).__set__ for name in _OTHERS]
+_SET_ADDRESS = getattr(Instruction, "address").__set__
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

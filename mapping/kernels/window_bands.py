@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.epilogue import format_bits
-from lanewise.mapping.kernels.price import MOST_ACCESSES, price
+from lanewise.mapping.kernels.price import MOST_ACCESSES
 from lanewise.mapping.kernels.strips import best_kernel
 from lanewise.mapping.kernels.window_axes import Axis, Layout
-from lanewise.mapping.kernels.window_strip import Shape, WindowStrip, steps_and_stores
+from lanewise.mapping.kernels.window_strip import Shape, WindowStrip
 from lanewise.mapping.kernels.window_tile import TILE, Tile, reads
-from lanewise.sim.program import Instruction, Loop, Node, Program, flatten_once, repeat
+from lanewise.sim.program import Instruction, Loop, Node, Program, repeat
 
 if TYPE_CHECKING:
     from lanewise.mapping.kernels.windows import WindowsWork
@@ -216,24 +216,19 @@ class WindowBands:
         """
         depth, rows, columns = self.work.volume
         middle = depth.span(depth.count // 2), rows.span(rows.count // 2)
-        row: list[Node] = []
         width = columns.count if self.upright else strip.layout.result_row
         first = (columns.count - width) // 2
-        for group in columns.groups(range(first, first + width), strip.shape.ways):
-            row += repeat(group.count, *strip.group(*middle, group))
-        names = {n for i in flatten_once(row) for n in (*i.reads, *i.writes) if n.startswith("@")}
-        return price(
-            Program(body=repeat(4, *row), buffers_bytes=dict.fromkeys(names, 1)), self.config
-        ).cycles  # some, for the last one's end is nobody's beginning
+        groups = columns.groups(range(first, first + width), strip.shape.ways)
+        return strip.code.clocks([(group.count, strip.group(*middle, group)) for group in groups])
 
     def after_kernel(self, elements: int) -> VectorKernel | None:
         """The pass with the steps over a band of so many elements."""
         if self.after is None:
             return None
-        work = self.after
+        ending = self.after.ending
 
         def body(kernel: VectorKernel, _: object) -> None:
-            steps_and_stores(kernel, kernel.load("@middle.0"), work)
+            ending.emit(kernel, kernel.load("@middle.0"))
 
         return best_kernel(self.config, elements, body)
 

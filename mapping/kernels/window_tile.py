@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from lanewise.mapping.kernels.builder import STRIP
 from lanewise.mapping.kernels.strips import load, store
 from lanewise.mapping.kernels.window_axes import Band, Group, Layout, bands
-from lanewise.mapping.kernels.window_strip import COLUMN, ROW, WindowStrip, fills_table
+from lanewise.mapping.kernels.window_code import fills_table
+from lanewise.mapping.kernels.window_strip import COLUMN, ROW, WindowStrip
 from lanewise.sim.program import Address, Instruction, Loop, Node, Rotate, repeat
 
 if TYPE_CHECKING:
@@ -116,12 +117,12 @@ class Tile:
                 code = strip.group(depth.spans[0], row.spans[0], group)
                 inside = (row.spans[0].start - top) * self.layout.row + group.spans[0].start - left
                 result = (row.result - above) * self.layout.result_row + group.result - before
-                loops = {
-                    COLUMN: (group.step, len(group.spans)),
-                    ROW: (row.step * self.layout.row, self.layout.result_row),
-                }
+                moves = (
+                    (COLUMN, group.step, len(group.spans)),
+                    (ROW, row.step * self.layout.row, self.layout.result_row),
+                )
                 placed = strip.placed(
-                    code, inside=inside, result=result, first=first, strips=strips, loops=loops
+                    code.nodes, inside=inside, result=result, first=first, strips=strips, moves=moves
                 )
                 inner += repeat(group.count, *placed, index=COLUMN)
             made += repeat(row.count, *inner, index=ROW)

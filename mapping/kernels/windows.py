@@ -12,6 +12,7 @@ from lanewise.mapping.kernels.position_sums import PositionSums
 from lanewise.mapping.kernels.price import banks, price
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.window_bands import WindowBands
+from lanewise.mapping.kernels.window_code import Ending
 from lanewise.sim.program import Program
 
 FUNCTIONS = ("max", "average", "sum", "depthwise")
@@ -43,6 +44,11 @@ class WindowsWork:
             raise ValueError(f"function must be one of {', '.join(FUNCTIONS)}, not {self.function!r}")
         if not 1 <= len(self.axes) <= 3:
             raise ValueError(f"axes must be one to three, not {len(self.axes)}")
+
+    @property
+    def ending(self) -> Ending:
+        """Steps and stores of a result."""
+        return Ending(steps=self.steps, outputs=self.outputs, inverse_step=self.inverse_step)
 
     @property
     def volume(self) -> tuple[Axis, Axis, Axis]:
@@ -100,7 +106,12 @@ class WindowsWork:
         if not made:
             raise problem or ValueError("steps must be known")
         fitting = [program for program in made if banks(program, config) <= config.scratchpad.banks]
-        return min(fitting or made, key=lambda program: price(program, config).cycles)
+        candidates = fitting or made
+        return (
+            min(candidates, key=lambda program: price(program, config).cycles)
+            if candidates[1:]
+            else candidates[0]
+        )
 
     def _apart(self, config: MachineConfig) -> bool:
         """Whether the steps can be computed on a band as one sequence of elements."""

@@ -1,0 +1,353 @@
+"""Vector code of windows, wherever they lie: several results of a row side by side, a strip of channels each, every input element loaded once for all of them.
+
+What a group's code is depends neither on the size of the input nor on the channels beside the strip, so that works, tiles, bands and machines with one vector
+unit share it. Its addresses count positions and results (:data:`ROW_UNITS`); :mod:`lanewise.mapping.kernels.window_strip` makes bytes of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from lanewise.config import FlexSfuConfig, MachineConfig, VectorConfig
+from lanewise.mapping.kernels.activations import ON_FLEX_SFU
+from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.epilogue import Operand, Step, emit_steps, store_outputs
+from lanewise.mapping.kernels.price import price
+from lanewise.mapping.kernels.schedule import schedule
+from lanewise.mapping.kernels.strips import MAXIMUM_CODE
+from lanewise.mapping.kernels.window_axes import Span
+from lanewise.sim.program import Address, Instruction, Node, Program, flatten_once, repeat
+
+TAP = "tap"
+"""Index of the loop over rows of taps."""
+
+INPUT, WEIGHTS = "@in.0", "@weights.0"
+
+ROW_UNITS, PLANE_UNITS = 1 << 20, 1 << 40
+"""In the code's addresses, half the offset of the input is a position: so many times its row and its plane, and its column. Half that of the weights is
+their row; that of results and of operands is the number of the result."""
+
+PIECE = 8
+"""Taps of a row whose weights are in registers together, where not all are."""
+RESIDENT_REGISTERS = 16
+"""What all taps' weights may take to stay in registers."""
+HELD = ((8, 4), (4, 2), (2, 1), (1, 1))
+"""How many values are held after their use, and of how many results the registers, so that the next does not wait for them: tried in this order."""
+
+COMBINE = {"max": "vfmax.vv", "average": "vfadd.vv", "sum": "vfadd.vv"}
+NEUTRAL = {"max": float("-inf"), "average": 0.0, "sum": 0.0}
+"""What a window has that lies in the padding alone."""
+
+KEPT = 2048
+"""Kinds of windows whose code is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """What follows a sum or a maximum, as a work says it."""
+
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]
+    inverse_step: float
+
+    def emit(self, kernel: VectorKernel, total: Register) -> None:
+        """The steps, and a store in each format."""
+        operands: dict[int, Operand] = {
+            index: f"@operand{index}.0"
+            for index, step in enumerate(self.steps)
+            if step.operand in ("tensor", "channel")
+        }
+        total = emit_steps(kernel, total, self.steps, operands)
+        places = {form: f"@{form}.0" for form in self.outputs}
+        store_outputs(kernel, total, self.outputs, places, self.inverse_step)
+        kernel.release(total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """All of a work that the code of a strip depends on."""
+
+    function: str
+    taps: tuple[int, int, int]
+    """Of the largest window, along planes, rows and columns."""
+    apart: tuple[int, int]
+    """Positions from tap to tap, along rows and columns."""
+    divisor: float | None
+    ending: Ending
+    vl: int
+    rolled: bool
+    """Whether the rows of taps are a loop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """All of a configuration that it depends on; ``config`` is any that has it."""
+
+    vector: VectorConfig
+    flex_sfu: FlexSfuConfig | None
+    """``None``: no step is a function of Flex-SFU."""
+    operand_bits: int
+    config: MachineConfig = field(compare=False)
+
+    @classmethod
+    def of(cls, config: MachineConfig, steps: Sequence[Step]) -> "Machine":
+        """What ``config`` is to code with ``steps``."""
+        flex = config.flex_sfu if any(step.function in ON_FLEX_SFU for step in steps) else None
+        return cls(
+            vector=config.vector, flex_sfu=flex, operand_bits=config.matrix.operand_bits, config=config
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """What the groups so far leave to the next: registers that are taken, constants and tables."""
+
+    used: frozenset[int]
+    written: frozenset[int]
+    splats: tuple[tuple[tuple[float, int, int], Register], ...]
+    setup: tuple[Instruction, ...]
+    tables: tuple[str, ...]
+
+
+Windows = tuple[Span, Span, tuple[Span, ...]]
+"""Of a group, along planes, rows and columns, each from the first one's tap 0 on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Code:
+    """A group's instructions, and the state after them; or why there are none."""
+
+    nodes: tuple[Node, ...] = ()
+    after: State | None = None
+    problem: str = ""
+
+
+@lru_cache(maxsize=KEPT)
+def strip_code(kind: Kind, machine: Machine) -> "StripCode":
+    """The code of one kind of windows on one kind of machine, as far as somebody has asked for it."""
+    return StripCode(kind, machine.config)
+
+
+class StripCode:
+    """Emits groups of results for one strip of channels; the same group after the same groups is emitted once."""
+
+    def __init__(self, kind: Kind, config: MachineConfig) -> None:
+        self.kind, self.config = kind, config
+        kernel = self.kernel = VectorKernel(config=config, vl=kind.vl, places=self._place)
+        self.shared = {
+            WEIGHTS,
+            *(f"@operand{i}.0" for i, s in enumerate(kind.ending.steps) if s.operand == "channel"),
+        }
+        """Buffers of what all positions share."""
+        self.resident: list[Register] = []
+        self.loads: list[Instruction] = []
+        """Of the weights that stay in registers."""
+        planes, rows, columns = kind.taps
+        self.taps = planes * rows * columns
+        if (
+            kind.function == "depthwise"
+            and not kind.rolled
+            and self.taps * kernel.lmul(16) <= RESIDENT_REGISTERS
+        ):
+            self.resident = [kernel.load(self._weights(tap)) for tap in range(self.taps)]
+            self.loads, kernel.code = kernel.code, []
+        self.start = self._state()
+        """Before the first group."""
+        self._states: dict[State, State] = {self.start: self.start}
+        self._made: dict[tuple[int, Windows], Code] = {}
+        self._clocks: dict[tuple[tuple[int, int], ...], int] = {}
+        self.held: list[Register] = []
+        self.patience = HELD[0]
+        self.totals: list[Register | None] = []
+        self.own: list[bool] = []
+
+    # Groups
+
+    def group(self, before: State, windows: Windows) -> Code:
+        """Code of windows side by side, after what left ``before``, which is :attr:`start` or another group's ``after``.
+
+        Raises:
+            ValueError: The registers do not hold what it needs.
+        """
+        key = id(before), windows
+        code = self._made.get(key)
+        if code is None:
+            code = self._made[key] = self._tried(before, windows)
+        if code.after is None:
+            raise ValueError(code.problem)
+        return code
+
+    def clocks(self, codes: Sequence[tuple[int, Code]]) -> int:
+        """Clocks that four rows of groups take, each so many times a row.
+
+        Four, for the last one's end is nobody's beginning.
+        """
+        key = tuple((count, id(code)) for count, code in codes)
+        if key not in self._clocks:
+            row = [node for count, code in codes for node in repeat(count, *code.nodes)]
+            names = {n for i in flatten_once(row) for n in (*i.reads, *i.writes) if n.startswith("@")}
+            program = Program(body=repeat(4, *row), buffers_bytes=dict.fromkeys(names, 1))
+            self._clocks[key] = price(program, self.config).cycles
+        return self._clocks[key]
+
+    def _state(self) -> State:
+        kernel = self.kernel
+        return State(
+            used=frozenset(kernel.used), written=frozenset(kernel.written), splats=tuple(kernel.splats.items()),
+            setup=tuple(kernel.setup), tables=tuple(kernel.tables),
+        )  # fmt: skip
+
+    def _tried(self, before: State, windows: Windows) -> Code:
+        kernel, problem = self.kernel, ""
+        for patience in HELD:
+            kernel.used, kernel.written, kernel.splats = (
+                set(before.used),
+                set(before.written),
+                dict(before.splats),
+            )
+            kernel.setup, kernel.tables = list(before.setup), list(before.tables)
+            self.patience, self.held, kernel.code, kernel.way = patience, [], [], 0
+            try:
+                nodes = self._windows(*windows)
+            except ValueError as error:
+                problem = str(error)
+                continue
+            after = self._state()
+            return Code(nodes=nodes, after=self._states.setdefault(after, after))
+        return Code(problem=problem)
+
+    # Places
+
+    def _place(self, buffer: str, bits: int, elements: int) -> Address:  # noqa: ARG002
+        """Where the current result of the group at hand is, or its operand."""
+        return Address(buffer, 0 if buffer in self.shared else self.kernel.way)
+
+    def _weights(self, row: int) -> Address:
+        return Address(WEIGHTS, 2 * row)
+
+    # Code
+
+    def _windows(self, depth: Span, row: Span, spans: tuple[Span, ...]) -> tuple[Node, ...]:
+        kernel, kind = self.kernel, self.kind
+        planes, rows = range(depth.stop - depth.first), list(range(row.first, row.stop))
+        self.totals, self.own = [None] * len(spans), [False] * len(spans)
+        if kind.function == "depthwise":
+            for way in range(len(spans)):
+                self.totals[way], self.own[way] = kernel.load(self._weights(self.taps)), True
+        nodes: list[Node] = []
+        for plane in planes:
+            left = list(rows)
+            if kind.rolled and len(left) > 1:
+                if not all(self.own):
+                    self._row(depth, plane, left.pop(0), spans)
+                    self._settle()
+                nodes += self._flush()
+                self._row(depth, plane, left[0], spans)
+                nodes += self._tap_loop(len(left))
+                continue
+            for tap in left:
+                self._row(depth, plane, tap, spans)
+        self._settle()
+        for way, span in enumerate(spans):
+            kernel.way = way
+            self._finish(way, depth.counted * row.counted * span.counted)
+        kernel.way = 0
+        nodes += self._flush()
+        return tuple(nodes)
+
+    def _flush(self) -> list[Instruction]:
+        kernel = self.kernel
+        self._let_go(0)
+        code, kernel.code = kernel.code, []
+        if len(code) > 4 * MAXIMUM_CODE:
+            raise ValueError(f"vl must leave the code below {4 * MAXIMUM_CODE} instructions, not {len(code)}")
+        return schedule(code, self.config)
+
+    def _tap_loop(self, rows: int) -> tuple[Node, ...]:
+        """The row of taps at hand, and so many less one after it."""
+        steps = {INPUT: 2 * self.kind.apart[0] * ROW_UNITS, WEIGHTS: 2 * self.kind.taps[2]}
+        looped = [
+            replace(i, address=i.address.along(TAP, steps[i.address.base])) if i.address is not None else i
+            for i in self._flush()
+        ]
+        return repeat(rows, *looped, index=TAP)
+
+    def _row(self, depth: Span, plane: int, row: int, spans: tuple[Span, ...]) -> None:
+        """One row of taps of one plane, for all results: columns from left to right, so that each result has its taps in order."""
+        kernel, kind = self.kernel, self.kind
+        _, rows, columns = kind.taps
+        down, across = kind.apart
+        begin = plane * PLANE_UNITS + row * down * ROW_UNITS
+        number = ((depth.first + plane) * rows + row) * columns
+        for first in range(0, columns, PIECE):
+            uses: dict[int, list[tuple[int, int]]] = {}
+            for way, span in enumerate(spans):
+                for tap in range(max(first, span.first), min(first + PIECE, span.stop)):
+                    uses.setdefault(span.start + tap * across, []).append((way, tap))
+            weights: dict[int, Register] = {}
+            if kind.function == "depthwise":
+                for tap in sorted({tap for users in uses.values() for _, tap in users}):
+                    kept = self.resident[number + tap] if self.resident else None
+                    weights[tap] = kept or kernel.load(self._weights(number + tap))
+            for column in sorted(uses):
+                value = kernel.load(Address(INPUT, 2 * (begin + column)))
+                for way, tap in uses[column]:
+                    self._take(way, value, weights.get(tap))
+                if not self._shared(value):
+                    self._release(value)
+            if not self.resident:
+                self._release(*weights.values())
+
+    def _take(self, way: int, value: Register, weight: Register | None) -> None:
+        kernel, total = self.kernel, self.totals[way]
+        if weight is not None:
+            assert total is not None
+            kernel.emit("vfmacc.vv", weight, value, into=total)
+        elif total is None:
+            self.totals[way] = value
+        else:
+            alone = self.own[way] or self.totals.count(total) == 1
+            made = kernel.emit(COMBINE[self.kind.function], total, value, into=total if alone else None)
+            self.totals[way], self.own[way] = made, True
+
+    def _shared(self, value: Register) -> bool:
+        """Whether a value is also a result's first."""
+        return value in self.totals
+
+    def _settle(self) -> None:
+        """Every result gets a register of its own."""
+        kernel = self.kernel
+        for way, total in enumerate(self.totals):
+            if total is None:
+                neutral = NEUTRAL[self.kind.function]
+                self.totals[way] = kernel.emit("vfmv.v.f", constant=neutral)
+            elif not self.own[way] and self.totals.count(total) > 1:
+                self.totals[way] = kernel.emit("vmv.v.v", total)
+            self.own[way] = True
+
+    def _finish(self, way: int, counted: int) -> None:
+        kernel, total = self.kernel, self.totals[way]
+        assert total is not None
+        kernel.touched.clear()
+        if self.kind.function == "average":
+            kernel.emit("vfmul.vf", total, into=total, constant=1 / (self.kind.divisor or max(1, counted)))
+        self.kind.ending.emit(kernel, total)
+        wait = kernel.touched - kernel.used
+        if self.patience[1] > 1 and (way + 1) % self.patience[1]:
+            kernel.used |= wait
+            self.held += [Register(first=first, length=1) for first in sorted(wait)]
+        else:
+            self._let_go(0)
+
+    def _release(self, *registers: Register) -> None:
+        self.held += registers
+        self._let_go(self.patience[0] - 1)
+
+    def _let_go(self, keep: int) -> None:
+        while len(self.held) > keep:
+            self.kernel.release(self.held.pop(0))
+
+
+def fills_table(instruction: Instruction) -> bool:
+    """Whether it is part of filling a table of Flex-SFU."""
+    return instruction.opcode in ("dma.load", "sfu.breakpoints", "sfu.coefficients")
