@@ -1,4 +1,4 @@
-"""``recurrence.cpp`` as a library: compiled once for each version of its text and its header's, then kept in the cache folder."""
+"""``recurrence.cpp`` and ``list_schedule.cpp`` as a library: compiled once for each version of their text, then kept in the cache folder."""
 
 import ctypes
 import hashlib
@@ -15,6 +15,7 @@ from lanewise.errors import UserError
 from lanewise.files import cache_folder
 
 SOURCE = Path(__file__).with_name("recurrence.cpp")
+SCHEDULER = Path(__file__).with_name("list_schedule.cpp")
 HEADER = Path(__file__).with_name("matrix_stream.h")
 FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC")
 Watcher = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64)
@@ -23,12 +24,12 @@ Watcher = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64)
 
 @cache
 def library() -> ctypes.CDLL:
-    """The compiled recurrence.
+    """The compiled recurrence and scheduler.
 
     Raises:
         UserError: There is no C++ compiler, or it fails.
     """
-    text = SOURCE.read_bytes() + HEADER.read_bytes()
+    text = b"".join(path.read_bytes() for path in (SOURCE, HEADER, SCHEDULER))
     compiler = shlex.split(os.environ.get("CXX") or "g++")
     version = hashlib.sha256(text + " ".join((*compiler, *FLAGS, os.uname().machine)).encode()).hexdigest()[
         :16
@@ -46,6 +47,8 @@ def library() -> ctypes.CDLL:
         pointer, number, number, number, number, pointer, number, pointer, pointer, pointer, ctypes.c_int64, pointer, ctypes.c_int64, Watcher,
     ]  # fmt: skip
     loaded.lanewise_run.restype = number
+    loaded.lanewise_schedule.argtypes = [pointer, ctypes.c_int64, number, number, pointer]
+    loaded.lanewise_schedule.restype = None
     return loaded
 
 
@@ -57,7 +60,10 @@ def _compile(compiler: Sequence[str], path: Path) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".compile") as folder:
             made = Path(folder) / path.name
             done = subprocess.run(
-                [*compiler, *FLAGS, "-o", str(made), str(SOURCE)], capture_output=True, text=True, check=False
+                [*compiler, *FLAGS, "-o", str(made), str(SOURCE), str(SCHEDULER)],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if done.returncode:
                 reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]

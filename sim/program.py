@@ -33,17 +33,19 @@ class Address:
 
     def moved(self, offset_bytes: int) -> "Address":
         """So many bytes further."""
-        return replace(self, offset_bytes=self.offset_bytes + offset_bytes) if offset_bytes else self
+        return Address(self.base, self.offset_bytes + offset_bytes, self.steps) if offset_bytes else self
 
     def along(self, index: str, step_bytes: int) -> "Address":
         """With a step for another loop."""
-        return replace(self, steps=(*self.steps, (index, step_bytes))) if step_bytes else self
+        return (
+            Address(self.base, self.offset_bytes, (*self.steps, (index, step_bytes))) if step_bytes else self
+        )
 
     def unrolled(self, index: str, rounds: int, place: int) -> "Address":
         """As in repetition ``place`` of ``rounds`` of a loop that becomes one repetition."""
         step = dict(self.steps).get(index, 0)
         steps = tuple((name, size * rounds if name == index else size) for name, size in self.steps)
-        return replace(self, steps=steps, offset_bytes=self.offset_bytes + place * step)
+        return Address(self.base, self.offset_bytes + place * step, steps)
 
     def __str__(self) -> str:
         terms = [self.base, *([str(self.offset_bytes)] if self.offset_bytes else [])]

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil
+from functools import cache, lru_cache
+from math import ceil, copysign
 
 from lanewise.config import MachineConfig
 from lanewise.isa.encoding import Decoded
@@ -13,6 +14,8 @@ from lanewise.sim.timing import sew_bits as narrow_sew_bits
 from lanewise.sim.vector_type import vtype_for
 
 REGISTERS = 32
+KEPT = 1 << 16
+"""Instructions that are remembered: the same one again is the same object."""
 
 SCALAR, DISTANCE = 10, 11
 """Number of the ``x`` or ``f`` register that a scalar operand or an address comes in, and of a strided access's distance."""
@@ -35,7 +38,21 @@ class Register:
     @property
     def names(self) -> tuple[str, ...]:
         """Every register of the group."""
-        return tuple(f"v{index}" for index in range(self.first, self.first + self.length))
+        return _register_names(self.first, self.length)
+
+
+@cache
+def _register_names(first: int, length: int) -> tuple[str, ...]:
+    return tuple(f"v{index}" for index in range(first, first + length))
+
+
+@cache
+def _groups(length: int) -> tuple[tuple[Register, frozenset[int]], ...]:
+    """The groups of so many registers, the lowest first; ``v0`` is kept for masks."""
+    return tuple(
+        (Register(first=first, length=length), frozenset(range(first, first + length)))
+        for first in range(length, REGISTERS - length + 1, length)
+    )
 
 
 @dataclass(kw_only=True)
@@ -86,13 +103,12 @@ class VectorKernel:
             raise ValueError(
                 f"vl must be at most 8 registers of {sew_bits} bits, not {self.vl if vl is None else vl}"
             )
-        for first in range(0, REGISTERS - length + 1, length):
-            group = range(first, first + length)
-            if 0 not in group and self.used.isdisjoint(group):
-                self.used.update(group)
-                self.written.update(group)
-                self.touched.update(group)
-                return Register(first=first, length=length)
+        for register, group in _groups(length):
+            if self.used.isdisjoint(group):
+                self.used |= group
+                self.written |= group
+                self.touched |= group
+                return register
         raise ValueError(
             f"vl must leave registers free, not {self.vl}: a group of {length} is wanted and none is left"
         )
@@ -173,18 +189,11 @@ class VectorKernel:
         self, code: list[Instruction], opcode: str, target: Register, sources: tuple[Register, ...], sew_bits: int,
         vl: int, constant: float | None, *, masked: bool = False,
     ) -> None:  # fmt: skip
-        operation = OPERATIONS[opcode]
-        masked = masked or operation.vm == 0
-        operands = (target, *sources) if operation.reads_vd else sources
-        if masked:
-            operands = (*operands, Register(first=0, length=1))
-        sew = narrow_sew_bits(Instruction(opcode=opcode, sew_bits=sew_bits), operation)
-        vs2, vs1 = _source_fields(operation, sources, constant)
-        decoded = Decoded(operation=operation, vd=target.first, vs2=vs2, vs1=vs1, vm=int(not masked))
-        made = instruction_of(
-            decoded, vtype_for(sew, vl, self.config.vector.vlen_bits), vl, constant=constant
+        negative = constant is not None and copysign(1.0, constant) < 0
+        vlen_bits, firsts = self.config.vector.vlen_bits, tuple([source.first for source in sources])
+        code.append(
+            _arithmetic(opcode, target.first, firsts, sew_bits, vl, constant, negative, masked, vlen_bits)
         )
-        code.append(replace(made, operands=tuple(register.names[0] for register in operands)))
 
     def stream(self, buffer: str, bits: int = 16, vl: int | None = None) -> Address:
         """The current strip of a buffer that holds the strips' elements, of so many bits each, one after the other; a strip begins at a byte."""
@@ -225,12 +234,18 @@ class VectorKernel:
     ) -> None:  # fmt: skip
         elements = self.vl if vl is None else vl
         address = self.stream(place, sew_bits, elements) if isinstance(place, str) else place
-        operation = OPERATIONS[f"v{letter}{'s' if stride_bytes else ''}e{sew_bits}.v"]
-        decoded = Decoded(
-            operation=operation, vd=register.first, vs1=SCALAR, vs2=DISTANCE if stride_bytes else 0
+        opcode = f"v{letter}{'s' if stride_bytes else ''}e{sew_bits}.v"
+        self.code.append(
+            _memory(
+                opcode,
+                register.first,
+                elements,
+                sew_bits,
+                address,
+                stride_bytes,
+                self.config.vector.vlen_bits,
+            )
         )
-        vtype = vtype_for(sew_bits, elements, self.config.vector.vlen_bits)
-        self.code.append(instruction_of(decoded, vtype, elements, address=address, stride_bytes=stride_bytes))
 
     def accumulator(self, name: str, sew_bits: int = 16) -> Register:
         """A register that all strips add to, zero before the first."""
@@ -295,9 +310,36 @@ class VectorKernel:
         return table | (formats.index(name) if name in formats else 0) << 1
 
 
-def _source_fields(
-    operation: Operation, sources: Sequence[Register], constant: float | None
-) -> tuple[int, int]:
+@lru_cache(maxsize=KEPT, typed=True)
+def _arithmetic(
+    opcode: str, vd: int, sources: tuple[int, ...], sew_bits: int, vl: int, constant: float | None,
+    negative: bool, masked: bool, vlen_bits: int,
+) -> Instruction:  # fmt: skip
+    """``negative`` is the constant's sign, which tells -0.0 from 0.0."""
+    operation = OPERATIONS[opcode]
+    masked = masked or operation.vm == 0
+    operands = (vd, *sources) if operation.reads_vd else sources
+    if masked:
+        operands = (*operands, 0)
+    sew = narrow_sew_bits(Instruction(opcode=opcode, sew_bits=sew_bits), operation)
+    vs2, vs1 = _source_fields(operation, sources, constant)
+    decoded = Decoded(operation=operation, vd=vd, vs2=vs2, vs1=vs1, vm=int(not masked))
+    made = instruction_of(decoded, vtype_for(sew, vl, vlen_bits), vl, constant=constant)
+    return replace(made, operands=tuple(f"v{first}" for first in operands))
+
+
+@lru_cache(maxsize=KEPT)
+def _memory(
+    opcode: str, register: int, elements: int, sew_bits: int, address: Address, stride_bytes: int, vlen_bits: int
+) -> Instruction:  # fmt: skip
+    decoded = Decoded(
+        operation=OPERATIONS[opcode], vd=register, vs1=SCALAR, vs2=DISTANCE if stride_bytes else 0
+    )
+    vtype = vtype_for(sew_bits, elements, vlen_bits)
+    return instruction_of(decoded, vtype, elements, address=address, stride_bytes=stride_bytes)
+
+
+def _source_fields(operation: Operation, sources: Sequence[int], constant: float | None) -> tuple[int, int]:
     """The fields ``vs2`` and ``vs1``."""
     wanted = [name for name in ("vs2", "vs1") if getattr(operation, name) is not None]
     if operation.multiply_adds:
@@ -308,7 +350,7 @@ def _source_fields(
         raise ValueError(
             f"{operation.mnemonic}: constant must be {'given' if operation.scalar else 'left out'}"
         )
-    fields = {name: register.first for name, register in zip(wanted, sources)}
+    fields = dict(zip(wanted, sources))
     if operation.scalar and constant is not None:
         fields["vs1"] = SCALAR if operation.scalar in ("x", "f") else int(constant)
     selected = 0 if operation.vs1_code is None else operation.vs1_code

@@ -1,0 +1,68 @@
+"""List scheduling against the plain one in Python: random code of every unit, on machines of other latencies; and what is remembered."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lanewise.config import FlexSfuConfig, MachineConfig, VectorConfig
+from lanewise.sim import list_schedule
+from lanewise.sim.list_schedule import schedule
+from lanewise.sim.program import Instruction
+from lanewise.sim.reference_schedule import schedule as plain
+from tests.sim.test_engine import instructions
+
+MACHINE = MachineConfig()
+MACHINES = [
+    MACHINE,
+    dataclasses.replace(
+        MACHINE, vector=VectorConfig(lanes=4, vlen_bits=512), flex_sfu=FlexSfuConfig(lanes=4)
+    ),
+    dataclasses.replace(MACHINE, vector=VectorConfig(lanes=16)),
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(instructions(), max_size=24), st.sampled_from(MACHINES))
+def test_the_order_is_the_plain_one(code, config):
+    order = schedule(code, config)
+    assert [id(one) for one in order] == [id(one) for one in plain(code, config)]
+
+
+def strip(register: int, buffer: str, vl: int = 64) -> list[Instruction]:
+    name = f"v{register}"
+    return [
+        Instruction(opcode="vle16.v", reads=(buffer,), lengths=(1,), writes=(name,), vl=vl, vd=register),
+        *(Instruction(opcode="vfmul.vv", reads=(name, name), lengths=(1, 1), writes=(name,), vl=vl) for _ in range(3)),
+        Instruction(opcode="vfmax.vv", reads=(name, name), lengths=(1, 1), writes=(name,), vl=vl),
+        Instruction(opcode="vse16.v", reads=(name,), lengths=(1,), writes=("@out.0",), vl=vl),
+    ]  # fmt: skip
+
+
+def test_strips_are_interleaved():
+    """The plain order would wait for each multiplication; what the scheduler does must be other than nothing."""
+    code = [*strip(1, "@in.0"), *strip(2, "@in.0")]
+    order = schedule(code, MACHINE)
+    assert order != code
+    assert order == plain(code, MACHINE)
+
+
+def test_code_of_the_same_clocks_is_listed_once(monkeypatch):
+    scheduler = list_schedule.Scheduler(MACHINE)
+    listed = []
+    inner = scheduler._listed
+    monkeypatch.setattr(scheduler, "_listed", lambda *code: listed.append(code) or inner(*code))
+    first = scheduler.schedule([*strip(1, "@in.0"), *strip(2, "@in.0")])
+    again = scheduler.schedule([*strip(1, "@in.0"), *strip(2, "@in.0")])
+    assert first == again
+    assert len(listed) == 1
+    scheduler.schedule([*strip(1, "@in.0"), *strip(3, "@in.0")])
+    scheduler.schedule([*strip(1, "@in.0"), *strip(2, "@in.1")])
+    scheduler.schedule([*strip(1, "@in.0", 32), *strip(2, "@in.0")])
+    assert len(listed) == 4
+
+
+def test_what_the_machine_lacks_is_said():
+    with pytest.raises(ValueError, match="flex_sfu.enabled"):
+        schedule([Instruction(opcode="sfu.execute", reads=("v1",), writes=("v2",), vl=4)], MACHINE.baseline())
