@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from lanewise.config import FlexSfuConfig, MachineConfig, VectorConfig
 from lanewise.mapping.kernels.activations import ON_FLEX_SFU
-from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.builder import REGISTERS, Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import Operand, Step, emit_steps, store_outputs
 from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.schedule import schedule
@@ -38,6 +38,8 @@ COMBINE = {"max": "vfmax.vv", "average": "vfadd.vv", "sum": "vfadd.vv"}
 NEUTRAL = {"max": float("-inf"), "average": 0.0, "sum": 0.0}
 """What a window has that lies in the padding alone."""
 
+ROWS = 4
+"""Rows of results that are timed together, for the last one's end is nobody's beginning."""
 KEPT = 2048
 """Kinds of windows whose code is kept."""
 
@@ -99,14 +101,22 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class State:
-    """What the groups so far leave to the next: registers that are taken, constants and tables."""
+class Constants:
+    """Registers that are taken for good, what is in them, and tables."""
 
     used: frozenset[int]
-    written: frozenset[int]
     splats: tuple[tuple[tuple[float, int, int], Register], ...]
     setup: tuple[Instruction, ...]
     tables: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """What the groups so far leave to the next."""
+
+    constants: Constants
+    written: frozenset[int]
+    """Registers in which no constant can be from now on."""
 
 
 Windows = tuple[Span, Span, tuple[Span, ...]]
@@ -115,11 +125,22 @@ Windows = tuple[Span, Span, tuple[Span, ...]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Code:
-    """A group's instructions, and the state after them; or why there are none."""
+    """A group's instructions, what they leave, and what they write; or why there are none."""
 
     nodes: tuple[Node, ...] = ()
-    after: State | None = None
+    constants: Constants | None = None
+    written: frozenset[int] = frozenset()
     problem: str = ""
+
+
+class _Kernel(VectorKernel):
+    """Knows whether somebody wanted a register for a constant: where it is depends on what has been written."""
+
+    asked = False
+
+    def _allocate_constant(self, length: int) -> Register:
+        self.asked = True
+        return super()._allocate_constant(length)
 
 
 @lru_cache(maxsize=KEPT)
@@ -133,7 +154,7 @@ class StripCode:
 
     def __init__(self, kind: Kind, config: MachineConfig) -> None:
         self.kind, self.config = kind, config
-        kernel = self.kernel = VectorKernel(config=config, vl=kind.vl, places=self._place)
+        kernel = self.kernel = _Kernel(config=config, vl=kind.vl, places=self._place)
         self.shared = {
             WEIGHTS,
             *(f"@operand{i}.0" for i, s in enumerate(kind.ending.steps) if s.operand == "channel"),
@@ -151,10 +172,11 @@ class StripCode:
         ):
             self.resident = [kernel.load(self._weights(tap)) for tap in range(self.taps)]
             self.loads, kernel.code = kernel.code, []
-        self.start = self._state()
+        self._known: dict[Constants, Constants] = {}
+        self.start = State(constants=self._constants(), written=frozenset(kernel.written))
         """Before the first group."""
-        self._states: dict[State, State] = {self.start: self.start}
-        self._made: dict[tuple[int, Windows], Code] = {}
+        self._made: dict[tuple[int, frozenset[int] | None, Windows], Code] = {}
+        """By constants and, where it matters, what is written before."""
         self._clocks: dict[tuple[tuple[int, int], ...], int] = {}
         self.held: list[Register] = []
         self.patience = HELD[0]
@@ -163,58 +185,81 @@ class StripCode:
 
     # Groups
 
-    def group(self, before: State, windows: Windows) -> Code:
-        """Code of windows side by side, after what left ``before``, which is :attr:`start` or another group's ``after``.
+    def group(self, before: State, windows: Windows) -> tuple[Code, State]:
+        """Code of windows side by side, and what it leaves, after what left ``before``: :attr:`start`, or another group.
 
         Raises:
             ValueError: The registers do not hold what it needs.
         """
-        key = id(before), windows
-        code = self._made.get(key)
+        constants = id(before.constants)
+        code = self._made.get((constants, None, windows)) or self._made.get(
+            (constants, before.written, windows)
+        )
         if code is None:
-            code = self._made[key] = self._tried(before, windows)
-        if code.after is None:
+            code = self._tried(before, windows)
+            self._made[constants, before.written if self.kernel.asked else None, windows] = code
+        if code.constants is None:
             raise ValueError(code.problem)
-        return code
+        return code, State(constants=code.constants, written=before.written | code.written)
 
     def clocks(self, codes: Sequence[tuple[int, Code]]) -> int:
-        """Clocks that four rows of groups take, each so many times a row.
-
-        Four, for the last one's end is nobody's beginning.
-        """
+        """Clocks that :data:`ROWS` rows of groups take, each so many times a row."""
         key = tuple((count, id(code)) for count, code in codes)
         if key not in self._clocks:
             row = [node for count, code in codes for node in repeat(count, *code.nodes)]
             names = {n for i in flatten_once(row) for n in (*i.reads, *i.writes) if n.startswith("@")}
-            program = Program(body=repeat(4, *row), buffers_bytes=dict.fromkeys(names, 1))
+            program = Program(body=repeat(ROWS, *row), buffers_bytes=dict.fromkeys(names, 1))
             self._clocks[key] = price(program, self.config).cycles
         return self._clocks[key]
 
-    def _state(self) -> State:
+    def _constants(self) -> Constants:
         kernel = self.kernel
-        return State(
-            used=frozenset(kernel.used), written=frozenset(kernel.written), splats=tuple(kernel.splats.items()),
-            setup=tuple(kernel.setup), tables=tuple(kernel.tables),
+        made = Constants(
+            used=frozenset(kernel.used), splats=tuple(kernel.splats.items()), setup=tuple(kernel.setup), tables=tuple(kernel.tables)
         )  # fmt: skip
+        return self._known.setdefault(made, made)
 
     def _tried(self, before: State, windows: Windows) -> Code:
-        kernel, problem = self.kernel, ""
+        kernel, constants, problem = self.kernel, before.constants, ""
+        kernel.asked = False
         for patience in HELD:
+            if patience != HELD[-1] and self._short(constants.used, windows, patience[0]):
+                continue
             kernel.used, kernel.written, kernel.splats = (
-                set(before.used),
+                set(constants.used),
                 set(before.written),
-                dict(before.splats),
+                dict(constants.splats),
             )
-            kernel.setup, kernel.tables = list(before.setup), list(before.tables)
+            kernel.setup, kernel.tables = list(constants.setup), list(constants.tables)
             self.patience, self.held, kernel.code, kernel.way = patience, [], [], 0
             try:
                 nodes = self._windows(*windows)
             except ValueError as error:
                 problem = str(error)
                 continue
-            after = self._state()
-            return Code(nodes=nodes, after=self._states.setdefault(after, after))
+            return Code(
+                nodes=nodes, constants=self._constants(), written=frozenset(kernel.written) - before.written
+            )
         return Code(problem=problem)
+
+    def _short(self, used: frozenset[int], windows: Windows, held: int) -> bool:
+        """Whether registers are certain to be too few if so many values are held: those that are needed for the last value of the last row of taps."""
+        depth, row, spans = windows
+        rows = (depth.stop - depth.first) * (row.stop - row.first)
+        if self.kind.function != "depthwise" or self.kind.rolled or self.kind.taps[2] > PIECE or not rows:
+            return False
+        values = len(
+            {span.start + tap * self.kind.apart[1] for span in spans for tap in range(span.first, span.stop)}
+        )
+        taps = {tap for span in spans for tap in range(span.first, span.stop)}
+        weights = 0 if self.resident else len(taps)
+        given_back = (rows - 1) * (values + weights) + values - 1
+        length = self.kernel.lmul(16)
+        free = sum(
+            used.isdisjoint(range(first, first + length))
+            for first in range(length, REGISTERS - length + 1, length)
+        )
+        return bool(values) and len(spans) + weights + 1 + min(held - 1, given_back) > free
 
     # Places
 

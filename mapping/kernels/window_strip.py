@@ -82,12 +82,12 @@ class WindowStrip:
 
     def prologue(self, first: int, strips: int) -> tuple[Node, ...]:
         """Constants and the weights that stay, for ``strips`` strips from channel ``first`` on."""
-        constants = [i for i in self.state.setup if not fills_table(i)]
+        constants = [i for i in self.state.constants.setup if not fills_table(i)]
         return (*constants, *self.placed(self.code.loads, inside=0, result=0, first=first, strips=strips))
 
     def tables(self) -> tuple[Instruction, ...]:
         """What fills Flex-SFU's tables."""
-        return tuple(i for i in self.state.setup if fills_table(i))
+        return tuple(i for i in self.state.constants.setup if fills_table(i))
 
     def placed(
         self, nodes: Iterable[Node], *, inside: int, result: int, first: int, strips: int, moves: Moves = ()
@@ -149,9 +149,8 @@ class WindowStrip:
         windows = (depth.after(depth.start), row.after(row.start), group.shape)
         code = self.made.get(windows)
         if code is None:
-            code = self.made[windows] = self.code.group(self.state, windows)
-            assert code.after is not None
-            self.state = code.after
+            code, self.state = self.code.group(self.state, windows)
+            self.made[windows] = code
         return code
 
 

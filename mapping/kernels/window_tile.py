@@ -41,13 +41,7 @@ class Tile:
         self.channels = layout.channels
         self.accesses = 0
         """Reads of a band's input, or twice the stores of its results: at most."""
-        self.strips: list[tuple[int, WindowStrip, int]] = []
-        """How many, how they are computed, and the first one's first channel."""
-        done = 0
-        while left := layout.channels - done:
-            strip = windows.strip(layout, left)
-            self.strips.append((left // strip.shape.vl, strip, done))
-            done += left // strip.shape.vl * strip.shape.vl
+        self.strips = list(windows.strips(layout))
         self.second = windows.after_kernel(
             size * (layout.result_row if windows.upright else 1) * layout.channels
         )

@@ -4,7 +4,7 @@ What they compute, bit by bit, is :mod:`lanewise.models.windows`.
 """
 
 from dataclasses import dataclass, replace
-from math import prod
+from math import inf, prod
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.epilogue import Step
@@ -15,6 +15,8 @@ from lanewise.mapping.kernels.window_bands import WindowBands
 from lanewise.mapping.kernels.window_code import Ending
 from lanewise.sim.program import Program
 
+MARGIN = 1.12
+"""Of two ways whose estimates differ by this factor the better one alone is made."""
 FUNCTIONS = ("max", "average", "sum", "depthwise")
 
 
@@ -92,26 +94,43 @@ class WindowsWork:
         """
         if self.whole_images:
             return PositionSums(self, config).program()
-        alone = replace(self, steps=(), outputs=("middle",))
-        made: list[Program] = []
+        best: tuple[bool, int, Program] | None = None
         problem: ValueError | None = None
-        for bands in (
-            WindowBands(self, config),
-            *([WindowBands(alone, config, after=self)] if self._apart(config) else []),
-        ):
+        ways, sure = self._ways(config)
+        for bands in ways:
+            if best is not None and best[0] and (sure or bands.least_clk() >= best[1]):
+                break
             try:
-                made.append(bands.program())
+                program = bands.program()
             except ValueError as error:
                 problem = error
-        if not made:
+                continue
+            fits = banks(program, config) <= config.scratchpad.banks
+            if best is None and fits and (sure or bands is ways[-1]):
+                return program
+            made = fits, price(program, config).cycles, program
+            if best is None or (not made[0], made[1]) < (not best[0], best[1]):
+                best = made
+        if best is None:
             raise problem or ValueError("steps must be known")
-        fitting = [program for program in made if banks(program, config) <= config.scratchpad.banks]
-        candidates = fitting or made
-        return (
-            min(candidates, key=lambda program: price(program, config).cycles)
-            if candidates[1:]
-            else candidates[0]
-        )
+        return best[2]
+
+    def _ways(self, config: MachineConfig) -> tuple[list[WindowBands], bool]:
+        """Steps where the sums are, and apart; and whether the first of them is faster for sure."""
+        ways = [WindowBands(self, config)]
+        if not self._apart(config):
+            return ways, False
+        ways.append(WindowBands(replace(self, steps=(), outputs=("middle",)), config, after=self))
+        clocks: list[float] = []
+        for bands in ways:
+            try:
+                clocks.append(bands.estimate())
+            except ValueError:
+                clocks.append(inf)
+        if clocks[1] < clocks[0]:
+            ways.reverse()
+            clocks.reverse()
+        return ways, clocks[1] > MARGIN * clocks[0]
 
     def _apart(self, config: MachineConfig) -> bool:
         """Whether the steps can be computed on a band as one sequence of elements."""
