@@ -5,10 +5,11 @@ a word come round after some repetitions: so many become one repetition of a lon
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import gcd, lcm
+from typing import TypeAlias
 
-from lanewise.sim.program import Address, Instruction, Loop, Node, Program
+from lanewise.sim.program import Address, Instruction, Loop, Node, Program, replaced
 
 
 def with_alignment(program: Program, bytes_per_clk: int) -> Program:
@@ -21,63 +22,111 @@ def with_alignment(program: Program, bytes_per_clk: int) -> Program:
     >>> loop.count, [node.external.offset_bytes for node in (*loop.body, rest)]
     (2, [0, 48, 192])
     """
-    return replace(program, body=_aligned(program.body, bytes_per_clk))
+    return program.rearranged(_aligned(program.body, bytes_per_clk)[0])
 
 
-def _aligned(body: Sequence[Node], width: int) -> tuple[Node, ...]:
+def _aligned(body: tuple[Node, ...], width: int) -> tuple[tuple[Node, ...], set[tuple[str, int]]]:
+    """The nodes, and by which index their external addresses move how far, but for what is whole words."""
     made: list[Node] = []
+    steps: set[tuple[str, int]] = set()
+    changed = False
     for node in body:
+        if isinstance(node, Instruction):
+            made.append(node)
+            if node.external is not None and node.external.steps:
+                steps.update(
+                    (index, step) for index, step in dict(node.external.steps).items() if step % width
+                )
+            continue
         if not isinstance(node, Loop):
             made.append(node)
             continue
-        inner = _aligned(node.body, width)
-        rounds = _period(inner, node.index, width) if node.index else 1
-        if rounds == 1 or node.count == 1:
-            made.append(node if inner == node.body else replace(node, body=inner))
+        inner, inside = _aligned(node.body, width)
+        own = {(index, step) for index, step in inside if index == node.index} if node.index else set()
+        if not own or node.count == 1:
+            steps |= inside
+            changed |= inner is not node.body
+            made.append(node if inner is node.body else Loop(node.count, inner, node.index))
             continue
+        steps |= inside - own
+        rounds = lcm(*(width // gcd(step, width) for _, step in own))
         whole, rest = divmod(node.count, rounds)
+        followers = _followers(inner, node.index)
         if whole:
-            copies = tuple(n for place in range(rounds) for n in unrolled(inner, node.index, rounds, place))
+            copies = tuple(
+                n for place in range(rounds) for n in _unrolled(inner, followers, node.index, rounds, place)
+            )
             made.append(Loop(whole, copies, node.index))
         for place in range(rest):
-            made += unrolled(inner, node.index, 0, whole * rounds + place)
-    return tuple(made)
-
-
-def _period(body: Sequence[Node], index: str, width: int) -> int:
-    """Repetitions after which every external address in the body has the same place in a word again."""
-    period = 1
-    for node in body:
-        if isinstance(node, Loop):
-            period = lcm(period, _period(node.body, index, width))
-        elif isinstance(node, Instruction) and node.external is not None:
-            step = dict(node.external.steps).get(index, 0)
-            period = lcm(period, width // gcd(step, width))
-    return period
+            made += _unrolled(inner, followers, node.index, 0, whole * rounds + place)
+        changed = True
+    return (tuple(made) if changed else body), steps
 
 
 def unrolled(body: Sequence[Node], index: str, rounds: int, place: int) -> tuple[Node, ...]:
     """The body as in repetition ``place`` of ``rounds`` of the loop ``index`` that become one; 0 rounds: of a loop that is no more."""
+    return _unrolled(body, _followers(body, index), index, rounds, place)
 
+
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """Followers in a loop."""
+
+    followers: "_Followers"
+
+
+_Followers: TypeAlias = list[tuple[int, _Inside | None]]
+"""Places in a body of the instructions whose addresses follow a loop, and of the loops with such ones."""
+
+
+def _followers(body: Sequence[Node], index: str) -> _Followers:
+    found: _Followers = []
+    for place, node in enumerate(body):
+        if isinstance(node, Instruction):
+            if any(_follows(address, index) for address in _addresses(node)):
+                found.append((place, None))
+        elif isinstance(node, Loop) and (inside := _followers(node.body, index)):
+            found.append((place, _Inside(inside)))
+    return found
+
+
+def _addresses(instruction: Instruction) -> tuple[Address | None, ...]:
+    tile = instruction.tile
+    if tile is not None:
+        return tile.left.address, tile.right.address, tile.results, tile.scales, tile.constants
+    if instruction.external is None and instruction.indices is None:
+        return () if instruction.address is None else (instruction.address,)
+    return instruction.address, instruction.external, instruction.indices
+
+
+def _follows(address: Address | None, index: str) -> bool:
+    return address is not None and any([step[0] == index for step in address.steps])
+
+
+def _unrolled(
+    body: Sequence[Node], followers: _Followers, index: str, rounds: int, place: int
+) -> tuple[Node, ...]:
     def at(address: Address | None) -> Address | None:
-        follows = address is not None and any(step[0] == index for step in address.steps)
-        return address.unrolled(index, rounds, place) if address is not None and follows else address
+        return (
+            address.unrolled(index, rounds, place)
+            if address is not None and _follows(address, index)
+            else address
+        )
 
-    made: list[Node] = []
-    for node in body:
-        if isinstance(node, Loop):
-            made.append(replace(node, body=unrolled(node.body, index, rounds, place)))
-        elif isinstance(node, Instruction):
-            made.append(_with_addresses(node, at))
-        else:
-            made.append(node)
+    made = list(body)
+    for where, inside in followers:
+        node = made[where]
+        if isinstance(node, Instruction):
+            made[where] = _with_addresses(node, at)
+        elif isinstance(node, Loop) and inside is not None:
+            within = _unrolled(node.body, inside.followers, index, rounds, place)
+            made[where] = Loop(node.count, within, node.index)
     return tuple(made)
 
 
 def _with_addresses(instruction: Instruction, at: Callable[[Address | None], Address | None]) -> Instruction:
     """An instruction with each of its addresses replaced."""
     tile = instruction.tile
-    addresses = (instruction.address, instruction.external, instruction.indices)
     if tile is not None:
         left, right = (
             replace(lines, address=at(lines.address) or lines.address) for lines in (tile.left, tile.right)
@@ -85,10 +134,6 @@ def _with_addresses(instruction: Instruction, at: Callable[[Address | None], Add
         moved = replace(
             tile, left=left, right=right, results=at(tile.results), scales=at(tile.scales), constants=at(tile.constants)
         )  # fmt: skip
-        return instruction if moved == tile else replace(instruction, tile=moved)
-    if not any(addresses):
-        return instruction
-    address, external, indices = (at(each) for each in addresses)
-    if (address, external, indices) == addresses:
-        return instruction
-    return replace(instruction, address=address, external=external, indices=indices)
+        return replaced(instruction, tile=moved)
+    address, external, indices = map(at, (instruction.address, instruction.external, instruction.indices))
+    return replaced(instruction, address=address, external=external, indices=indices)

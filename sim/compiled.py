@@ -45,6 +45,7 @@ def library() -> ctypes.CDLL:
     pointer, number = ctypes.c_void_p, ctypes.c_int32
     loaded.lanewise_run.argtypes = [
         pointer, number, number, number, number, pointer, number, pointer, pointer, pointer, ctypes.c_int64, pointer, ctypes.c_int64, Watcher,
+        pointer, number, pointer, pointer,
     ]  # fmt: skip
     loaded.lanewise_run.restype = number
     loaded.lanewise_schedule.argtypes = [pointer, ctypes.c_int64, number, number, pointer]

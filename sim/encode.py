@@ -1,13 +1,16 @@
 """A Program as numbers: what ``recurrence.cpp`` runs.
 
-Nodes one after the other, each with its kind: an instruction (stream, unit, clocks held, drain, number, last beat; what each name that it
-reads or writes makes it wait for and becomes; of a command of the matrix stream, its blocks), a rotation (the names' places), a loop (count, body), an end.
+Nodes one after the other, each with its kind: a block of instructions (of each stream, unit, clocks held, drain, room for its number, last beat, what
+it moves; what each name that it reads or writes makes it wait for and becomes; of a command of the matrix stream, its blocks), a rotation (the names'
+places), a loop (count, body), an end.
+
+What became of an instruction is remembered for each machine: kernels write the same code again and again.
 """
 
 import enum
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from math import ceil
@@ -17,7 +20,7 @@ from lanewise.sim.matrix_stream import Command
 from lanewise.sim.program import Instruction, Node, Program, Rotate
 from lanewise.sim.timing import STREAMS, UNITS, Timing, timing_table
 
-INSTRUCTION, ROTATE, LOOP, END = range(4)
+BLOCK, ROTATE, LOOP, END = range(4)
 DRAIN = len(STREAMS) + len(UNITS)
 """Place of the MAC array's drain in the state, behind streams and units."""
 MATRIX_TIMES = ("first", "second", "filled", "array", "second_from", "drained", "port")
@@ -35,8 +38,11 @@ NEVER = 1 << 30
 """More clocks than anything takes: what waits so much less does not wait."""
 STREAMED = -1
 """In place of a drain's clocks: a command of the matrix stream, whose clocks are the recurrence's."""
+KEPT, KEPT_NAMES = 1 << 14, 1 << 12
+"""Instructions, and names, that are remembered for each machine."""
 _STREAM = {name: place for place, name in enumerate(STREAMS)}
 _UNIT = {name: len(STREAMS) + place for place, name in enumerate(UNITS)}
+_END = array("i", (END,)).tobytes()
 
 
 @lru_cache(maxsize=1 << 12)
@@ -131,31 +137,58 @@ def read_roles(instruction: Instruction) -> dict[str, Role]:
     return {name: role or Role.OPERANDS for name, role in roles.items()}
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Encoded:
-    """A Program's numbers and what is known of it without running."""
+    """A Program's numbers."""
 
-    code: "array[int]" = field(default_factory=lambda: array("i"))
-    names: dict[str, int] = field(default_factory=dict)
-    instructions: list[Instruction] = field(default_factory=list)
-    """By number; each once, however often it runs."""
-    busy_clk: dict[str, int] = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
-    executed: int = 0
-    loaded_bytes: int = 0
-    stored_bytes: int = 0
-    macs: int = 0
+    code: bytes
+    names: dict[str, int]
+    """Of each name its place; there may be others than the Program's."""
+    registers: bytes
+    """By place, whether it is a register's."""
+    body: Sequence[Node]
+
+    def used(self) -> dict[str, int]:
+        """The names of the Program."""
+        found = {name: self.names[name] for i in self.instructions() for name in (*i.reads, *i.writes)}
+        return found | {name: self.names[name] for name in _rotated(self.body)}
+
+    def instructions(self) -> list[Instruction]:
+        """By number; each once, however often it runs."""
+        return list(_numbered(self.body))
+
+
+def _numbered(body: Sequence[Node]) -> Iterator[Instruction]:
+    for node in body:
+        if isinstance(node, Instruction):
+            yield node
+        elif not isinstance(node, Rotate) and node.count:
+            yield from _numbered(node.body)
+
+
+def _rotated(body: Sequence[Node]) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, Rotate):
+            yield from node.names
+        elif not isinstance(node, Instruction) and node.count:
+            yield from _rotated(node.body)
 
 
 class Encoder:
-    """Makes a Program's numbers for one machine."""
+    """Makes Programs' numbers for one machine."""
 
     def __init__(self, config: MachineConfig) -> None:
         self._config, self._table = config, timing_table(config)
         self._words = config.vector.register_beats
         self._levels = config.flex_sfu.levels
-        self._made = Encoded()
-        self._known: dict[int, tuple[Timing, tuple[int, ...], tuple[int, ...]]] = {}
-        """By object: where loops are unrolled, most of an instruction's copies are one."""
+        self._names: dict[str, int] = {}
+        self._registers = b""
+        self._made: dict[int, bytes] = {}
+        """By the ids of instructions"""
+        self._instructions: list[Node] = []
+        """that are kept, so that the ids stay their own."""
+        self._contents: dict[tuple[object, ...], bytes] = {}
+        """By all that the numbers depend on."""
 
     def encode(self, program: Program) -> Encoded:
         """``program``'s numbers.
@@ -163,46 +196,67 @@ class Encoder:
         Raises:
             ValueError: An instruction is not in the timing table, or not for this machine.
         """
-        self._nodes(program.body, 1)
-        return self._made
+        if len(self._instructions) > KEPT:
+            self._made, self._instructions = {}, []
+        if len(self._contents) > KEPT:
+            self._contents = {}
+        parts: list[bytes] = []
+        self._nodes(program.body, parts)
+        return Encoded(code=b"".join(parts), names=self._names, registers=self._registers, body=program.body)
+
+    @property
+    def full(self) -> bool:
+        """Whether so many names are known that a new encoder is better."""
+        return len(self._names) > KEPT_NAMES
 
     def _slot(self, name: str) -> int:
-        names = self._made.names
-        return FIRST_NAME + 3 * names.setdefault(name, len(names))
+        if name not in self._names:
+            self._names[name] = len(self._names)
+            self._registers += bytes([is_register(name)])
+        return FIRST_NAME + 3 * self._names[name]
 
-    def _nodes(self, body: Sequence[Node], times: int) -> None:
-        code = self._made.code
-        for node in body:
+    def _nodes(self, body: Sequence[Node], parts: list[bytes]) -> None:
+        begin = 0
+        for place, node in enumerate(body):
             if isinstance(node, Instruction):
-                self._instruction(node, times)
-            elif isinstance(node, Rotate):
-                code.extend((ROTATE, len(node.names), *map(self._slot, node.names)))
+                continue
+            if begin < place:
+                parts.append(self._block(body[begin:place]))
+            begin = place + 1
+            if isinstance(node, Rotate):
+                numbers = (ROTATE, len(node.names), *map(self._slot, node.names))
+                parts.append(array("i", numbers).tobytes())
             elif node.count:
-                low = node.count & 0xFFFFFFFF
-                code.extend((LOOP, low - ((low & 0x80000000) << 1), node.count >> 32))
-                self._nodes(node.body, times * node.count)
-        code.append(END)
+                parts.append(array("i", (LOOP, *_halves(node.count))).tobytes())
+                self._nodes(node.body, parts)
+        if begin < len(body):
+            parts.append(self._block(body[begin:]))
+        parts.append(_END)
 
-    def _instruction(self, instruction: Instruction, times: int) -> None:
-        known = self._known.get(id(instruction))
-        if known is None:
-            known = self._known[id(instruction)] = self._encoded(instruction)
-        (clocks, before, behind), made = known, self._made
-        made.busy_clk[clocks.unit] += times * clocks.beats
-        made.executed += times
-        if clocks.unit == "matrix":
-            made.macs += times * instruction.steps * instruction.passes * self._config.matrix.macs_per_clk
-        elif clocks.unit == "dma_load":
-            made.loaded_bytes += times * instruction.runs * instruction.run_bytes
-        elif clocks.unit == "dma_store":
-            made.stored_bytes += times * instruction.runs * instruction.run_bytes
-        made.code.extend(before)
-        made.code.append(len(made.instructions))
-        made.code.extend(behind)
-        made.instructions.append(instruction)
+    def _block(self, block: Sequence[Node]) -> bytes:
+        made = self._made
+        for instruction in [node for node in block if id(node) not in made]:
+            assert isinstance(instruction, Instruction)
+            made[id(instruction)] = self._numbers(instruction)
+            self._instructions.append(instruction)
+        code = b"".join(map(made.__getitem__, map(id, block)))
+        return array("i", (BLOCK, len(code) // 4)).tobytes() + code
 
-    def _encoded(self, instruction: Instruction) -> tuple[Timing, tuple[int, ...], tuple[int, ...]]:
-        """Its timing, its numbers before its place in the list of instructions, and those behind."""
+    def _numbers(self, instruction: Instruction) -> bytes:
+        tile = instruction.tile
+        bases = None
+        if tile is not None:
+            beside = [None if place is None else place.base for place in (tile.scales, tile.constants)]
+            bases = tile.left.address.base, tile.right.address.base, *beside
+        content = (
+            self._table.key(instruction), instruction.reads, instruction.writes, instruction.operands, instruction.lengths, bases,
+        )  # fmt: skip
+        numbers = self._contents.get(content)
+        if numbers is None:
+            numbers = self._contents[content] = self._encoded(instruction)
+        return numbers
+
+    def _encoded(self, instruction: Instruction) -> bytes:
         clocks = self._table[instruction]
         reads, read_count = self._reads(instruction, clocks)
         writes, write_count = self._writes(instruction, clocks)
@@ -210,9 +264,15 @@ class Encoder:
         if clocks.command is not None and not clocks.command.last and instruction.writes:
             raise ValueError(f"writes of {instruction.opcode} must be empty, not {instruction.writes!r}")
         drain = STREAMED if command else clocks.drain_clk
-        size = 8 + len(reads) + len(writes) + len(command)
-        before = INSTRUCTION, size, _STREAM[clocks.stream], _UNIT[clocks.unit], clocks.beats, drain
-        return clocks, before, (clocks.last_clk, read_count, write_count, *reads, *writes, *command)
+        if clocks.unit == "matrix":
+            moved = instruction.steps * instruction.passes
+        else:
+            moved = instruction.runs * instruction.run_bytes if clocks.stream in ("load", "store") else 0
+        numbers = (
+            _STREAM[clocks.stream], _UNIT[clocks.unit], clocks.beats, drain, 0, clocks.last_clk, read_count, write_count,
+            *_halves(moved), *reads, *writes, *command,
+        )  # fmt: skip
+        return array("i", numbers).tobytes()
 
     def _command(self, command: Command | None) -> tuple[int, ...]:
         """Blocks of all passes, steps of the first and of the last, whether the tile ends, and whether it has new constants."""
@@ -262,10 +322,29 @@ class Encoder:
         return numbers, count
 
 
+def _halves(number: int) -> tuple[int, int]:
+    """The low 32 bits, as a signed number, and the high ones."""
+    low = number & 0xFFFFFFFF
+    return low - ((low & 0x80000000) << 1), number >> 32
+
+
+@lru_cache(maxsize=8)
+def _encoder(config: MachineConfig) -> list[Encoder]:
+    return [Encoder(config)]
+
+
+def encoder(config: MachineConfig) -> Encoder:
+    """The one of ``config``'s machine, or a new one where it knows too many names."""
+    kept = _encoder(config)
+    if kept[0].full:
+        kept[0] = Encoder(config)
+    return kept[0]
+
+
 def encode(program: Program, config: MachineConfig) -> Encoded:
     """``program`` as numbers for ``config``'s machine.
 
     Raises:
         ValueError: As :meth:`Encoder.encode`.
     """
-    return Encoder(config).encode(program)
+    return encoder(config).encode(program)

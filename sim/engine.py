@@ -20,7 +20,7 @@ import numpy.typing as npt
 from lanewise.config import REQUANTISER_LATENCY_CLK, MachineConfig
 from lanewise.sim.compiled import Watcher as _Watcher
 from lanewise.sim.compiled import library
-from lanewise.sim.encode import DRAIN, FIRST_NAME, MATRIX_TIMES, Encoded, encode, is_register
+from lanewise.sim.encode import DRAIN, FIRST_NAME, MATRIX_TIMES, Encoded, encode
 from lanewise.sim.program import Instruction, Program
 from lanewise.sim.timing import STREAMS, UNITS
 
@@ -83,6 +83,8 @@ class Engine:
         if watcher is not None and recorder is not None:
             raise ValueError("watcher must be None with a recorder")
         self._encoded: Encoded = encode(program, config)
+        self._instructions: list[Instruction] | None = None
+        self._macs_per_clk = config.matrix.macs_per_clk
         matrix = config.matrix
         shape = (matrix.block_steps, matrix.rows, matrix.row_beats, REQUANTISER_LATENCY_CLK)
         self._shape = np.array(shape, np.int32)
@@ -92,15 +94,17 @@ class Engine:
     @property
     def instructions(self) -> list[Instruction]:
         """Every instruction of the Program once, by number."""
-        return self._encoded.instructions
+        if self._instructions is None:
+            self._instructions = self._encoded.instructions()
+        return self._instructions
 
     def run(self) -> Run:
         """Run to the last byte landed, or until the recorder ends it."""
         encoded = self._encoded
-        self._state: Times = np.zeros(FIRST_NAME + 3 * len(encoded.names), np.int64)
+        self._state: Times = np.zeros(FIRST_NAME + 3 * len(encoded.registers), np.int64)
         self._state[: len(STREAMS)] = -1
         busy: Times = np.zeros(len(UNITS), np.int64)
-        code = np.frombuffer(encoded.code, np.int32)
+        counted: Times = np.zeros(5 + len(UNITS), np.int64)
         watching = self._watcher is not None or self._recorder is not None
         events: Times = np.empty((CHUNK if watching else 0, 4), np.int64)
         problems: list[BaseException] = []
@@ -113,9 +117,10 @@ class Engine:
                 return 1
 
         status = library().lanewise_run(
-            code.ctypes.data, len(STREAMS), len(UNITS), len(STREAMS) + UNITS.index("dma_load"), UNITS.index("matrix"),
+            encoded.code, len(STREAMS), len(UNITS), len(STREAMS) + UNITS.index("dma_load"), UNITS.index("matrix"),
             self._shape.ctypes.data, int(self._summarise), self._state.ctypes.data, busy.ctypes.data, None if self._dma is None else self._dma.ctypes.data,
             0 if self._dma is None else len(self._dma), events.ctypes.data, CHUNK, _Watcher(told) if watching else _Watcher(),
+            encoded.registers, len(encoded.registers), counted[1:].ctypes.data, counted.ctypes.data,
         )  # fmt: skip
         if problems:
             raise problems[0]
@@ -123,19 +128,13 @@ class Engine:
             raise ValueError(
                 f"dma_clk must have one entry for each DMA instruction, not {'fewer' if status == 2 else 'more'}"
             )
-        counted = dict(zip(UNITS, busy.tolist()))
+        held = dict(zip(UNITS, busy.tolist()))
+        end, instructions, loaded, stored, steps, *known = counted.tolist()
+        if self._summarise:
+            held = dict(zip(UNITS, known)) | {"matrix": held["matrix"]}
         return Run(
-            cycles=self._end(),
-            busy_clk=encoded.busy_clk | {"matrix": counted["matrix"]} if self._summarise else counted,
-            instructions=encoded.executed, loaded_bytes=encoded.loaded_bytes, stored_bytes=encoded.stored_bytes, macs=encoded.macs,
+            cycles=end, busy_clk=held, instructions=instructions, loaded_bytes=loaded, stored_bytes=stored, macs=steps * self._macs_per_clk,
         )  # fmt: skip
-
-    def _end(self) -> int:
-        """The end of everything: starts are at most one less than the unit's next free clock; readers may be told to wait for longer."""
-        times = self._state[FIRST_NAME:].reshape(-1, 3)
-        buffers = [place for name, place in self._encoded.names.items() if not is_register(name)]
-        names = max(times[:, 1:].max(initial=0), times[buffers, 0].max(initial=0))
-        return int(max(self._state[len(STREAMS) : DRAIN + 1].max(), names))
 
     def state(self) -> dict[str, Any]:
         """After a run, all that it left: each stream's last start; when each unit, and the drain, is free (of an array that splits, when
@@ -144,7 +143,7 @@ class Engine:
         values = self._state.tolist()
         names = {
             name: tuple(values[FIRST_NAME + 3 * i : FIRST_NAME + 3 * i + 3])
-            for name, i in self._encoded.names.items()
+            for name, i in self._encoded.used().items()
         }
         return {
             "streams": dict(zip(STREAMS, values)), "units": dict(zip(UNITS, values[len(STREAMS) :])), "drain": values[DRAIN],
@@ -156,7 +155,7 @@ class Engine:
             return self._recorder(chunk)
         assert self._watcher is not None
         for number, start, end, _ in chunk.tolist():
-            self._watcher(self._encoded.instructions[number], start, end)
+            self._watcher(self.instructions[number], start, end)
         return True
 
 

@@ -4,6 +4,7 @@
 equal. Code of which everything that decides the order is the same is listed once for each machine.
 """
 
+from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -17,7 +18,7 @@ from lanewise.sim.program import Instruction
 from lanewise.sim.timing import UNITS, timing_table
 from lanewise.sim.vector_type import need
 
-KEPT = 1 << 15
+KEPT = 1 << 14
 """Instructions, and orders, that are remembered for each machine."""
 _UNIT = {unit: place for place, unit in enumerate(UNITS)}
 
@@ -28,19 +29,25 @@ class Scheduler:
     def __init__(self, config: MachineConfig) -> None:
         self._table, self._words = timing_table(config), config.vector.register_beats
         self._names: dict[str, int] = {}
-        self._numbers: dict[int, tuple[Instruction, bytes]] = {}
-        """By object, which is kept so that its id stays its own."""
+        self._numbers: dict[int, bytes] = {}
+        """By the ids of instructions"""
+        self._instructions: list[Instruction] = []
+        """that are kept, so that the ids stay their own."""
+        self._contents: dict[tuple[object, ...], bytes] = {}
+        """By all that the numbers depend on."""
         self._orders: dict[bytes, list[int]] = {}
 
     def schedule(self, code: Sequence[Instruction]) -> list[Instruction]:
         """``code`` in the order of :func:`schedule`."""
-        if len(self._numbers) > KEPT:
-            self._numbers.clear()
+        if len(self._instructions) > KEPT:
+            self._numbers, self._instructions = {}, []
+        if len(self._contents) > KEPT:
+            self._contents = {}
         known = self._numbers
-        for instruction in code:
-            if id(instruction) not in known:
-                known[id(instruction)] = instruction, self._numbers_of(instruction)
-        numbers = b"".join([known[id(instruction)][1] for instruction in code])
+        for instruction in [each for each in code if id(each) not in known]:
+            known[id(instruction)] = self._numbers_of(instruction)
+            self._instructions.append(instruction)
+        numbers = b"".join(map(known.__getitem__, map(id, code)))
         key = blake2b(numbers, digest_size=16).digest()
         order = self._orders.get(key)
         if order is None:
@@ -58,6 +65,15 @@ class Scheduler:
         return self._names.setdefault(name, len(self._names))
 
     def _numbers_of(self, instruction: Instruction) -> bytes:
+        content = (
+            self._table.key(instruction), instruction.reads, instruction.writes, instruction.operands, instruction.lengths,
+        )  # fmt: skip
+        numbers = self._contents.get(content)
+        if numbers is None:
+            numbers = self._contents[content] = self._made(instruction)
+        return numbers
+
+    def _made(self, instruction: Instruction) -> bytes:
         """Unit and clocks; SEW and vl that it runs under; of each name that it reads or writes what it waits for, and what the name becomes."""
         clocks, words = self._table[instruction], self._words
         sew, vl = need(instruction) or (None, -1)
@@ -69,20 +85,18 @@ class Scheduler:
             len(reads), len(writes),
         ]  # fmt: skip
         for name, place in reads:
-            chained = (place * words, name in whole, clocks.beats)
-            times = chained if is_register(name) else (0, True, clocks.beats + 1)
-            numbers += (self._slot(name), *times, name.startswith("@"))
+            waits = (place * words, name in whole) if is_register(name) else (0, True)
+            until = clocks.beats + (not is_register(name))
+            numbers += (self._slot(name), *waits, until, name.startswith("@"))
         for name, place in writes:
-            chained = clocks.lands_clk, clocks.ready_clk + place * words
-            numbers += (
-                self._slot(name),
-                *(chained if is_register(name) else (0, clocks.last_clk)),
-                name.startswith("@"),
-            )
-        return np.array(numbers, np.int32).tobytes()
+            times = (0, clocks.last_clk)
+            if is_register(name):
+                times = clocks.lands_clk, clocks.ready_clk + place * words
+            numbers += (self._slot(name), *times, name.startswith("@"))
+        return array("i", numbers).tobytes()
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _scheduler(config: MachineConfig) -> Scheduler:
     return Scheduler(config)
 

@@ -17,7 +17,7 @@
 
 namespace {
 
-enum Operation : int32_t { INSTRUCTION, ROTATE, LOOP, END };
+enum Operation : int32_t { BLOCK, ROTATE, LOOP, END };
 
 struct Read {
     // start >= ready[name] - ready, last[name] - last; the read ends at start + end, or a command's in the clock after the latest of its
@@ -30,6 +30,8 @@ struct Write {
 };
 struct Instruction {
     int32_t stream, unit, hold, drain, number, last, reads, writes;  // drain < 0: a command of the matrix stream, MatrixCommand behind the writes
+    uint32_t moved_low;  // bytes, or of the matrix unit steps in all passes
+    int32_t moved_high;
 };
 enum Role : int32_t { OPERANDS = 1, CONSTANTS = 2, SCALES = 4 };
 constexpr int32_t COMMAND = sizeof(MatrixCommand) / 4;
@@ -46,9 +48,12 @@ Time ended(const MatrixTimes& times, int32_t roles) {
 struct Node;
 using Body = std::vector<Node>;
 
+// Streams as bits
+using Streams = uint8_t;
+
 struct KeyPart {
     int32_t slot;
-    std::vector<int32_t> streams;
+    Streams streams;
 };
 
 using Key = std::vector<Time>;
@@ -64,6 +69,7 @@ struct Loop {
     int64_t count = 0, phases = 1;
     Body* body = nullptr;
     std::vector<KeyPart> keys;
+    std::vector<Streams> together;  // what the keys' streams are, each once
     std::vector<int32_t> moved, streams;
     std::unordered_map<Key, std::vector<Time>, Hash> memo;  // moved slots at the end, and clocks that the unit matrix was held
 };
@@ -99,10 +105,12 @@ Renamed repeated(Renamed renamed, int64_t count) {
 
 // What a loop's body can read or change
 struct Touched {
-    std::map<int32_t, std::set<int32_t>> streams_of;
-    std::set<int32_t> changed;
+    static constexpr Streams CHANGED = 0x80;
+    std::vector<Streams> uses;              // by place: the streams that use it, and whether it changes
     std::vector<std::set<int32_t>> groups;  // names that rotate, one among the others; none is in two
     Renamed renamed;                        // by the whole body
+
+    explicit Touched(int32_t places) : uses(places) {}
 
     void rotate(const int32_t* slots, int32_t count) {
         Renamed once;
@@ -127,8 +135,7 @@ struct Touched {
         Instruction head;
         std::memcpy(&head, code, sizeof head);
         auto use = [&](int32_t slot, bool changes) {
-            streams_of[slot].insert(head.stream);
-            if (changes) changed.insert(slot);
+            uses[slot] |= static_cast<Streams>(1 << head.stream | (changes ? CHANGED : 0));
         };
         use(head.stream, true);
         use(head.unit, true);
@@ -145,10 +152,9 @@ struct Touched {
     }
 
     void update(const Touched& other, int64_t count) {
-        changed.insert(other.changed.begin(), other.changed.end());
+        for (size_t slot = 0; slot < uses.size(); slot++) uses[slot] |= other.uses[slot];
         for (auto& group : other.groups) merge(group);
-        renamed = then(renamed, repeated(other.renamed, count));
-        for (auto& [slot, streams] : other.streams_of) streams_of[slot].insert(streams.begin(), streams.end());
+        if (!other.renamed.empty()) renamed = then(renamed, repeated(other.renamed, count));
     }
 
     // After how many repetitions a place holds again what it held
@@ -163,46 +169,51 @@ struct Touched {
         std::set<int32_t> exact;
         for (auto& group : groups)
             for (int32_t part = 0; part < 3; part++) {
-                std::set<int32_t> users;
-                bool changes = false;
+                Streams users = 0;
+                for (int32_t slot : group) users |= uses[slot + part];
+                const bool changes = users & CHANGED;
                 for (int32_t slot : group) {
-                    auto found = streams_of.find(slot + part);
-                    if (found != streams_of.end()) users.insert(found->second.begin(), found->second.end());
-                    changes |= changed.count(slot + part) > 0;
-                }
-                for (int32_t slot : group) {
-                    if (!users.empty()) streams_of[slot + part] = users;
-                    if (changes) changed.insert(slot + part), exact.insert(slot + part);
+                    uses[slot + part] = users;
+                    if (changes) exact.insert(slot + part);
                 }
                 // only permuted: a period must bring every member back to its place
                 if (!changes) for (int32_t slot : group) loop.phases = std::lcm(loop.phases, round(slot));
             }
-        for (int32_t slot : exact) streams_of[slot];
-        for (auto& [slot, users] : streams_of)
-            loop.keys.push_back({slot, exact.count(slot) ? std::vector<int32_t>{} : std::vector<int32_t>(users.begin(), users.end())});
-        loop.moved.assign(changed.begin(), changed.end());
+        for (int32_t slot = 0; slot < static_cast<int32_t>(uses.size()); slot++) {
+            if (!uses[slot]) continue;
+            const Streams users = exact.count(slot) ? 0 : uses[slot] & ~CHANGED;
+            loop.keys.push_back({slot, users});
+            if (users && std::find(loop.together.begin(), loop.together.end(), users) == loop.together.end()) loop.together.push_back(users);
+            if (uses[slot] & CHANGED) loop.moved.push_back(slot);
+        }
         for (int32_t slot : loop.moved)
             if (slot < streams) loop.streams.push_back(slot);
     }
 };
 
+// What is known without running
+struct Counted {
+    int64_t instructions, loaded, stored, steps;
+    int64_t held[1];  // by unit
+};
+
 struct Program {
-    int32_t streams, drain;
+    int32_t streams, drain, places, loads, matrix;
+    Counted& counted;
+    int32_t number = 0;
     std::vector<std::unique_ptr<Body>> bodies;
 
-    // Reads nodes up to END
-    Body* parse(const int32_t*& at, Touched& touched) {
+    // Reads nodes up to END, of a body that runs so often
+    Body* parse(const int32_t*& at, Touched& touched, int64_t times) {
         bodies.push_back(std::make_unique<Body>());
         Body* body = bodies.back().get();
         for (;;) {
             int32_t operation = *at++;
             if (operation == END) return body;
-            if (operation == INSTRUCTION) {
+            if (operation == BLOCK) {
                 int32_t size = *at++;
-                if (body->empty() || body->back().operation != INSTRUCTION) body->push_back({INSTRUCTION, {}, nullptr});
-                auto& code = body->back().code;
-                code.insert(code.end(), at, at + size);
-                touched.add(at, drain);
+                body->push_back({BLOCK, std::vector<int32_t>(at, at + size), nullptr});
+                block(body->back().code, touched, times);
                 at += size;
             } else if (operation == ROTATE) {
                 int32_t size = *at++;
@@ -213,12 +224,29 @@ struct Program {
                 auto loop = std::make_shared<Loop>();
                 uint32_t low = static_cast<uint32_t>(*at++);
                 loop->count = static_cast<int64_t>(*at++) << 32 | low;
-                Touched inner;
-                loop->body = parse(at, inner);
+                Touched inner(places);
+                loop->body = parse(at, inner, times * loop->count);
                 inner.close(*loop, streams);
                 touched.update(inner, loop->count);
                 body->push_back({LOOP, {}, loop});
             }
+        }
+    }
+
+    // Numbers and counts instructions one after the other
+    void block(std::vector<int32_t>& code, Touched& touched, int64_t times) {
+        for (int32_t *at = code.data(), *end = at + code.size(); at < end;) {
+            Instruction& head = *reinterpret_cast<Instruction*>(at);
+            head.number = number++;
+            const int64_t moved = times * (static_cast<int64_t>(head.moved_high) << 32 | head.moved_low);
+            const int32_t unit = head.unit - streams;
+            counted.instructions += times;
+            counted.held[unit] += times * head.hold;
+            if (head.unit == loads) counted.loaded += moved;
+            if (head.unit == loads + 1) counted.stored += moved;
+            if (unit == matrix) counted.steps += moved;
+            touched.add(at, drain);
+            at += (sizeof head + sizeof(Read) * head.reads + sizeof(Write) * head.writes) / 4 + (head.drain < 0 ? COMMAND : 0);
         }
     }
 };
@@ -249,7 +277,7 @@ struct Machine {
     void sequence(const Body& body) {
         for (const Node& node : body) {
             if (status) return;
-            if (node.operation == INSTRUCTION)
+            if (node.operation == BLOCK)
                 straight(node.code);
             else if (node.operation == ROTATE)
                 rotate(node.code);
@@ -334,15 +362,18 @@ struct Machine {
     Time key(const Loop& loop, Key& key, int64_t phase) {
         Time base = INT64_MAX;
         for (int32_t stream : loop.streams) base = std::min(base, state[stream]);
+        Time floors[1 << 7];  // what is past cannot delay any of these streams, however long past it is
+        for (Streams together : loop.together) {
+            Time floor = INT64_MAX;
+            for (int32_t stream = 0; together >> stream; stream++)
+                if (together >> stream & 1) floor = std::min(floor, state[stream]);
+            floors[together] = floor;
+        }
         key.clear();
         key.push_back(phase);
         for (auto& part : loop.keys) {
             Time value = state[part.slot];
-            if (!part.streams.empty()) {  // what is past cannot delay any of these streams, however long past it is
-                Time floor = INT64_MAX;
-                for (int32_t stream : part.streams) floor = std::min(floor, state[stream]);
-                value = std::max(value, floor);
-            }
+            if (part.streams) value = std::max(value, floors[part.streams]);
             key.push_back(value - base);
         }
         return base;
@@ -402,16 +433,24 @@ struct Machine {
 }  // namespace
 
 // Runs a Program; 0: to its end, 1: the watcher stopped it, 2: more DMA instructions than durations, 3: fewer. With summaries busy is right
-// of the unit matrix only: what the others are held is known without.
+// of the unit matrix only: what the others are held is known without. `registers` says of each name whether it is one; `end` is that of everything.
 extern "C" int32_t lanewise_run(
     const int32_t* code, int32_t streams, int32_t units, int32_t loads, int32_t matrix, const MatrixShape* shape, int32_t summarise, int64_t* state, int64_t* busy,
-    const int64_t* dma, int64_t dma_count, int64_t* events, int64_t capacity, Watcher watcher) {
-    Program program{streams, streams + units, {}};
-    Touched touched;
-    Body* body = program.parse(code, touched);
+    const int64_t* dma, int64_t dma_count, int64_t* events, int64_t capacity, Watcher watcher, const uint8_t* registers, int32_t names, int64_t* counted,
+    int64_t* end) {
+    const int32_t drain = streams + units, first = drain + 1 + MATRIX_STATE;
+    Program program{streams, drain, first + 3 * names, loads, matrix, *reinterpret_cast<Counted*>(counted), 0, {}};
+    Touched touched(program.places);
+    Body* body = program.parse(code, touched, 1);
     Machine machine{program, summarise != 0, state, busy, dma, dma_count, 0, events, capacity, 0, watcher, loads, matrix, *shape, 0};
     machine.sequence(*body);
     if (!machine.status && watcher) machine.flush();
     if (!machine.status && dma && machine.dma_used != dma_count) return 3;
+    // starts are at most one less than the unit's next free clock; readers of buffers may be told to wait for longer
+    *end = *std::max_element(state + streams, state + drain + 1);
+    for (int32_t name = 0; name < names; name++) {
+        const int64_t* times = state + first + 3 * name;
+        *end = std::max({*end, times[1], times[2], registers[name] ? 0 : times[0]});
+    }
     return machine.status;
 }

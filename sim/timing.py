@@ -85,6 +85,7 @@ class Timing:
         return self.last_clk - (self.words - 1) if self.chained else self.last_clk
 
 
+_NO_ADDRESS = -1, -1
 _Key: TypeAlias = tuple[str, int, int, int, int, bool, int, int, bool, int, int, int]
 
 
@@ -102,11 +103,7 @@ class TimingTable:
         Raises:
             ValueError: The table has no such opcode, the machine no such unit, or the instruction does not exist for the width.
         """
-        key = (
-            instruction.opcode, instruction.vl, instruction.sew_bits, instruction.steps, instruction.passes, instruction.reload,
-            instruction.block, instruction.runs, instruction.indexed, instruction.run_bytes,
-            *_alignment(instruction, self.config.dma.bytes_per_clk),
-        )  # fmt: skip
+        key = self.key(instruction)
         known = self._known.get(key)
         if known is None:
             operation = OPERATIONS.get(instruction.opcode)
@@ -114,6 +111,14 @@ class TimingTable:
                 self._other(instruction) if operation is None else self._vector(instruction, operation)
             )
         return known
+
+    def key(self, instruction: Instruction) -> _Key:
+        """What its timing depends on."""
+        return (
+            instruction.opcode, instruction.vl, instruction.sew_bits, instruction.steps, instruction.passes, instruction.reload,
+            instruction.block, instruction.runs, instruction.indexed, instruction.run_bytes,
+            *(_NO_ADDRESS if instruction.external is None else _alignment(instruction, self.config.dma.bytes_per_clk)),
+        )  # fmt: skip
 
     def _other(self, instruction: Instruction) -> Timing:
         config, opcode = self.config, instruction.opcode
@@ -229,7 +234,7 @@ def _words(instruction: Instruction, bytes_per_clk: int) -> int:
 def _alignment(instruction: Instruction, bytes_per_clk: int) -> tuple[int, int]:
     """Places in a word of the external bus: of the first run, and from run to run; (-1, -1) without an address."""
     if instruction.external is None:
-        return -1, -1
+        return _NO_ADDRESS
     distance = instruction.distance_bytes or instruction.run_bytes
     return instruction.external.offset_bytes % bytes_per_clk, distance % bytes_per_clk
 

@@ -5,9 +5,10 @@ memory access has its element width in the mnemonic and wants vl alone, as mask 
 register group is the same for every SEW then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeAlias
 
 from lanewise.config import MachineConfig
@@ -60,77 +61,142 @@ def need(instruction: Instruction) -> Need | None:
     return _sew_of(instruction.opcode, instruction.sew_bits), instruction.vl
 
 
-class _Pass:
-    def __init__(self, vlen_bits: int) -> None:
-        self._vlen_bits = vlen_bits
-        self._loops: dict[int, tuple[tuple[Node, ...], State, State]] = {}
+KEPT = 1 << 15
+"""Instructions in blocks that are remembered for each length of the registers."""
+_VECTOR = frozenset(name for name, operation in OPERATIONS.items() if operation.unit is not Unit.SET)
 
-    def block(self, body: Sequence[Node], state: State) -> tuple[tuple[Node, ...], State]:
-        """The nodes with what they need set, and what is set behind them."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Block:
+    """Vector instructions with what they need set."""
+
+    block: Sequence[Node]
+    """Kept, so that their ids stay their own."""
+    made: tuple[Node, ...]
+    end: State
+    sets: int
+    asked: tuple[tuple[int, int | None], ...]
+    """For each vl that was asked for, the SEW that what comes behind the block wants."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Known:
+    """Blocks that were met, by what is set before them and their instructions' ids: kernels write the same code again and again."""
+
+    blocks: dict[tuple[State, tuple[int, ...]], _Block] = field(default_factory=dict)
+    kept: int = 0
+
+
+class _Pass:
+    def __init__(self, vlen_bits: int, known: _Known) -> None:
+        self._vlen_bits, self._known = vlen_bits, known
+        self._loops: dict[int, tuple[tuple[Node, ...], State, State, int]] = {}
+
+    def block(self, body: Sequence[Node], state: State) -> tuple[tuple[Node, ...], State, int]:
+        """The nodes with what they need set, what is set behind them, and how often they set it."""
         made: list[Node] = []
-        for place, node in enumerate(body):
+        sets, begin = 0, 0
+        for place, node in enumerate((*body, None)):
+            if isinstance(node, Instruction) and node.opcode in _VECTOR:
+                continue
+            if begin < place:
+                known = self._straight(body, begin, place, state)
+                made += known.made
+                state, sets = known.end, sets + known.sets
+            begin = place + 1
             if isinstance(node, Loop):
-                state = self._loop(node, state, made)
-            elif isinstance(node, Instruction) and (wanted := need(node)) is not None:
-                sew, vl = wanted
-                if state is None or state[1] != vl or sew not in (None, state[0]):
-                    state = self._chosen(node, wanted, state, body[place + 1 :])
-                    made.append(_set(state))
+                state, more = self._loop(node, state, made)
+                sets += more
+            elif node is not None:
                 made.append(node)
-            else:
-                made.append(node)
-        return tuple(made), state
+                sets += isinstance(node, Instruction) and node.opcode == "vsetvli"
+        return tuple(made), state, sets
+
+    def _straight(self, body: Sequence[Node], begin: int, end: int, state: State) -> _Block:
+        """The vector instructions from ``begin`` to ``end``."""
+        block, known = body[begin:end], self._known
+        key = state, tuple(map(id, block))
+        found = known.blocks.get(key)
+        if found is None or any(_next_sew(body[end:], vl)[1] != sew for vl, sew in found.asked):
+            if known.kept > KEPT:
+                known.blocks, known.kept = {}, 0
+            known.kept += len(block)
+            found = known.blocks[key] = self._typed(block, body[end:], state)
+        return found
+
+    def _typed(self, block: Sequence[Node], behind: Sequence[Node], state: State) -> _Block:
+        made: list[Node] = []
+        asked: dict[int, int | None] = {}
+        begin = 0
+        for place, node in enumerate(block):
+            assert isinstance(node, Instruction)
+            sew, vl = _sew_of(node.opcode, node.sew_bits), node.vl
+            if state is not None and state[1] == vl and sew in (None, state[0]):
+                continue
+
+            def following(place: int = place, vl: int = vl) -> int | None:
+                told, wants = _next_sew(block[place + 1 :], vl)
+                if not told:
+                    wants = asked[vl] = _next_sew(behind, vl)[1]
+                return wants
+
+            state = self._chosen(node, (sew, vl), state, following)
+            made += block[begin:place]
+            made.append(_set(*state))
+            begin = place
+        made += block[begin:]
+        return _Block(
+            block=block, made=tuple(made), end=state, sets=len(made) - len(block), asked=tuple(asked.items())
+        )
 
     def _chosen(
-        self, node: Instruction, wanted: Need, state: State, behind: Sequence[Node]
+        self, node: Node, wanted: Need, state: State, following: Callable[[], int | None]
     ) -> tuple[int, int]:
         """SEW and vl to set; where any SEW will do, that of the next instruction that wants one, or the one that is set."""
         sew, vl = wanted
+        assert isinstance(node, Instruction)
         if vl > self._vlen_bits:
             raise ValueError(
                 f"vlen_bits must be at least the {vl} elements of {node.opcode}, not {self._vlen_bits}"
             )
         limit = 8 * self._vlen_bits // vl if vl else 32
-        choices = (
-            sew,
-            _next_sew(behind, vl),
-            state[0] if state else None,
-            OPERATIONS[node.opcode].eew_bits,
-            8,
-        )
+        if sew and sew <= limit:
+            return sew, vl
+        choices = (following(), state[0] if state else None, OPERATIONS[node.opcode].eew_bits, 8)
         return next(choice for choice in choices if choice and choice <= limit), vl
 
-    def _loop(self, loop: Loop, state: State, made: list[Node]) -> State:
+    def _loop(self, loop: Loop, state: State, made: list[Node]) -> tuple[State, int]:
         """What is set at a loop's top must be so at the first entry and at each repetition."""
         if not loop.count:
             made.append(loop)
-            return state
+            return state, 0
         if id(loop) not in self._loops:
-            body, end = self.block(loop.body, None)
+            body, end, sets = self.block(loop.body, None)
             entry: State = None
             if end is not None:
-                again, end_again = self.block(loop.body, end)
-                if end_again == end and weight(again) < weight(
-                    body
-                ):  # nothing changes at the top: set before the loop
-                    body, entry = again, end
-            self._loops[id(loop)] = body, entry, end
-        body, entry, end = self._loops[id(loop)]
+                again, end_again, fewer = self.block(loop.body, end)
+                if end_again == end and fewer < sets:  # nothing changes at the top: set before the loop
+                    body, entry, sets = again, end, fewer
+            self._loops[id(loop)] = body, entry, end, sets
+        body, entry, end, sets = self._loops[id(loop)]
+        sets *= loop.count
         if entry is not None and state != entry:
-            made.append(_set(entry))
+            made.append(_set(*entry))
+            sets += 1
         made.append(Loop(loop.count, body, loop.index))
-        return state if end is None else end
+        return state if end is None else end, sets
 
 
-def _set(state: tuple[int, int]) -> Instruction:
-    return Instruction(opcode="vsetvli", sew_bits=state[0], vl=state[1])
+@cache
+def _set(sew_bits: int, vl: int) -> Instruction:
+    return Instruction(opcode="vsetvli", sew_bits=sew_bits, vl=vl)
 
 
-def _next_sew(nodes: Sequence[Node], vl: int) -> int | None:
-    """SEW of the first instruction that wants one, if it wants this vl as well."""
+def _next_sew(nodes: Sequence[Node], vl: int) -> tuple[bool, int | None]:
+    """Whether an instruction wants a SEW, or another vl before that; and the SEW, of the first if it wants this vl as well."""
     for node in nodes:
         if isinstance(node, Loop):
-            wanted: Need | None = (_next_sew(node.body, vl), vl)
+            wanted: Need | None = (_next_sew(node.body, vl)[1], vl)
         elif isinstance(node, Instruction):
             wanted = need(node)
         else:
@@ -138,10 +204,10 @@ def _next_sew(nodes: Sequence[Node], vl: int) -> int | None:
         if wanted is None:
             continue
         if wanted[1] != vl:
-            return None
+            return True, None
         if wanted[0] is not None:
-            return wanted[0]
-    return None
+            return True, wanted[0]
+    return False, None
 
 
 def weight(body: Sequence[Node]) -> int:
@@ -165,5 +231,11 @@ def with_vector_types(program: Program, config: MachineConfig) -> Program:
     Raises:
         ValueError: An instruction has more elements than a register group can hold.
     """
-    body, _ = _Pass(config.vector.vlen_bits).block(program.body, None)
-    return Program(body=body, buffers_bytes=program.buffers_bytes)
+    vlen_bits = config.vector.vlen_bits
+    body, _, _ = _Pass(vlen_bits, _known(vlen_bits)).block(program.body, None)
+    return program.rearranged(body)
+
+
+@lru_cache(maxsize=4)
+def _known(vlen_bits: int) -> _Known:  # noqa: ARG001
+    return _Known()

@@ -1,7 +1,7 @@
 """Writes vector kernels: allocates registers, splats constants, emits instructions in program order."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from math import ceil, copysign
 
@@ -9,12 +9,12 @@ from lanewise.config import MachineConfig
 from lanewise.isa.encoding import Decoded
 from lanewise.isa.operations import OPERATIONS, Operation
 from lanewise.sim.decoded import instruction_of
-from lanewise.sim.program import Address, Instruction
+from lanewise.sim.program import Address, Instruction, replaced
 from lanewise.sim.timing import sew_bits as narrow_sew_bits
 from lanewise.sim.vector_type import vtype_for
 
 REGISTERS = 32
-KEPT = 1 << 16
+KEPT = 1 << 15
 """Instructions that are remembered: the same one again is the same object."""
 
 SCALAR, DISTANCE = 10, 11
@@ -235,17 +235,11 @@ class VectorKernel:
         elements = self.vl if vl is None else vl
         address = self.stream(place, sew_bits, elements) if isinstance(place, str) else place
         opcode = f"v{letter}{'s' if stride_bytes else ''}e{sew_bits}.v"
-        self.code.append(
-            _memory(
-                opcode,
-                register.first,
-                elements,
-                sew_bits,
-                address,
-                stride_bytes,
-                self.config.vector.vlen_bits,
-            )
-        )
+        made = _memory(
+            opcode, register.first, elements, sew_bits, address.base, address.offset_bytes, address.steps, stride_bytes,
+            self.config.vector.vlen_bits,
+        )  # fmt: skip
+        self.code.append(made)
 
     def accumulator(self, name: str, sew_bits: int = 16) -> Register:
         """A register that all strips add to, zero before the first."""
@@ -300,7 +294,7 @@ class VectorKernel:
         code = self._table_code(table, sew_bits)
         decoded = Decoded(operation=operation, vd=target.first, vs2=source.first, vs1=code)
         made = instruction_of(decoded, vtype_for(sew_bits, elements, self.config.vector.vlen_bits), elements)
-        self.code.append(replace(made, operands=(source.names[0],)))
+        self.code.append(replaced(made, operands=(source.names[0],)))
         return target
 
     def _table_code(self, table: int, sew_bits: int) -> int:
@@ -313,7 +307,7 @@ class VectorKernel:
 @lru_cache(maxsize=KEPT, typed=True)
 def _arithmetic(
     opcode: str, vd: int, sources: tuple[int, ...], sew_bits: int, vl: int, constant: float | None,
-    negative: bool, masked: bool, vlen_bits: int,
+    negative: bool, masked: bool, vlen_bits: int,  # noqa: ARG001
 ) -> Instruction:  # fmt: skip
     """``negative`` is the constant's sign, which tells -0.0 from 0.0."""
     operation = OPERATIONS[opcode]
@@ -325,17 +319,19 @@ def _arithmetic(
     vs2, vs1 = _source_fields(operation, sources, constant)
     decoded = Decoded(operation=operation, vd=vd, vs2=vs2, vs1=vs1, vm=int(not masked))
     made = instruction_of(decoded, vtype_for(sew, vl, vlen_bits), vl, constant=constant)
-    return replace(made, operands=tuple(f"v{first}" for first in operands))
+    return replaced(made, operands=tuple(f"v{first}" for first in operands))
 
 
 @lru_cache(maxsize=KEPT)
 def _memory(
-    opcode: str, register: int, elements: int, sew_bits: int, address: Address, stride_bytes: int, vlen_bits: int
+    opcode: str, register: int, elements: int, sew_bits: int, base: str, offset_bytes: int, steps: tuple[tuple[str, int], ...],
+    stride_bytes: int, vlen_bits: int,
 ) -> Instruction:  # fmt: skip
     decoded = Decoded(
         operation=OPERATIONS[opcode], vd=register, vs1=SCALAR, vs2=DISTANCE if stride_bytes else 0
     )
     vtype = vtype_for(sew_bits, elements, vlen_bits)
+    address = Address(base, offset_bytes, steps)
     return instruction_of(decoded, vtype, elements, address=address, stride_bytes=stride_bytes)
 
 

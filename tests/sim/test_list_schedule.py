@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.sim.test_engine import instructions
 
 from lanewise.config import FlexSfuConfig, MachineConfig, VectorConfig
 from lanewise.sim import list_schedule
 from lanewise.sim.list_schedule import schedule
 from lanewise.sim.program import Instruction
 from lanewise.sim.reference_schedule import schedule as plain
-from tests.sim.test_engine import instructions
 
 MACHINE = MachineConfig()
 MACHINES = [
@@ -64,5 +64,5 @@ def test_code_of_the_same_clocks_is_listed_once(monkeypatch):
 
 
 def test_what_the_machine_lacks_is_said():
-    with pytest.raises(ValueError, match="flex_sfu.enabled"):
+    with pytest.raises(ValueError, match=r"flex_sfu\.enabled"):
         schedule([Instruction(opcode="sfu.execute", reads=("v1",), writes=("v2",), vl=4)], MACHINE.baseline())
