@@ -7,13 +7,19 @@ a word come round after some repetitions: so many become one repetition of a lon
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import gcd, lcm
+from operator import attrgetter
 from typing import TypeAlias
 
-from lanewise.sim.program import Address, Instruction, Loop, Node, Program, replaced
+from lanewise.sim.program import Address, Instruction, Loop, Node, Program, is_straight, replaced
+
+_external = attrgetter("external")
 
 
-def with_alignment(program: Program, bytes_per_clk: int) -> Program:
+def with_alignment(program: Program, bytes_per_clk: int, *, timed: bool = False) -> Program:
     """The same instructions in the same order, in loops whose external addresses move by whole words of ``bytes_per_clk`` bytes.
+
+    Args:
+        timed: The Program is timed and no more: places in the scratchpad, which take no part in that, are not told for each repetition.
 
     >>> from lanewise.sim.program import Address
     >>> load = Instruction(opcode="dma.load", writes=("@a",), runs=1, run_bytes=48, external=Address("x", 0, (("i", 48),)))
@@ -22,13 +28,17 @@ def with_alignment(program: Program, bytes_per_clk: int) -> Program:
     >>> loop.count, [node.external.offset_bytes for node in (*loop.body, rest)]
     (2, [0, 48, 192])
     """
-    return program.rearranged(_aligned(program.body, bytes_per_clk)[0])
+    return program.rearranged(_aligned(program.body, bytes_per_clk, timed)[0])
 
 
-def _aligned(body: tuple[Node, ...], width: int) -> tuple[tuple[Node, ...], set[tuple[str, int]]]:
+def _aligned(
+    body: tuple[Node, ...], width: int, timed: bool
+) -> tuple[tuple[Node, ...], set[tuple[str, int]]]:
     """The nodes, and by which index their external addresses move how far, but for what is whole words."""
-    made: list[Node] = []
     steps: set[tuple[str, int]] = set()
+    if is_straight(body) and not any(map(_external, body)):
+        return body, steps
+    made: list[Node] = []
     changed = False
     for node in body:
         if isinstance(node, Instruction):
@@ -41,7 +51,7 @@ def _aligned(body: tuple[Node, ...], width: int) -> tuple[tuple[Node, ...], set[
         if not isinstance(node, Loop):
             made.append(node)
             continue
-        inner, inside = _aligned(node.body, width)
+        inner, inside = _aligned(node.body, width, timed)
         own = {(index, step) for index, step in inside if index == node.index} if node.index else set()
         if not own or node.count == 1:
             steps |= inside
@@ -51,7 +61,7 @@ def _aligned(body: tuple[Node, ...], width: int) -> tuple[tuple[Node, ...], set[
         steps |= inside - own
         rounds = lcm(*(width // gcd(step, width) for _, step in own))
         whole, rest = divmod(node.count, rounds)
-        followers = _followers(inner, node.index)
+        followers = _followers(inner, node.index, timed)
         if whole:
             copies = tuple(
                 n for place in range(rounds) for n in _unrolled(inner, followers, node.index, rounds, place)
@@ -65,7 +75,7 @@ def _aligned(body: tuple[Node, ...], width: int) -> tuple[tuple[Node, ...], set[
 
 def unrolled(body: Sequence[Node], index: str, rounds: int, place: int) -> tuple[Node, ...]:
     """The body as in repetition ``place`` of ``rounds`` of the loop ``index`` that become one; 0 rounds: of a loop that is no more."""
-    return _unrolled(body, _followers(body, index), index, rounds, place)
+    return _unrolled(body, _followers(body, index, timed=False), index, rounds, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +89,16 @@ _Followers: TypeAlias = list[tuple[int, _Inside | None]]
 """Places in a body of the instructions whose addresses follow a loop, and of the loops with such ones."""
 
 
-def _followers(body: Sequence[Node], index: str) -> _Followers:
+def _followers(body: Sequence[Node], index: str, timed: bool) -> _Followers:
     found: _Followers = []
     for place, node in enumerate(body):
         if isinstance(node, Instruction):
-            if any(_follows(address, index) for address in _addresses(node)):
+            if timed:
+                if _follows(node.external, index):
+                    found.append((place, None))
+            elif any(_follows(address, index) for address in _addresses(node)):
                 found.append((place, None))
-        elif isinstance(node, Loop) and (inside := _followers(node.body, index)):
+        elif isinstance(node, Loop) and (inside := _followers(node.body, index, timed)):
             found.append((place, _Inside(inside)))
     return found
 
@@ -100,7 +113,7 @@ def _addresses(instruction: Instruction) -> tuple[Address | None, ...]:
 
 
 def _follows(address: Address | None, index: str) -> bool:
-    return address is not None and any([step[0] == index for step in address.steps])
+    return address is not None and any(step[0] == index for step in address.steps)
 
 
 def _unrolled(

@@ -17,7 +17,7 @@ from math import ceil
 
 from lanewise.config import MachineConfig
 from lanewise.sim.matrix_stream import Command
-from lanewise.sim.program import Instruction, Node, Program, Rotate
+from lanewise.sim.program import Instruction, Node, Program, Rotate, is_straight
 from lanewise.sim.timing import STREAMS, UNITS, Timing, timing_table
 
 BLOCK, ROTATE, LOOP, END = range(4)
@@ -217,7 +217,7 @@ class Encoder:
 
     def _nodes(self, body: Sequence[Node], parts: list[bytes]) -> None:
         begin = 0
-        for place, node in enumerate(body):
+        for place, node in enumerate(() if is_straight(body) else body):
             if isinstance(node, Instruction):
                 continue
             if begin < place:

@@ -247,12 +247,24 @@ class Program:
 
 def _named(body: Sequence[Node], names: set[str], loops: set[int]) -> None:
     """Add what the instructions read and write to ``names``, and the loops' ids to ``loops``."""
+    if is_straight(body):
+        names.update(*map(_reads, body), *map(_writes, body))
+        return
     for node in body:
         if isinstance(node, Instruction):
             names.update(node.reads, node.writes)
         elif isinstance(node, Loop) and id(node) not in loops:
             loops.add(id(node))
             _named(node.body, names, loops)
+
+
+_reads, _writes = attrgetter("reads"), attrgetter("writes")
+_INSTRUCTION_ALONE = frozenset([Instruction])
+
+
+def is_straight(body: Sequence[Node]) -> bool:
+    """Whether the nodes are instructions, all of them."""
+    return _INSTRUCTION_ALONE.issuperset(map(type, body))
 
 
 def flatten_once(body: Sequence[Node]) -> Iterator[Instruction]:

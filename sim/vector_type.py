@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import TypeAlias
 
 from lanewise.config import MachineConfig
 from lanewise.isa.operations import OPERATIONS, Rate, Unit
 from lanewise.isa.vtype import Vtype
-from lanewise.sim.program import Instruction, Loop, Node, Program
+from lanewise.sim.program import Instruction, Loop, Node, Program, is_straight
 from lanewise.sim.timing import sew_bits
 
 State: TypeAlias = tuple[int, int] | None
@@ -63,6 +64,7 @@ def need(instruction: Instruction) -> Need | None:
 
 KEPT = 1 << 15
 """Instructions in blocks that are remembered for each length of the registers."""
+_opcode = attrgetter("opcode")
 _VECTOR = frozenset(name for name, operation in OPERATIONS.items() if operation.unit is not Unit.SET)
 
 
@@ -94,6 +96,9 @@ class _Pass:
 
     def block(self, body: Sequence[Node], state: State) -> tuple[tuple[Node, ...], State, int]:
         """The nodes with what they need set, what is set behind them, and how often they set it."""
+        if body and is_straight(body) and _VECTOR.issuperset(map(_opcode, body)):
+            known = self._straight(body, 0, len(body), state)
+            return known.made, known.end, known.sets
         made: list[Node] = []
         sets, begin = 0, 0
         for place, node in enumerate((*body, None)):

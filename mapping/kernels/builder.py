@@ -93,7 +93,7 @@ class VectorKernel:
 
     def lmul(self, sew_bits: int, vl: int | None = None) -> int:
         """Registers that a group of ``vl`` elements takes: 1, 2, 4 or 8."""
-        registers = ceil((self.vl if vl is None else vl) * sew_bits / self.config.vector.vlen_bits)
+        registers = -(-(self.vl if vl is None else vl) * sew_bits // self.config.vector.vlen_bits)
         return 1 << max(0, (registers - 1).bit_length())
 
     def allocate(self, sew_bits: int = 16, vl: int | None = None) -> Register:

@@ -23,7 +23,8 @@ def price(program: Program, config: MachineConfig) -> Run:
     Raises:
         ValueError: The machine lacks a unit that the Program needs.
     """
-    return run(priced(program, config), config)
+    timed = with_alignment(program, config.dma.bytes_per_clk, timed=True)
+    return run(with_vector_types(timed, config), config)
 
 
 def banks(program: Program, config: MachineConfig) -> int:
