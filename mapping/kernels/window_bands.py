@@ -1,9 +1,10 @@
 """Windows of positions through the scratchpad: tiles of channels, bands of results, each band's part of the input brought by DMA."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import product
 from math import ceil, prod
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,8 @@ from lanewise.mapping.kernels.strips import best_kernel, strip_program
 from lanewise.mapping.kernels.window_axes import Axis, Layout
 from lanewise.mapping.kernels.window_code import ROWS, Ending, Machine
 from lanewise.mapping.kernels.window_strip import Shape, WindowStrip
-from lanewise.mapping.kernels.window_tile import TILE, Tile, reads
-from lanewise.sim.program import Instruction, Loop, Node, Program, repeat
+from lanewise.mapping.kernels.window_tile import TILE, Tile
+from lanewise.sim.program import Instruction, Node, Program, repeat
 
 if TYPE_CHECKING:
     from lanewise.mapping.kernels.windows import WindowsWork
@@ -27,6 +28,8 @@ NARROW = 64
 """Channels of which a tile is not split for the budget's sake."""
 UNROLLED_TAPS = 32
 """The rows of larger windows' taps are a loop."""
+SLOWER = 1.04
+"""Ways that take this many times as long as the best with one length of strip are not tried with others."""
 LONG_PASS = 4096
 """Elements after which a pass's beginning and end do not count."""
 
@@ -184,32 +187,23 @@ class WindowBands:
     def program(self) -> Program:
         """Everything."""
         tile, size = self._chosen
-        body, most, sizes = self._body(tile, size, reload=False)
-        while most > MOST_ACCESSES and size > 1:
+        body = self._body(tile, size, reload=False)
+        while body.accesses > MOST_ACCESSES and size > 1:
             size = ceil(size / 2)
-            body, most, sizes = self._body(tile, size, reload=False)
-        if self._constant_reads(body) > MOST_ACCESSES:
-            body, _, sizes = self._body(tile, size, reload=True)
+            body = self._body(tile, size, reload=False)
+        if body.constant_reads > MOST_ACCESSES:
+            body = self._body(tile, size, reload=True)
         tables = {i.writes[0]: i.run_bytes for i in self.tables if i.opcode == "dma.load"}
-        return Program(body=(*self.tables, *body), buffers_bytes=sizes | tables)
+        return Program(body=(*self.tables, *body.nodes), buffers_bytes=body.sizes | tables)
 
-    def _constant_reads(self, body: tuple[Node, ...]) -> int:
-        """How often a constant is read between two loads, at most."""
-        inner = [
-            node
-            for tile in body
-            for node in (tile.body if isinstance(tile, Loop) and tile.index == TILE else (tile,))
-        ]
-        return max((sum(reads(node, f"{name}.0") for node in inner) for name in self.constants), default=0)
-
-    def _body(self, tile: int, size: int, *, reload: bool) -> tuple[tuple[Node, ...], int, dict[str, int]]:
-        """The nodes, the accesses of a band's buffers at most, and the buffers."""
+    def _body(self, tile: int, size: int, *, reload: bool) -> "_Body":
         self.room = 0
-        nodes, most = list[Node](), 0
+        nodes, most, read = list[Node](), 0, Counter[str]()
         for count, channels, first in self.tiles(tile):
             one = Tile(self, self._layout(channels, size), first, tile, size, reload)
             nodes += repeat(count, *one.nodes(), index=TILE)
             most = max(most, one.accesses)
+            read += one.reads
         sizes = self._sizes(self._layout(tile, size), size)
         if not reload:
             sizes = {
@@ -224,7 +218,8 @@ class WindowBands:
                     f"{name}.{copy}": max(sizes[f"{name}.{copy}"], self.bytes_of(name, self.room))
                     for copy in "01"
                 }
-        return tuple(nodes), most, sizes
+        constant = max((read[f"{name}.0"] for name in self.constants), default=0)
+        return _Body(nodes=tuple(nodes), accesses=most, constant_reads=constant, sizes=sizes)
 
     def tiles(self, tile: int) -> tuple[tuple[int, int, int], ...]:
         """How many tiles, of how many channels, and the first one's first: all of ``tile``, and one of the channels that are left."""
@@ -252,19 +247,27 @@ class WindowBands:
         rolled = work.taps > UNROLLED_TAPS and work.volume[1].taps > 1
         few = vector.vlen_bits <= 2 * vector.bits_per_clk
         best: tuple[int, int, WindowStrip] | None = None
+        slow: set[int] = set()
         for lengths, together in (
             ((2 * longest, longest, *((4 * longest,) * few)), (8, 4, *((2,) * rolled))), ((longest // 2,), (2, 1)),
         ):  # fmt: skip
             if best is not None:
                 break
-            shapes = (self._shape(layout, channels, *each, rolled) for each in product(lengths, together))
-            for shape in dict.fromkeys(shapes):
-                strip = WindowStrip(work, self.config, layout, shape)
-                with suppress(ValueError):
-                    clocks = self._clocks(strip)
-                    total = clocks * ceil(channels / shape.vl)
-                    if best is None or total < best[0]:
-                        best = total, clocks, strip
+            tried: set[Shape] = set()
+            for length in lengths:
+                found: dict[int, int] = {}
+                for ways in together:
+                    shape = self._shape(layout, channels, length, ways, rolled)
+                    if ways in slow or shape in tried:
+                        continue
+                    tried.add(shape)
+                    strip = WindowStrip(work, self.config, layout, shape)
+                    with suppress(ValueError):
+                        clocks = self._clocks(strip)
+                        found[ways] = total = clocks * ceil(channels / shape.vl)
+                        if best is None or total < best[0]:
+                            best = total, clocks, strip
+                slow |= {ways for ways, total in found.items() if total > SLOWER * min(found.values())}
         if best is None:
             raise ValueError(
                 f"vector.vlen_bits must be so large that the registers hold the steps, not {vector.vlen_bits}"
@@ -296,6 +299,19 @@ class WindowBands:
         if self.after is None:
             return None
         return _pass(self.after.ending, self.config, elements)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Body:
+    """All of a Program but the tables."""
+
+    nodes: tuple[Node, ...]
+    accesses: int
+    """Of a band's buffers between two transfers, at most."""
+    constant_reads: int
+    """How often a constant is read, at most, if it is loaded once."""
+    sizes: dict[str, int]
+    """Of the buffers."""
 
 
 def _pass(ending: Ending, config: MachineConfig, elements: int) -> VectorKernel:

@@ -4,7 +4,8 @@ What a group's code is depends neither on the size of the input nor on the chann
 unit share it. Its addresses count positions and results (:data:`ROW_UNITS`); :mod:`lanewise.mapping.kernels.window_strip` makes bytes of them.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -16,7 +17,7 @@ from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import MAXIMUM_CODE
 from lanewise.mapping.kernels.window_axes import Span
-from lanewise.sim.program import Address, Instruction, Node, Program, flatten_once, repeat
+from lanewise.sim.program import Address, Instruction, Loop, Node, Program, flatten_once, repeat
 
 TAP = "tap"
 """Index of the loop over rows of taps."""
@@ -131,6 +132,8 @@ class Code:
     constants: Constants | None = None
     written: frozenset[int] = frozenset()
     problem: str = ""
+    reads: tuple[tuple[str, int], ...] = ()
+    """How often each buffer is read."""
 
 
 class _Kernel(VectorKernel):
@@ -391,6 +394,18 @@ class StripCode:
     def _let_go(self, keep: int) -> None:
         while len(self.held) > keep:
             self.kernel.release(self.held.pop(0))
+
+
+def reads(nodes: Iterable[Node]) -> Counter[str]:
+    """Vector loads of each buffer."""
+    found = Counter[str]()
+    for node in nodes:
+        if isinstance(node, Loop):
+            for name, times in reads(node.body).items():
+                found[name] += node.count * times
+        elif isinstance(node, Instruction):
+            found.update(name for name in node.reads if name.startswith("@"))
+    return found
 
 
 def fills_table(instruction: Instruction) -> bool:

@@ -123,6 +123,8 @@ class WindowsWork:
         ways.append(WindowBands(replace(self, steps=(), outputs=("middle",)), config, after=self))
         clocks: list[float] = []
         for bands in ways:
+            if clocks and bands.least_clk() >= clocks[0]:
+                return ways, False
             try:
                 clocks.append(bands.estimate())
             except ValueError:
