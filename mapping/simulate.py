@@ -140,7 +140,8 @@ def work_cost(work: Priced, config: MachineConfig) -> Run:
     Raises:
         ValueError: Its buffers, each in banks of its own, do not fit the scratchpad.
     """
-    program = as_stored(work, config).program(config)
+    stored = as_stored(work, config)
+    program = stored.timed(config) if isinstance(stored, WindowsWork) else stored.program(config)
     needed = banks(program, config)
     if needed > config.scratchpad.banks:
         raise ValueError(

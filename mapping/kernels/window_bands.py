@@ -59,6 +59,7 @@ class WindowBands:
         self.tables: dict[Instruction, None] = {}
         self.shapes: dict[tuple[Layout, int], tuple[int, WindowStrip]] = {}
         """By layout and channels left, the clocks of four rows of a strip, and how it is computed."""
+        self.places = True
         self.room = 0
         """Elements that the pass over a band touches."""
 
@@ -184,8 +185,16 @@ class WindowBands:
 
     # Program
 
-    def program(self) -> Program:
-        """Everything."""
+    def program(self, *, places: bool) -> Program:
+        """Everything.
+
+        Args:
+            places: Whether vector code gets its places in the scratchpad; clocks do not depend on them.
+
+        Raises:
+            ValueError: Neither the scratchpad nor the registers hold what the narrowest tile needs.
+        """
+        self.places = places
         tile, size = self._chosen
         body = self._body(tile, size, reload=False)
         while body.accesses > MOST_ACCESSES and size > 1:

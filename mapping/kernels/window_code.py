@@ -17,7 +17,7 @@ from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import MAXIMUM_CODE
 from lanewise.mapping.kernels.window_axes import Span
-from lanewise.sim.program import Address, Instruction, Loop, Node, Program, flatten_once, repeat
+from lanewise.sim.program import Address, Instruction, Loop, Node, Program, flatten_once, repeat, replaced
 
 TAP = "tap"
 """Index of the loop over rows of taps."""
@@ -180,6 +180,10 @@ class StripCode:
         """Before the first group."""
         self._made: dict[tuple[int, frozenset[int] | None, Windows], Code] = {}
         """By constants and, where it matters, what is written before."""
+        self._loads: dict[tuple[str, int, int], Instruction] = {}
+        self._multiply_adds: dict[tuple[int, int, int], Instruction] = {}
+        self._ends: dict[object, tuple[tuple[Instruction, ...], frozenset[int], frozenset[int]]] = {}
+        self._middle: dict[int, tuple[tuple[Node, ...], tuple[Node, ...]]] = {}
         self._clocks: dict[tuple[tuple[int, int], ...], int] = {}
         self.held: list[Register] = []
         self.patience = HELD[0]
@@ -214,6 +218,13 @@ class StripCode:
             program = Program(body=repeat(ROWS, *row), buffers_bytes=dict.fromkeys(names, 1))
             self._clocks[key] = price(program, self.config).cycles
         return self._clocks[key]
+
+    def middle(self, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        """The same nodes with FP16 results that stay in the scratchpad."""
+        known = self._middle.get(id(nodes))
+        if known is None:  # with the nodes, so that their id stays their own
+            known = self._middle[id(nodes)] = nodes, tuple(_to_middle(node) for node in nodes)
+        return known[1]
 
     def _constants(self) -> Constants:
         kernel = self.kernel
@@ -273,6 +284,53 @@ class StripCode:
     def _weights(self, row: int) -> Address:
         return Address(WEIGHTS, 2 * row)
 
+    def _load(self, address: Address) -> Register:
+        """As the kernel's, from memory if it has been written before."""
+        kernel = self.kernel
+        register = kernel.allocate()
+        key = address.base, address.offset_bytes, register.first
+        known = self._loads.get(key)
+        if known is None:
+            kernel.load(address, into=register)
+            self._loads[key] = kernel.code[-1]
+        else:
+            kernel.code.append(known)
+        return register
+
+    def _multiply_add(self, weight: Register, value: Register, total: Register) -> None:
+        """Likewise."""
+        key = weight.first, value.first, total.first
+        known = self._multiply_adds.get(key)
+        if known is None:
+            self.kernel.emit("vfmacc.vv", weight, value, into=total)
+            self._multiply_adds[key] = self.kernel.code[-1]
+        else:
+            self.kernel.code.append(known)
+
+    def _end(self, total: Register) -> None:
+        """Steps and stores of a result, from memory if registers were as they are now and no constant or table was missing."""
+        kernel = self.kernel
+        used = frozenset(kernel.used)
+        key = used, total.first, kernel.way, tuple(kernel.splats.items()), tuple(kernel.tables)
+        known = self._ends.get(key)
+        if known is not None:
+            code, used, touched = known
+            kernel.code += code
+            kernel.used = set(used)
+            kernel.touched |= touched
+            kernel.written |= touched
+            return
+        begin, before, asked = len(kernel.code), (len(kernel.splats), len(kernel.setup)), kernel.asked
+        kernel.asked = False
+        try:
+            self.kind.ending.emit(kernel, total)
+        except ValueError:
+            kernel.asked = kernel.asked or asked
+            raise
+        if not kernel.asked and before == (len(kernel.splats), len(kernel.setup)):
+            self._ends[key] = tuple(kernel.code[begin:]), frozenset(kernel.used), frozenset(kernel.touched)
+        kernel.asked = kernel.asked or asked
+
     # Code
 
     def _windows(self, depth: Span, row: Span, spans: tuple[Span, ...]) -> tuple[Node, ...]:
@@ -281,7 +339,7 @@ class StripCode:
         self.totals, self.own = [None] * len(spans), [False] * len(spans)
         if kind.function == "depthwise":
             for way in range(len(spans)):
-                self.totals[way], self.own[way] = kernel.load(self._weights(self.taps)), True
+                self.totals[way], self.own[way] = self._load(self._weights(self.taps)), True
         nodes: list[Node] = []
         for plane in planes:
             left = list(rows)
@@ -322,7 +380,7 @@ class StripCode:
 
     def _row(self, depth: Span, plane: int, row: int, spans: tuple[Span, ...]) -> None:
         """One row of taps of one plane, for all results: columns from left to right, so that each result has its taps in order."""
-        kernel, kind = self.kernel, self.kind
+        kind = self.kind
         _, rows, columns = kind.taps
         down, across = kind.apart
         begin = plane * PLANE_UNITS + row * down * ROW_UNITS
@@ -336,9 +394,9 @@ class StripCode:
             if kind.function == "depthwise":
                 for tap in sorted({tap for users in uses.values() for _, tap in users}):
                     kept = self.resident[number + tap] if self.resident else None
-                    weights[tap] = kept or kernel.load(self._weights(number + tap))
+                    weights[tap] = kept or self._load(self._weights(number + tap))
             for column in sorted(uses):
-                value = kernel.load(Address(INPUT, 2 * (begin + column)))
+                value = self._load(Address(INPUT, 2 * (begin + column)))
                 for way, tap in uses[column]:
                     self._take(way, value, weights.get(tap))
                 if not self._shared(value):
@@ -350,7 +408,7 @@ class StripCode:
         kernel, total = self.kernel, self.totals[way]
         if weight is not None:
             assert total is not None
-            kernel.emit("vfmacc.vv", weight, value, into=total)
+            self._multiply_add(weight, value, total)
         elif total is None:
             self.totals[way] = value
         else:
@@ -379,7 +437,7 @@ class StripCode:
         kernel.touched.clear()
         if self.kind.function == "average":
             kernel.emit("vfmul.vf", total, into=total, constant=1 / (self.kind.divisor or max(1, counted)))
-        self.kind.ending.emit(kernel, total)
+        self._end(total)
         wait = kernel.touched - kernel.used
         if self.patience[1] > 1 and (way + 1) % self.patience[1]:
             kernel.used |= wait
@@ -406,6 +464,14 @@ def reads(nodes: Iterable[Node]) -> Counter[str]:
         elif isinstance(node, Instruction):
             found.update(name for name in node.reads if name.startswith("@"))
     return found
+
+
+def _to_middle(node: Node) -> Node:
+    if isinstance(node, Loop):
+        return Loop(node.count, tuple(_to_middle(inner) for inner in node.body), node.index)
+    if isinstance(node, Instruction) and node.address is not None and node.address.base == "@fp16.0":
+        return replaced(node, writes=("@middle.0",), address=replace(node.address, base="@middle.0"))
+    return node
 
 
 def fills_table(instruction: Instruction) -> bool:

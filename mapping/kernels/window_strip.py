@@ -80,17 +80,22 @@ class WindowStrip:
         form = buffer.removeprefix("@").partition(".")[0]
         return -(-elements * format_bits(form, self.operand_bits) // 8)
 
-    def prologue(self, first: int, strips: int) -> tuple[Node, ...]:
+    def prologue(self, first: int, strips: int, *, places: bool = True) -> tuple[Node, ...]:
         """Constants and the weights that stay, for ``strips`` strips from channel ``first`` on."""
         constants = [i for i in self.state.constants.setup if not fills_table(i)]
-        return (*constants, *self.placed(self.code.loads, inside=0, result=0, first=first, strips=strips))
+        if not places:
+            return (*constants, *self.code.loads)
+        return (
+            *constants,
+            *self.placed(tuple(self.code.loads), inside=0, result=0, first=first, strips=strips),
+        )
 
     def tables(self) -> tuple[Instruction, ...]:
         """What fills Flex-SFU's tables."""
         return tuple(i for i in self.state.constants.setup if fills_table(i))
 
     def placed(
-        self, nodes: Iterable[Node], *, inside: int, result: int, first: int, strips: int, moves: Moves = ()
+        self, nodes: tuple[Node, ...], *, inside: int, result: int, first: int, strips: int, moves: Moves = ()
     ) -> tuple[Node, ...]:
         """A group's code where its first window begins at position ``inside`` of the band and its first result is ``result``.
 
@@ -141,6 +146,10 @@ class WindowStrip:
         planes, rest = divmod(units // 2, PLANE_UNITS)
         rows, column = divmod(rest, ROW_UNITS)
         return 2 * self.layout.channels * (planes * self.layout.plane + rows * self.layout.row + column)
+
+    def unplaced(self, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        """As :meth:`placed`, but for the places."""
+        return self.code.middle(nodes) if self.middle else nodes
 
     # Code
 

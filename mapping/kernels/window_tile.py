@@ -84,7 +84,7 @@ class Tile:
         read = Counter[str]()
         for strips, strip, first in self.strips:
             rows, of_one = self._rows(depth, band, strip, first, strips)
-            prologue = strip.prologue(first, strips)
+            prologue = strip.prologue(first, strips, places=self.windows.places)
             made += repeat(strips, *prologue, *rows, index=STRIP)
             of_one.update(reads(prologue))
             for name, times in of_one.items():
@@ -129,8 +129,12 @@ class Tile:
                     (COLUMN, group.step, len(group.spans)),
                     (ROW, row.step * self.layout.row, self.layout.result_row),
                 )
-                placed = strip.placed(
-                    code.nodes, inside=inside, result=result, first=first, strips=strips, moves=moves
+                placed = (
+                    strip.placed(
+                        code.nodes, inside=inside, result=result, first=first, strips=strips, moves=moves
+                    )
+                    if self.windows.places
+                    else strip.unplaced(code.nodes)
                 )
                 inner += repeat(group.count, *placed, index=COLUMN)
                 for name, times in code.reads:

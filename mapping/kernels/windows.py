@@ -94,26 +94,38 @@ class WindowsWork:
         """
         if self.whole_images:
             return PositionSums(self, config).program()
-        best: tuple[bool, int, Program] | None = None
+        return self._chosen(config)[0].program(places=True)
+
+    def timed(self, config: MachineConfig) -> Program:
+        """The same Program, but vector code without its places in the scratchpad, on which no clock depends.
+
+        Raises:
+            ValueError: As of :meth:`program`.
+        """
+        return PositionSums(self, config).program() if self.whole_images else self._chosen(config)[1]
+
+    def _chosen(self, config: MachineConfig) -> tuple[WindowBands, Program]:
+        """The faster of the ways that fit, with its Program without places."""
+        best: tuple[bool, int, WindowBands, Program] | None = None
         problem: ValueError | None = None
         ways, sure = self._ways(config)
         for bands in ways:
             if best is not None and best[0] and (sure or bands.least_clk() >= best[1]):
                 break
             try:
-                program = bands.program()
+                program = bands.program(places=False)
             except ValueError as error:
                 problem = error
                 continue
             fits = banks(program, config) <= config.scratchpad.banks
             if best is None and fits and (sure or bands is ways[-1]):
-                return program
-            made = fits, price(program, config).cycles, program
-            if best is None or (not made[0], made[1]) < (not best[0], best[1]):
-                best = made
+                return bands, program
+            clocks = price(program, config).cycles
+            if best is None or (not fits, clocks) < (not best[0], best[1]):
+                best = fits, clocks, bands, program
         if best is None:
             raise problem or ValueError("steps must be known")
-        return best[2]
+        return best[2:]
 
     def _ways(self, config: MachineConfig) -> tuple[list[WindowBands], bool]:
         """Steps where the sums are, and apart; and whether the first of them is faster for sure."""
