@@ -28,7 +28,7 @@ NARROW = 64
 """Channels of which a tile is not split for the budget's sake."""
 UNROLLED_TAPS = 32
 """The rows of larger windows' taps are a loop."""
-SLOWER = 1.04
+SLOWER = 1.1
 """Ways that take this many times as long as the best with one length of strip are not tried with others."""
 LONG_PASS = 4096
 """Elements after which a pass's beginning and end do not count."""

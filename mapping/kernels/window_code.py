@@ -17,7 +17,7 @@ from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import MAXIMUM_CODE
 from lanewise.mapping.kernels.window_axes import Span
-from lanewise.sim.program import Address, Instruction, Loop, Node, Program, flatten_once, repeat, replaced
+from lanewise.sim.program import Address, Instruction, Loop, Node, Program, repeat, replaced
 
 TAP = "tap"
 """Index of the loop over rows of taps."""
@@ -214,7 +214,13 @@ class StripCode:
         key = tuple((count, id(code)) for count, code in codes)
         if key not in self._clocks:
             row = [node for count, code in codes for node in repeat(count, *code.nodes)]
-            names = {n for i in flatten_once(row) for n in (*i.reads, *i.writes) if n.startswith("@")}
+            ending = self.kind.ending
+            names = [
+                INPUT,
+                WEIGHTS,
+                *(f"@operand{i}.0" for i in range(len(ending.steps))),
+                *(f"@{form}.0" for form in ending.outputs),
+            ]
             program = Program(body=repeat(ROWS, *row), buffers_bytes=dict.fromkeys(names, 1))
             self._clocks[key] = price(program, self.config).cycles
         return self._clocks[key]

@@ -110,9 +110,9 @@ class WindowsWork:
         problem: ValueError | None = None
         ways, sure = self._ways(config)
         for bands in ways:
-            if best is not None and best[0] and (sure or bands.least_clk() >= best[1]):
-                break
             try:
+                if best is not None and best[0] and (sure or bands.least_clk() >= best[1]):
+                    break
                 program = bands.program(places=False)
             except ValueError as error:
                 problem = error
@@ -135,9 +135,9 @@ class WindowsWork:
         ways.append(WindowBands(replace(self, steps=(), outputs=("middle",)), config, after=self))
         clocks: list[float] = []
         for bands in ways:
-            if clocks and bands.least_clk() >= clocks[0]:
-                return ways, False
             try:
+                if clocks and bands.least_clk() >= clocks[0]:
+                    return ways, False
                 clocks.append(bands.estimate())
             except ValueError:
                 clocks.append(inf)
