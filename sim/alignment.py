@@ -64,18 +64,20 @@ def _aligned(
         followers = _followers(inner, node.index, timed)
         if whole:
             copies = tuple(
-                n for place in range(rounds) for n in _unrolled(inner, followers, node.index, rounds, place)
+                n
+                for place in range(rounds)
+                for n in _unrolled(inner, followers, node.index, rounds, place, timed)
             )
             made.append(Loop(whole, copies, node.index))
         for place in range(rest):
-            made += _unrolled(inner, followers, node.index, 0, whole * rounds + place)
+            made += _unrolled(inner, followers, node.index, 0, whole * rounds + place, timed)
         changed = True
     return (tuple(made) if changed else body), steps
 
 
 def unrolled(body: Sequence[Node], index: str, rounds: int, place: int) -> tuple[Node, ...]:
     """The body as in repetition ``place`` of ``rounds`` of the loop ``index`` that become one; 0 rounds: of a loop that is no more."""
-    return _unrolled(body, _followers(body, index, timed=False), index, rounds, place)
+    return _unrolled(body, _followers(body, index, False), index, rounds, place, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +115,31 @@ def _addresses(instruction: Instruction) -> tuple[Address | None, ...]:
 
 
 def _follows(address: Address | None, index: str) -> bool:
-    return address is not None and any(step[0] == index for step in address.steps)
+    if address is not None:
+        for name, _ in address.steps:
+            if name == index:
+                return True
+    return False
 
 
 def _unrolled(
-    body: Sequence[Node], followers: _Followers, index: str, rounds: int, place: int
+    body: Sequence[Node], followers: _Followers, index: str, rounds: int, place: int, timed: bool
 ) -> tuple[Node, ...]:
     def at(address: Address | None) -> Address | None:
-        return (
-            address.unrolled(index, rounds, place)
-            if address is not None and _follows(address, index)
-            else address
-        )
+        if address is None or not _follows(address, index):
+            return address
+        return address.unrolled(index, rounds, place)
 
     made = list(body)
     for where, inside in followers:
         node = made[where]
         if isinstance(node, Instruction):
-            made[where] = _with_addresses(node, at)
+            if timed and node.external is not None:
+                made[where] = replaced(node, external=node.external.unrolled(index, rounds, place))
+            else:
+                made[where] = _with_addresses(node, at)
         elif isinstance(node, Loop) and inside is not None:
-            within = _unrolled(node.body, inside.followers, index, rounds, place)
+            within = _unrolled(node.body, inside.followers, index, rounds, place, timed)
             made[where] = Loop(node.count, within, node.index)
     return tuple(made)
 

@@ -22,6 +22,7 @@ def instruction_of(
     constant: float | None = None,
     address: Address | None = None,
     stride_bytes: int = 0,
+    operands: tuple[str, ...] = (),
 ) -> Instruction:
     """What ``decoded`` is to the engine.
 
@@ -32,6 +33,7 @@ def instruction_of(
         constant: Its scalar operand.
         address: Of a memory access.
         stride_bytes: Likewise.
+        operands: First register of each source, in the order of the mnemonic's semantics.
 
     >>> from fractions import Fraction
     >>> from lanewise.isa.encoding import decode
@@ -72,4 +74,5 @@ def instruction_of(
     return Instruction(
         opcode=operation.mnemonic, writes=writes, reads=reads, lengths=lengths, vl=vl, sew_bits=operation.eew_bits or vtype.sew_bits << double,
         vd=decoded.vd, vs2=decoded.vs2, vs1=decoded.vs1, masked=decoded.vm == 0, constant=constant, address=address, stride_bytes=stride_bytes,
+        operands=operands,
     )  # fmt: skip

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from math import ceil
+from operator import attrgetter
 
 from lanewise.config import MachineConfig
 from lanewise.sim.matrix_stream import Command
-from lanewise.sim.program import Instruction, Node, Program, Rotate, is_straight
+from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate, is_straight
 from lanewise.sim.timing import STREAMS, UNITS, Timing, timing_table
 
 BLOCK, ROTATE, LOOP, END = range(4)
@@ -158,6 +159,12 @@ class Encoded:
         return list(_numbered(self.body))
 
 
+_content = attrgetter(
+    "opcode", "vl", "sew_bits", "steps", "passes", "reload", "block", "runs", "indexed", "run_bytes", "reads", "writes", "operands", "lengths"
+)  # fmt: skip
+"""What an instruction's numbers depend on, but for places."""
+
+
 def _numbered(body: Sequence[Node]) -> Iterator[Instruction]:
     for node in body:
         if isinstance(node, Instruction):
@@ -217,16 +224,17 @@ class Encoder:
 
     def _nodes(self, body: Sequence[Node], parts: list[bytes]) -> None:
         begin = 0
-        for place, node in enumerate(() if is_straight(body) else body):
-            if isinstance(node, Instruction):
-                continue
+        others = (
+            () if is_straight(body) else [k for k, t in enumerate(map(type, body)) if t is not Instruction]
+        )
+        for place in others:
             if begin < place:
                 parts.append(self._block(body[begin:place]))
-            begin = place + 1
+            begin, node = place + 1, body[place]
             if isinstance(node, Rotate):
                 numbers = (ROTATE, len(node.names), *map(self._slot, node.names))
                 parts.append(array("i", numbers).tobytes())
-            elif node.count:
+            elif isinstance(node, Loop) and node.count:
                 parts.append(array("i", (LOOP, *_halves(node.count))).tobytes())
                 self._nodes(node.body, parts)
         if begin < len(body):
@@ -243,14 +251,12 @@ class Encoder:
         return array("i", (BLOCK, len(code) // 4)).tobytes() + code
 
     def _numbers(self, instruction: Instruction) -> bytes:
-        tile = instruction.tile
-        bases = None
+        tile, content = instruction.tile, _content(instruction)
         if tile is not None:
             beside = [None if place is None else place.base for place in (tile.scales, tile.constants)]
-            bases = tile.left.address.base, tile.right.address.base, *beside
-        content = (
-            self._table.key(instruction), instruction.reads, instruction.writes, instruction.operands, instruction.lengths, bases,
-        )  # fmt: skip
+            content = (*content, tile.left.address.base, tile.right.address.base, *beside)
+        elif instruction.external is not None:
+            content = (*content, self._table.key(instruction))
         numbers = self._contents.get(content)
         if numbers is None:
             numbers = self._contents[content] = self._encoded(instruction)

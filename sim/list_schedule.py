@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from operator import attrgetter
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from lanewise.sim.vector_type import need
 
 KEPT = 1 << 14
 """Instructions, and orders, that are remembered for each machine."""
+_names = attrgetter("reads", "writes", "operands", "lengths")
 _UNIT = {unit: place for place, unit in enumerate(UNITS)}
 
 
@@ -65,9 +67,7 @@ class Scheduler:
         return self._names.setdefault(name, len(self._names))
 
     def _numbers_of(self, instruction: Instruction) -> bytes:
-        content = (
-            self._table.key(instruction), instruction.reads, instruction.writes, instruction.operands, instruction.lengths,
-        )  # fmt: skip
+        content = (*self._table.key(instruction), *_names(instruction))
         numbers = self._contents.get(content)
         if numbers is None:
             numbers = self._contents[content] = self._made(instruction)

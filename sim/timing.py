@@ -8,7 +8,8 @@ makes of them is docs/core.md's "When an instruction starts".
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 from lanewise.config import ROW_SAMPLER_LATENCY_CLK, MachineConfig, OperandPathConfig
 from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit, Width
@@ -86,7 +87,10 @@ class Timing:
 
 
 _NO_ADDRESS = -1, -1
-_Key: TypeAlias = tuple[str, int, int, int, int, bool, int, int, bool, int, int, int]
+_timed = attrgetter(
+    "opcode", "vl", "sew_bits", "steps", "passes", "reload", "block", "runs", "indexed", "run_bytes"
+)
+_Key: TypeAlias = tuple[Any, ...]
 
 
 class TimingTable:
@@ -114,11 +118,9 @@ class TimingTable:
 
     def key(self, instruction: Instruction) -> _Key:
         """What its timing depends on."""
-        return (
-            instruction.opcode, instruction.vl, instruction.sew_bits, instruction.steps, instruction.passes, instruction.reload,
-            instruction.block, instruction.runs, instruction.indexed, instruction.run_bytes,
-            *(_NO_ADDRESS if instruction.external is None else _alignment(instruction, self.config.dma.bytes_per_clk)),
-        )  # fmt: skip
+        if instruction.external is None:
+            return _timed(instruction)
+        return (*_timed(instruction), *_alignment(instruction, self.config.dma.bytes_per_clk))
 
     def _other(self, instruction: Instruction) -> Timing:
         config, opcode = self.config, instruction.opcode
@@ -213,8 +215,12 @@ def sew_bits(instruction: Instruction, operation: Operation) -> int:
     >>> sew_bits(Instruction(opcode="vfncvt.f.f.w", sew_bits=32), OPERATIONS["vfncvt.f.f.w"])
     16
     """
-    double = Width.DOUBLE in (operation.vd, operation.vs2)
-    return instruction.sew_bits >> 1 if double else instruction.sew_bits
+    return narrow_bits(instruction.sew_bits, operation)
+
+
+def narrow_bits(widest_bits: int, operation: Operation) -> int:
+    """Likewise, of an instruction whose widest operand has elements of so many bits."""
+    return widest_bits >> 1 if Width.DOUBLE in (operation.vd, operation.vs2) else widest_bits
 
 
 def _words(instruction: Instruction, bytes_per_clk: int) -> int:

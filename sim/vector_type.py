@@ -16,7 +16,7 @@ from lanewise.config import MachineConfig
 from lanewise.isa.operations import OPERATIONS, Rate, Unit
 from lanewise.isa.vtype import Vtype
 from lanewise.sim.program import Instruction, Loop, Node, Program, is_straight
-from lanewise.sim.timing import sew_bits
+from lanewise.sim.timing import narrow_bits
 
 State: TypeAlias = tuple[int, int] | None
 """SEW and vl as they are set; ``None``: not known."""
@@ -47,7 +47,7 @@ def _sew_of(opcode: str, widest_bits: int) -> int | None:
     operation = OPERATIONS[opcode]
     if operation.eew_bits or operation.rate is Rate.MASK:
         return None
-    return sew_bits(Instruction(opcode=opcode, sew_bits=widest_bits), operation)
+    return narrow_bits(widest_bits, operation)
 
 
 def need(instruction: Instruction) -> Need | None:
@@ -65,6 +65,7 @@ def need(instruction: Instruction) -> Need | None:
 KEPT = 1 << 15
 """Instructions in blocks that are remembered for each length of the registers."""
 _opcode = attrgetter("opcode")
+_wants = attrgetter("opcode", "sew_bits", "vl")
 _VECTOR = frozenset(name for name, operation in OPERATIONS.items() if operation.unit is not Unit.SET)
 
 
@@ -133,9 +134,18 @@ class _Pass:
         made: list[Node] = []
         asked: dict[int, int | None] = {}
         begin = 0
-        for place, node in enumerate(block):
-            assert isinstance(node, Instruction)
-            sew, vl = _sew_of(node.opcode, node.sew_bits), node.vl
+        wanted = list(map(_wants, block))
+        needs: dict[tuple[str, int, int], Need] = {
+            each: (_sew_of(each[0], each[1]), each[2]) for each in dict.fromkeys(wanted)
+        }
+
+        def settled() -> bool:
+            return state is not None and all(
+                vl == state[1] and sew in (None, state[0]) for sew, vl in needs.values()
+            )
+
+        for place, each in enumerate(() if settled() else wanted):
+            sew, vl = needs[each]
             if state is not None and state[1] == vl and sew in (None, state[0]):
                 continue
 
@@ -145,10 +155,12 @@ class _Pass:
                     wants = asked[vl] = _next_sew(behind, vl)[1]
                 return wants
 
-            state = self._chosen(node, (sew, vl), state, following)
+            state = self._chosen(block[place], (sew, vl), state, following)
             made += block[begin:place]
             made.append(_set(*state))
             begin = place
+            if settled():
+                break
         made += block[begin:]
         return _Block(
             block=block, made=tuple(made), end=state, sets=len(made) - len(block), asked=tuple(asked.items())

@@ -9,8 +9,8 @@ from lanewise.config import MachineConfig
 from lanewise.isa.encoding import Decoded
 from lanewise.isa.operations import OPERATIONS, Operation
 from lanewise.sim.decoded import instruction_of
-from lanewise.sim.program import Address, Instruction, replaced
-from lanewise.sim.timing import sew_bits as narrow_sew_bits
+from lanewise.sim.program import Address, Instruction
+from lanewise.sim.timing import narrow_bits
 from lanewise.sim.vector_type import vtype_for
 
 REGISTERS = 32
@@ -293,8 +293,8 @@ class VectorKernel:
         operation = OPERATIONS["sfu.execute"]
         code = self._table_code(table, sew_bits)
         decoded = Decoded(operation=operation, vd=target.first, vs2=source.first, vs1=code)
-        made = instruction_of(decoded, vtype_for(sew_bits, elements, self.config.vector.vlen_bits), elements)
-        self.code.append(replaced(made, operands=(source.names[0],)))
+        vtype, operands = vtype_for(sew_bits, elements, self.config.vector.vlen_bits), (source.names[0],)
+        self.code.append(instruction_of(decoded, vtype, elements, operands=operands))
         return target
 
     def _table_code(self, table: int, sew_bits: int) -> int:
@@ -315,11 +315,11 @@ def _arithmetic(
     operands = (vd, *sources) if operation.reads_vd else sources
     if masked:
         operands = (*operands, 0)
-    sew = narrow_sew_bits(Instruction(opcode=opcode, sew_bits=sew_bits), operation)
+    sew = narrow_bits(sew_bits, operation)
     vs2, vs1 = _source_fields(operation, sources, constant)
     decoded = Decoded(operation=operation, vd=vd, vs2=vs2, vs1=vs1, vm=int(not masked))
-    made = instruction_of(decoded, vtype_for(sew, vl, vlen_bits), vl, constant=constant)
-    return replaced(made, operands=tuple(f"v{first}" for first in operands))
+    names = tuple(f"v{first}" for first in operands)
+    return instruction_of(decoded, vtype_for(sew, vl, vlen_bits), vl, constant=constant, operands=names)
 
 
 @lru_cache(maxsize=KEPT)

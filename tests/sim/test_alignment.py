@@ -7,7 +7,7 @@ from lanewise.config import MachineConfig
 from lanewise.sim.alignment import with_alignment
 from lanewise.sim.dma import Transfer, data_beats
 from lanewise.sim.engine import run
-from lanewise.sim.program import Address, Instruction, Loop, Node, Program
+from lanewise.sim.program import Address, Instruction, Loop, Node, Program, replaced
 from lanewise.sim.timing import timing
 
 CONFIG = MachineConfig()
@@ -73,8 +73,31 @@ def test_every_transfer_has_its_own_clocks(seed):
 
     assert [clocks for _, clocks in after] == expected(program.body, {})
     assert run(aligned, CONFIG).cycles == run(aligned, CONFIG, summarise=False).cycles
+    assert run(with_alignment(program, WIDTH, timed=True), CONFIG) == run(aligned, CONFIG)
 
 
 def test_whole_words_change_nothing():
     program = Program(body=(Loop(9, (load(5, (("i", 2 * WIDTH),), 40),), "i"),), buffers_bytes={"@a": 40})
     assert with_alignment(program, WIDTH) == program
+
+
+def test_what_is_timed_alone_keeps_its_places_in_the_scratchpad():
+    inside = Address("@a", 0, (("i", 40),))
+    moved = replaced(load(5, (("i", 40),), 40), address=inside)
+    program = Program(body=(Loop(8, (moved,), "i"),), buffers_bytes={"@a": 400})
+    (loop,), (timed,) = with_alignment(program, WIDTH).body, with_alignment(program, WIDTH, timed=True).body
+    assert [node.external for node in loop.body] == [node.external for node in timed.body]
+    assert [node.address.offset_bytes for node in loop.body] == [0, 40, 80, 120]
+    assert {node.address for node in timed.body} == {inside}
+
+
+def test_what_does_not_follow_a_loop_stays_the_same_object():
+    alone, inner = load(5, (), 40), Loop(3, (load(5, (("j", 8),), 40),), "j")
+    program = Program(
+        body=(Loop(8, (load(5, (("i", 16),), 40), alone, inner), "i"),), buffers_bytes={"@a": 40}
+    )
+    (loop,) = with_alignment(program, 8).body
+    assert loop is program.body[0]
+    (loop,) = with_alignment(program, 32).body
+    assert loop.count == 4
+    assert loop.body[1] is loop.body[1 + len(loop.body) // 2] is alone

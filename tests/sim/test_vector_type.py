@@ -22,7 +22,7 @@ from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.turn_back import TURN_BACK
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
-from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate
+from lanewise.sim.program import Instruction, Loop, Node, Program, Rotate, flatten_once
 from lanewise.sim.vector_type import need, weight, with_vector_types
 
 CONFIG = MachineConfig()
@@ -226,3 +226,14 @@ def test_a_vector_that_no_group_holds_is_refused():
         ValueError, match=r"vlen_bits must be at least the 300 elements of sfu\.coefficients, not 256"
     ):
         with_vector_types(Program(body=(vector("sfu.coefficients", 300, 32),)), small)
+
+
+def test_what_was_met_before_takes_its_width_from_what_follows_now():
+    """A block is remembered by its instructions; what comes behind it, and what is set before it, may be another time."""
+    shared = vector("vle16.v", 64)
+    narrow, wide = vector("vfadd.vv", 64), vector("vfadd.vv", 64, 32)
+    for follows, before, widths in (
+        (narrow, (), [16]), (wide, (), [32]), (narrow, (), [16]), (wide, (wide,), [32]), (narrow, (wide,), [32, 16]),
+    ):  # fmt: skip
+        body = typed(*before, Rotate(names=("@a",)), shared, Loop(3, (follows,)))
+        assert [node.sew_bits for node in flatten_once(body) if node.opcode == "vsetvli"] == widths
