@@ -13,7 +13,7 @@ from lanewise.config import MachineConfig
 from lanewise.files import cache_folder, write_part
 from lanewise.mapping.graph import Graph
 from lanewise.mapping.kernels.matmul import MatmulWork
-from lanewise.mapping.networks import empty_weights
+from lanewise.mapping.networks_shared import empty_weights
 from lanewise.mapping.simulate import work_cost
 from lanewise.mapping.trace import trace, trace_model
 from lanewise.mapping.training.linear import (

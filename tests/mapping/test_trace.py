@@ -383,11 +383,13 @@ def test_macs_of_decoders_equal_pytorchs_counter(kind):
 # The cache
 
 
-def test_the_cache_depends_on_every_file_of_the_tracer():
+@pytest.mark.parametrize("model", ["timm:resnet18", "hf:minilm"])
+def test_the_cache_depends_on_every_file_of_the_tracer(model):
     script = (
-        "import sys, lanewise.mapping.recorder, lanewise.mapping.networks, lanewise.mapping.trace as trace; "
+        "import sys, lanewise.mapping.recorder, lanewise.mapping.networks as networks, lanewise.mapping.trace as trace; "
+        f"networks.load({model!r}); "
         "print(*[name for name in sys.modules if name.startswith('lanewise.mapping.')]); "
-        "print(*trace.tracer_files())"
+        f"print(*trace.tracer_files({model.partition(':')[0]!r}))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded, hashed = (
