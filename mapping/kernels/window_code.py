@@ -258,7 +258,10 @@ class StripCode:
                 problem = str(error)
                 continue
             return Code(
-                nodes=nodes, constants=self._constants(), written=frozenset(kernel.written) - before.written
+                reads=tuple(reads(nodes).items()),
+                nodes=nodes,
+                constants=self._constants(),
+                written=frozenset(kernel.written) - before.written,
             )
         return Code(problem=problem)
 
