@@ -8,7 +8,8 @@ from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import format_bits
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import load, store, table_bytes
-from lanewise.mapping.kernels.window_code import COMBINE, fills_table
+from lanewise.mapping.kernels.window_code import COMBINE
+from lanewise.mapping.kernels.window_kinds import fills_table
 from lanewise.models.windows import BLOCK
 from lanewise.sim.program import Address, Instruction, Node, Program, Rotate, repeat
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import product
 from math import ceil, prod
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from lanewise.mapping.kernels.epilogue import format_bits
 from lanewise.mapping.kernels.price import MOST_ACCESSES, price
 from lanewise.mapping.kernels.strips import best_kernel, strip_program
 from lanewise.mapping.kernels.window_axes import Axis, Layout
-from lanewise.mapping.kernels.window_code import ROWS, Ending, Machine
+from lanewise.mapping.kernels.window_code import ROWS
+from lanewise.mapping.kernels.window_kinds import Ending, Machine
 from lanewise.mapping.kernels.window_strip import Shape, WindowStrip
 from lanewise.mapping.kernels.window_tile import TILE, Tile
 from lanewise.sim.program import Instruction, Node, Program, repeat
@@ -28,8 +30,6 @@ NARROW = 64
 """Channels of which a tile is not split for the budget's sake."""
 UNROLLED_TAPS = 32
 """The rows of larger windows' taps are a loop."""
-SLOWER = 1.1
-"""Ways that take this many times as long as the best with one length of strip are not tried with others."""
 LONG_PASS = 4096
 """Elements after which a pass's beginning and end do not count."""
 
@@ -256,27 +256,19 @@ class WindowBands:
         rolled = work.taps > UNROLLED_TAPS and work.volume[1].taps > 1
         few = vector.vlen_bits <= 2 * vector.bits_per_clk
         best: tuple[int, int, WindowStrip] | None = None
-        slow: set[int] = set()
         for lengths, together in (
             ((2 * longest, longest, *((4 * longest,) * few)), (8, 4, *((2,) * rolled))), ((longest // 2,), (2, 1)),
         ):  # fmt: skip
             if best is not None:
                 break
-            tried: set[Shape] = set()
-            for length in lengths:
-                found: dict[int, int] = {}
-                for ways in together:
-                    shape = self._shape(layout, channels, length, ways, rolled)
-                    if ways in slow or shape in tried:
-                        continue
-                    tried.add(shape)
-                    strip = WindowStrip(work, self.config, layout, shape)
-                    with suppress(ValueError):
-                        clocks = self._clocks(strip)
-                        found[ways] = total = clocks * ceil(channels / shape.vl)
-                        if best is None or total < best[0]:
-                            best = total, clocks, strip
-                slow |= {ways for ways, total in found.items() if total > SLOWER * min(found.values())}
+            shapes = (self._shape(layout, channels, *each, rolled) for each in product(lengths, together))
+            for shape in dict.fromkeys(shapes):
+                strip = WindowStrip(work, self.config, layout, shape)
+                with suppress(ValueError):
+                    clocks = self._clocks(strip)
+                    total = clocks * ceil(channels / shape.vl)
+                    if best is None or total < best[0]:
+                        best = total, clocks, strip
         if best is None:
             raise ValueError(
                 f"vector.vlen_bits must be so large that the registers hold the steps, not {vector.vlen_bits}"

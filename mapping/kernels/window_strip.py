@@ -9,18 +9,8 @@ from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import STRIP
 from lanewise.mapping.kernels.epilogue import format_bits
 from lanewise.mapping.kernels.window_axes import Group, Layout, Span
-from lanewise.mapping.kernels.window_code import (
-    INPUT,
-    PLANE_UNITS,
-    ROW_UNITS,
-    WEIGHTS,
-    Code,
-    Kind,
-    Machine,
-    Windows,
-    fills_table,
-    strip_code,
-)
+from lanewise.mapping.kernels.window_code import INPUT, PLANE_UNITS, ROW_UNITS, WEIGHTS, strip_code
+from lanewise.mapping.kernels.window_kinds import Code, Kind, Machine, Windows, fills_table
 from lanewise.sim.program import Address, Instruction, Loop, Node, Rotate
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from lanewise.mapping.kernels.builder import STRIP
 from lanewise.mapping.kernels.strips import load, store
 from lanewise.mapping.kernels.window_axes import Band, Group, Layout, bands
-from lanewise.mapping.kernels.window_code import INPUT, fills_table, reads
+from lanewise.mapping.kernels.window_code import INPUT
+from lanewise.mapping.kernels.window_kinds import fills_table, reads
 from lanewise.mapping.kernels.window_strip import COLUMN, ROW, WindowStrip
 from lanewise.sim.program import Address, Instruction, Node, Rotate, repeat
 

@@ -12,7 +12,7 @@ from lanewise.mapping.kernels.position_sums import PositionSums
 from lanewise.mapping.kernels.price import banks, price
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.window_bands import WindowBands
-from lanewise.mapping.kernels.window_code import Ending
+from lanewise.mapping.kernels.window_kinds import Ending
 from lanewise.sim.program import Program
 
 MARGIN = 1.12
