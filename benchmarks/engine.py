@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from lanewise.config import MachineConfig
 from lanewise.mapping import simulate as simulator
-from lanewise.mapping.kernels import matmul_vector
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
@@ -59,8 +58,7 @@ def print_network(model: str) -> None:
     graph = trace_model(model)
 
     def again() -> None:
-        simulator.work_cost.cache_clear()
-        matmul_vector._kernel.cache_clear()
+        simulator.forget()
         simulator.simulate(graph, MACHINE)
 
     print(f"{model}: {seconds(again):.2f} s of simulation, machine and baseline")

@@ -26,10 +26,11 @@ from lanewise.files import write_part
 from lanewise.formats import FORMATS
 from lanewise.mapping.kernels import activations, row
 from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.candidate import strip_program
 from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.reduced import REDUCED_KERNELS, normal_reciprocal, normal_rsqrt
 from lanewise.mapping.kernels.rows import RowsWork
-from lanewise.mapping.kernels.strips import best_kernel, strip_program
+from lanewise.mapping.kernels.strips import best_kernel
 from lanewise.models.fit import fit
 from lanewise.models.flex_sfu import flex_sfu
 from lanewise.models.numbers import decode

@@ -20,11 +20,12 @@ from lanewise.files import write_part
 from lanewise.mapping.assemble import listing
 from lanewise.mapping.kernels.activations import SOFTWARE
 from lanewise.mapping.kernels.builder import STRIP, Register, VectorKernel
+from lanewise.mapping.kernels.candidate import strip_program
 from lanewise.mapping.kernels.elementwise import CHUNK_ELEMENTS
 from lanewise.mapping.kernels.execute import execute_kernel
 from lanewise.mapping.kernels.exponential import software_exponential32
 from lanewise.mapping.kernels.price import price
-from lanewise.mapping.kernels.strips import best_kernel, load, store, strip_program
+from lanewise.mapping.kernels.strips import best_kernel, load, store
 from lanewise.sim.engine import Run
 from lanewise.sim.program import Address, Loop, Node, Program, Rotate, repeat
 from lanewise.sim.timing import timing

@@ -63,6 +63,8 @@ def _addmm(self: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: 
     """Reached when the first operand is no bias a column, or is scaled."""
     product = torch.matmul(mat1, mat2)
     product = product if alpha == 1 else product * alpha
+    if beta == 0:
+        return product
     return product + (self if beta == 1 else self * beta)
 
 

@@ -213,6 +213,8 @@ class Layouts:
             case "normalise" | "softmax":
                 axis = int(operator.attributes.get("axis", rank - 1)) % max(1, rank)  # type: ignore[arg-type]
                 return self.rows(operator.inputs[0], axis)
+            case "reduce" if operator.function == "cumsum":
+                return self.scanned(operator)
             case "reduce":
                 return self._of_reduction(operator, out)
             case "matmul":
@@ -230,6 +232,18 @@ class Layouts:
         if order and order[-1] == axis and self.lies(value_id, self.shape(value_id), order):
             return order
         return (*(a for a in range(rank) if a != axis), axis)
+
+    def scanned(self, operator: Operator) -> Order:
+        """The order in which a scan reads and stores: as it lies, if its axis is outermost or innermost."""
+        (value, *_), axes = operator.inputs, operator.attributes["axes"]
+        axis = int(axes[0] if isinstance(axes, tuple) else axes)
+        order, shape = self.order(value), self.shape(value)
+        outermost = next((each for each in order if shape[each] != 1), axis)
+        return (
+            order
+            if outermost == axis and order[-1] != axis and self.lies(value, shape, order)
+            else self.rows(value, axis)
+        )
 
     def _of_reduction(self, operator: Operator, out: int) -> Order:
         shape, order = self.shape(operator.inputs[0]), self.order(operator.inputs[0])

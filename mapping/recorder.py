@@ -60,8 +60,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._versions.register(tensor, self._builder.leaf(tensor, "input", name))
         for name, parameter in module.named_parameters():
             self._versions.register(parameter, self._builder.leaf(parameter, "parameter", name))
+        shapes_only = any(tensor.is_meta for tensor in inputs.values())
         for name, buffer in module.named_buffers():
-            self._versions.register(buffer, self._builder.leaf(buffer, "constant", name))
+            value = self._builder.leaf(buffer, "constant", name)
+            self._versions.register(buffer, value)
+            if shapes_only:
+                self._builder.constants.give(value, buffer)
 
     @contextmanager
     def recording(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 from lanewise.config import MachineConfig
 from lanewise.errors import UserError
 from lanewise.mapping.graph import Graph
+from lanewise.mapping.kernels import candidate, elementwise, matmul_vector, rows
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.price import banks, price
@@ -17,6 +18,8 @@ from lanewise.mapping.lower import Lowered, Task, lower
 from lanewise.sim.engine import Run
 from lanewise.sim.program import Program
 from lanewise.sim.timing import UNITS
+
+_FLEX_SFU = UNITS.index("flex_sfu")
 
 Stored = TypeVar("Stored")
 """Any work."""
@@ -30,18 +33,32 @@ class Priced(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OperatorCost:
-    """What one task of the network takes on one machine."""
+    """What one task of the network takes on one machine; small, for a sweep keeps many."""
 
     cycles: int
-    busy_clk: dict[str, int]
+    busy: tuple[int, ...]
+    """Clocks that each of :data:`~lanewise.sim.timing.UNITS` was held."""
     loaded_bytes: int
     stored_bytes: int
     instructions: int
 
+    @classmethod
+    def of(cls, run: Run) -> "OperatorCost":
+        """What is kept of a Program's run."""
+        busy = tuple(run.busy_clk[unit] for unit in UNITS)
+        return cls(
+            cycles=run.cycles, busy=busy, loaded_bytes=run.loaded_bytes, stored_bytes=run.stored_bytes, instructions=run.instructions
+        )  # fmt: skip
+
+    @property
+    def busy_clk(self) -> dict[str, int]:
+        """Clocks that each unit was held."""
+        return dict(zip(UNITS, self.busy, strict=True))
+
     @property
     def unit(self) -> str:
         """The unit that is busy longest."""
-        return max(UNITS, key=lambda unit: self.busy_clk[unit])
+        return UNITS[self.busy.index(max(self.busy))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +82,7 @@ class NetworkCost:
     @property
     def busy_clk(self) -> dict[str, int]:
         """Clocks that each unit was held."""
-        return {unit: sum(cost.busy_clk[unit] for cost in self.costs) for unit in UNITS}
+        return {unit: sum(cost.busy[place] for cost in self.costs) for place, unit in enumerate(UNITS)}
 
     @property
     def utilisation(self) -> dict[str, float]:
@@ -133,21 +150,40 @@ class Simulation:
         }  # fmt: skip
 
 
-@lru_cache(maxsize=65536)
-def work_cost(work: Priced, config: MachineConfig) -> Run:
+@lru_cache(maxsize=1 << 17)
+def work_cost(work: Priced, config: MachineConfig) -> OperatorCost:
     """Clocks of one work on one machine; works are values, so equal ones are run once.
 
     Raises:
         ValueError: Its buffers, each in banks of its own, do not fit the scratchpad.
     """
     stored = as_stored(work, config)
-    program = stored.timed(config) if isinstance(stored, WindowsWork) else stored.program(config)
+    run: Run | None = None
+    if isinstance(stored, MatmulWork):
+        program, run = stored.fastest(config)
+    elif isinstance(stored, WindowsWork):
+        program = stored.timed(config)
+    else:
+        program = stored.program(config)
     needed = banks(program, config)
     if needed > config.scratchpad.banks:
         raise ValueError(
             f"scratchpad.banks must hold the operator's {needed} banks of {config.scratchpad.bank_bytes} bytes, not {config.scratchpad.banks}"
         )
-    return price(program, config)
+    return OperatorCost.of(run or price(program, config))
+
+
+def forget() -> None:
+    """Empty the caches of works and kernels, for who measures how long choosing and pricing them takes."""
+    for kept in (
+        work_cost,
+        matmul_vector.kernel_of,
+        elementwise.kernel_of,
+        rows.way_of,
+        rows.long_way_of,
+        candidate.shared_family,
+    ):
+        kept.cache_clear()
 
 
 def as_stored(work: Stored, config: MachineConfig) -> Stored:
@@ -168,22 +204,20 @@ def network_cost(lowered: Lowered, config: MachineConfig, *, like: NetworkCost |
     same Program on both, and is not run again.
     """
     costs: list[OperatorCost] = []
+    known: dict[Any, OperatorCost] = {}
     for index, task in enumerate(lowered.tasks):
-        if like is not None and not like.costs[index].busy_clk["flex_sfu"]:
+        if like is not None and not like.costs[index].busy[_FLEX_SFU]:
             costs.append(like.costs[index])
             continue
-        try:
-            result = work_cost(task.work, config)
-        except ValueError as error:
-            raise UserError(f"operator {task.name} ({task.kind}) does not fit the machine: {error}") from None
-        costs.append(
-            OperatorCost(
-                cycles=result.cycles,
-                busy_clk=result.busy_clk,
-                loaded_bytes=result.loaded_bytes, stored_bytes=result.stored_bytes,
-                instructions=result.instructions,
-            )
-        )  # fmt: skip
+        cost = known.get(task.work)
+        if cost is None:
+            try:
+                cost = known[task.work] = work_cost(task.work, config)
+            except ValueError as error:
+                raise UserError(
+                    f"operator {task.name} ({task.kind}) does not fit the machine: {error}"
+                ) from None
+        costs.append(cost)
     return NetworkCost(config=config, tasks=lowered.tasks, costs=tuple(costs))
 
 

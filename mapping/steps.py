@@ -6,6 +6,8 @@ from lanewise.mapping.kernels.logic import REVERSED_RELATIONS
 from lanewise.mapping.layout import Layouts
 
 _OWN_NUMBERS = ("clamp", "leaky_relu", "elu", "gelu", "softplus")
+_RENAMED = {"log_sigmoid": "logsigmoid"}
+"""Functions that have another name as tables."""
 
 
 def steps_of(operator: Operator, layouts: Layouts, value: int | None = None) -> tuple[Step, ...] | None:
@@ -25,7 +27,7 @@ def steps_of(operator: Operator, layouts: Layouts, value: int | None = None) -> 
         own = next((i for i in operator.inputs if layouts.of(i) == layouts.of(value)), value)
         others = [i for i in operator.inputs if layouts.of(i) != layouts.of(value)]
     constant = _number(operator)
-    function = operator.function
+    function = _RENAMED.get(operator.function, operator.function)
     if function == "select":
         return _selection(operator, own, layouts)
     if function == "cast":

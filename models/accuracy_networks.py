@@ -269,15 +269,14 @@ def _sources(network: PretrainedNetwork) -> str:
     names, code = [type(network).__module__, __name__], {}
     while names:
         name = names.pop()
-        path = (
-            Path(__file__)
-            .parent.joinpath(*name.removeprefix("lanewise.models.").split("."))
-            .with_suffix(".py")
-        )
+        place = Path(__file__).parent.joinpath(*name.removeprefix("lanewise.models.").split("."))
+        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
         if name not in code:
             code[name] = path.read_text(encoding="utf-8")
             names += _IMPORTED.findall(code[name]) if name != __name__ else []
     return _digest(*(code[name] for name in sorted(code)))
 
 
-_IMPORTED = re.compile(r"^from (lanewise\.models\.(?:pretrained\.\w+|minilm)) import", re.MULTILINE)
+_IMPORTED = re.compile(
+    r"^from (lanewise\.models\.(?:pretrained\.\w+|onnx(?:\.\w+)+|minilm)) import", re.MULTILINE
+)

@@ -26,13 +26,13 @@ PALETTE = (
     "#9cc5a1",
     "#f2b5d4",
 )
-_STYLE = {
+STYLE = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "lanewise", "figure.dpi": 100,
     "axes.titlesize": 10, "legend.frameon": False, "svg.fonttype": "none",
 }  # fmt: skip
 
 
-def _svg(figure: Any) -> str:
+def svg(figure: Any) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
@@ -43,7 +43,7 @@ def _svg(figure: Any) -> str:
 def stacked_cycles(bars: Sequence[tuple[str, Mapping[str, int]]], title: str) -> str:
     """Horizontal stacked bars: one bar a machine, one colour a kind of operator; cycles in millions."""
     kinds = list(dict.fromkeys(kind for _, parts in bars for kind in parts))
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(8.2, 0.55 * len(bars) + 1.5))
         left = np.zeros(len(bars))
         for index, kind in enumerate(kinds):
@@ -67,14 +67,14 @@ def stacked_cycles(bars: Sequence[tuple[str, Mapping[str, int]]], title: str) ->
         axes.legend(
             ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.42 / (0.35 * len(bars) + 0.6)), fontsize=8
         )
-        return _svg(figure)
+        return svg(figure)
 
 
 def grouped_shares(groups: Mapping[str, Mapping[str, float]], title: str) -> str:
     """Vertical grouped bars of shares (0 to 1): one group a unit, one colour a machine."""
     names = list(groups)
     labels = list(next(iter(groups.values())))
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(8.2, 2.4))
         width = 0.8 / len(names)
         for index, name in enumerate(names):
@@ -91,13 +91,13 @@ def grouped_shares(groups: Mapping[str, Mapping[str, float]], title: str) -> str
         axes.set_ylim(0, 100)
         axes.set_title(title, loc="left")
         axes.legend(ncols=len(names), fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def area_bars(areas: Mapping[str, float], title: str) -> str:
     """Horizontal bars of area in thousands of um2."""
     names = list(areas)
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(8.2, 0.36 * len(names) + 1.0))
         values = [areas[name] / 1e3 for name in names]
         axes.barh(range(len(names)), values, color=PALETTE[0], height=0.62)
@@ -108,7 +108,7 @@ def area_bars(areas: Mapping[str, float], title: str) -> str:
         axes.set_xlim(0, 1.15 * max(values))
         axes.set_xlabel("area, thousand um2")
         axes.set_title(title, loc="left")
-        return _svg(figure)
+        return svg(figure)
 
 
 def lines(
@@ -120,7 +120,7 @@ def lines(
     log: bool = False,
 ) -> str:
     """Lines with markers; with ``log`` both axes are logarithmic (base 2 in x)."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(8.2, 2.9))
         for index, (name, (horizontal, vertical)) in enumerate(series.items()):
             axes.plot(
@@ -141,7 +141,7 @@ def lines(
         axes.set_ylabel(y)
         axes.set_title(title, loc="left")
         axes.legend(ncols=2, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return _svg(figure)
+        return svg(figure)
 
 
 def fitted_function(result: PwlFit) -> str:
@@ -151,7 +151,7 @@ def fitted_function(result: PwlFit) -> str:
     y = result.evaluate(x)
     inner = [b for b in result.breakpoints if low <= b <= high]
     title = f"{result.function}, {result.segments} segments of degree {result.degree}, {result.format}"
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, (above, below) = plt.subplots(2, 1, figsize=(7.0, 4.6), sharex=True, height_ratios=(3, 2))
         above.plot(x, y, lw=1.0, color=PALETTE[0])
         above.plot(inner, result.evaluate(np.array(inner)), "o", ms=2.5, color=PALETTE[1])
@@ -166,14 +166,14 @@ def fitted_function(result: PwlFit) -> str:
             below.axvline(breakpoint, lw=0.3, color="#bbbbbb")
         below.set_xlabel("x", fontsize=8)
         figure.tight_layout()
-        return _svg(figure)
+        return svg(figure)
 
 
 def error_curves(
     curves: Mapping[str, tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]]], title: str
 ) -> str:
     """Error of the returned bits against x, one small panel a function."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         columns = 3
         rows = -(-len(curves) // columns)
         figure, panels = plt.subplots(rows, columns, figsize=(8.6, 1.75 * rows), squeeze=False)
@@ -187,4 +187,4 @@ def error_curves(
         figure.supylabel("error x 1000", fontsize=8)
         figure.suptitle(title, fontsize=10, x=0.02, ha="left")
         figure.tight_layout()
-        return _svg(figure)
+        return svg(figure)

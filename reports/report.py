@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from lanewise.config import MachineConfig
 from lanewise.files import write_json, write_text
 from lanewise.mapping.lower import FALLBACK_STEPS
+from lanewise.mapping.networks_sizes import dims_of
 from lanewise.mapping.trace import trace_model
 from lanewise.models.fit import fit
 from lanewise.models.functions import FUNCTIONS
@@ -31,6 +32,7 @@ def write_report(
     sentences: int = 256,
     seed: int = 0,
     allow_unmapped: bool = False,
+    dims: Mapping[str, int] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write ``index.html``, ``report.json`` and CSV tables to ``out``; returns what the JSON holds.
@@ -39,12 +41,18 @@ def write_report(
         UserError: A model is bad input, or ``out`` cannot be written.
     """
     for model in models:
-        trace_model(model, progress=progress)
+        trace_model(model, dims=dims_of(model, dims), progress=progress)
     probe = out / ".probe"
     write_text(probe, "")  # an impossible folder is refused before anything long has begun
     probe.unlink()
     data = gather(
-        models, config, sentences=sentences, seed=seed, allow_unmapped=allow_unmapped, progress=progress
+        models,
+        config,
+        sentences=sentences,
+        seed=seed,
+        allow_unmapped=allow_unmapped,
+        dims=dims,
+        progress=progress,
     )
     progress("drawing")
     page = render(data, config)

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lanewise.files import cache_folder, write_json
 from lanewise.mapping.kernels.activations import SOFTWARE, activation
 from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.execute import execute_kernel
+from lanewise.mapping.networks_sizes import dims_of
 from lanewise.mapping.simulate import Simulation, simulate
 from lanewise.mapping.trace import trace_model
 from lanewise.models.accuracy import CALIBRATION_SENTENCES, MINILM_FUNCTIONS, accuracy
@@ -56,6 +57,7 @@ def gather(
     sentences: int,
     seed: int,
     allow_unmapped: bool,
+    dims: Mapping[str, int] | None = None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Everything that the report shows, as JSON-able values.
@@ -64,7 +66,7 @@ def gather(
         UserError: A model is unknown or has an operator without a kernel; before anything long has begun.
     """
     choose_sentences(sentences + CALIBRATION_SENTENCES, seed)  # refused early if there are not so many
-    graphs = [trace_model(model, progress=progress) for model in models]
+    graphs = [trace_model(model, dims=dims_of(model, dims), progress=progress) for model in models]
     simulations = [
         simulate(graph, config, allow_unmapped=allow_unmapped, progress=progress) for graph in graphs
     ]

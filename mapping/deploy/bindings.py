@@ -22,9 +22,11 @@ from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import LookUpWork, MovementWork
 from lanewise.mapping.kernels.patch_loads import ZEROS, zeros_bytes
 from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.layout import Order, channels_innermost
 from lanewise.mapping.lower import Lowering, Task
+from lanewise.mapping.lower_rows import reduction_order
 from lanewise.mapping.matrix_operands import matrix_of
 from lanewise.mapping.tables import table_tensors
 from lanewise.models.matrix_layout import column_constants, packed_lines
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     import torch
 
 Computing: TypeAlias = MatmulWork | RowsWork | ElementwiseWork | WindowsWork
-Deployable: TypeAlias = Computing | MovementWork | LookUpWork
+Deployable: TypeAlias = Computing | MovementWork | LookUpWork | ScanWork
 """Works that can be bound."""
 
 Reals = npt.NDArray[np.float64]
@@ -55,7 +57,7 @@ class BoundTask:
     @property
     def outputs(self) -> tuple[str, ...]:
         """The formats that it computes its result in; of what only moves, none."""
-        return () if isinstance(self.work, MovementWork | LookUpWork) else self.work.outputs
+        return () if isinstance(self.work, MovementWork | LookUpWork | ScanWork) else self.work.outputs
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -82,8 +84,9 @@ class Bindings:
             raise UserError(
                 f"matrix.operand_bits must be 4 to deploy a network, not {config.matrix.operand_bits}"
             )
-        self.graph, self.config, self.bits = graph, config, config.matrix.operand_bits
         lowering = self.lowering = Lowering(graph, False)
+        graph = lowering.graph
+        self.graph, self.config, self.bits = graph, config, config.matrix.operand_bits
         self.tasks = lowering.lower().tasks
         layouts = self.layouts = lowering.layouts
         self.operators = {operator.name: operator for operator in graph.operators}
@@ -111,6 +114,10 @@ class Bindings:
             return movements.movement(self, task, work, members[0], self._next_result(members[0], work.form))
         if isinstance(work, LookUpWork):
             return movements.look_up(self, task, work, members[0])
+        if isinstance(work, ScanWork):
+            return movements.scan(self, task, work, members[0])
+        if members[0].kind == "recurrent":
+            raise ValueError(f"{members[0].function} has no deployment")
         if isinstance(work, MatmulWork):
             return self._product(task, work, members, inverse)
         if isinstance(work, ElementwiseWork):
@@ -188,7 +195,7 @@ class Bindings:
         if operator.function in ("group_norm", "instance_norm"):
             raise ValueError(f"{operator.function} has no deployment")
         order = (
-            self.lowering.reduction_order(operator)[1]
+            reduction_order(self.layouts, operator)[1]
             if operator.kind == "reduce"
             else self.layouts.order(out)
         )
@@ -201,21 +208,21 @@ class Bindings:
         self, task: Task, work: WindowsWork, members: Sequence[Operator], inverse: float
     ) -> BoundTask:
         first, result = members[0], members[-1].outputs[0]
-        norm = [each for each in members[1:] if each.kind == "normalise"]
+        folded = [each for each in members[1:] if each.index in self.lowering.column_operators]
         x = self.layouts.shape(first.inputs[0])
         order = (
-            self.lowering.reduction_order(first)[1] if first.kind == "reduce" else channels_innermost(len(x))
+            reduction_order(self.layouts, first)[1] if first.kind == "reduce" else channels_innermost(len(x))
         )
         tensors = {"in": self.fp16(first.inputs[0], x, order)}
         if work.function == "depthwise":
             weight = self.parameters[first.inputs[1]]  # channels, 1, kernel
             taps = weight.reshape(weight.shape[0], -1).T
             bias = self.parameters[first.inputs[2]] if len(first.inputs) > 2 else np.zeros(weight.shape[0])
-            for each in norm:
-                factor, shift = self._norm(each)
+            for each in folded:
+                factor, shift = self._of_columns(each)
                 taps, bias = taps * factor, bias * factor + shift
             tensors["weights"] = self.host(task, "weights", np.concatenate([taps, bias[None]]))
-        after, before = members[1 + len(norm) :], (norm or [first])[-1].outputs[0]
+        after, before = members[1 + len(folded) :], (folded or [first])[-1].outputs[0]
         steps, operands = self._steps(after, before, work.steps)
         for k, value, out in operands:
             tensors[f"operand{k}"] = (
@@ -232,8 +239,8 @@ class Bindings:
     ) -> BoundTask:
         operator, result = members[0], members[-1].outputs[0]
         given = work
-        norm = [each for each in members[1:] if each.kind == "normalise"]
-        after = members[1 + len(norm) :]
+        folded = [each for each in members[1:] if each.index in self.lowering.column_operators]
+        after = members[1 + len(folded) :]
         work = work.on(self.config)
         right = operator.inputs[1]
         if not self.layouts.computed(operator.inputs[0]):
@@ -246,16 +253,17 @@ class Bindings:
             bias = np.resize(self.parameters[operator.inputs[2]].reshape(-1), columns)
         if work.weights:
             lines = self._lines(operator, right, given, work)
-            for each in norm:
-                factor, shift = self._norm(each)
-                lines, bias = lines * factor[:, None], bias * factor + shift
+            for each in folded:
+                factor, shift = self._of_columns(each)
+                lines, bias = lines * np.resize(factor, (len(lines), 1)), bias * factor + shift
             whole, steps_of_lines = quantised_lines(lines, self.bits)
             tensors["right"] = self.laid(task, "right", packed_lines(whole, self.bits))
             factors = scale * steps_of_lines
         else:
             tensors["right"] = self._operand(operator, 1)
+            scale *= prod(float(self._of_columns(each)[0]) for each in folded)
             factors = np.full(work.n, scale * self.tensors.scales[tensors["right"]])
-        steps, operands = self._steps(after, (norm or [operator])[-1].outputs[0], work.steps)
+        steps, operands = self._steps(after, (folded or [operator])[-1].outputs[0], work.steps)
         direct = not steps and work.outputs == ("quantised",)
         mults, shift_bits = multipliers(factors * inverse if direct else factors)
         tensors["constants"] = self.laid(task, "constants", self._constants(work, bias, factors, mults))
@@ -312,6 +320,24 @@ class Bindings:
         weight, bias = affine if affine else (np.ones_like(mean), np.zeros_like(mean))
         factor = weight / np.sqrt(variance + epsilon)
         return factor, bias - mean * factor
+
+    def _of_columns(self, operator: Operator) -> tuple[Reals, Reals]:
+        """The factor and the addend of each column, or of all, that an operator behind a product is."""
+        if operator.kind == "normalise":
+            return self._norm(operator)
+        parameter = next((i for i in operator.inputs if not self.layouts.computed(i)), None)
+        number = np.asarray(
+            operator.attributes["scalar"] if parameter is None else self.parameters[parameter].reshape(-1), np.float64
+        )  # fmt: skip
+        match operator.function:
+            case "multiply":
+                return number, np.zeros(())
+            case "divide":
+                return 1 / number, np.zeros(())
+            case "add":
+                return np.ones(()), number
+            case _:
+                return np.ones(()), -number
 
     # Operands and results
 
@@ -399,7 +425,7 @@ class Bindings:
     ) -> BoundTask:
         """A task with rooms for its results and the tables that it loads; ``size``: elements, if not the result's."""
         outputs: dict[str, str] = {}
-        if not isinstance(work, MovementWork | LookUpWork):
+        if not isinstance(work, MovementWork | LookUpWork | ScanWork):
             outputs = {form: self.tensors.room(result, form) for form in work.outputs if form not in tensors}
         return BoundTask(
             task=task, work=work, tensors={**tensors, **outputs, **dict(self._tables(work))}, result=result,

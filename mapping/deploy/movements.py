@@ -7,6 +7,7 @@ import numpy as np
 from lanewise.mapping.graph import Operator
 from lanewise.mapping.kernels.copies import FILL
 from lanewise.mapping.kernels.movement import LookUpWork, MovementWork
+from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.lower import Task
 from lanewise.mapping.lower_movement import copies_of
 from lanewise.sim.program import flatten_once
@@ -89,3 +90,11 @@ def look_up(bindings: "Bindings", task: Task, work: LookUpWork, operator: Operat
         "indices": bindings.laid(task, "indices", rows.astype(np.uint32)), "out": bindings.tensors.room(out, "fp16"),
     }  # fmt: skip
     return bindings.made(task, work, names, out)
+
+
+def scan(bindings: "Bindings", task: Task, work: ScanWork, operator: Operator) -> "BoundTask":
+    """Sums of all that comes before."""
+    (x, *_), out = operator.inputs, operator.outputs[0]
+    layouts = bindings.layouts
+    source = bindings.fp16(x, layouts.shape(out), layouts.order(out))
+    return bindings.made(task, work, {"in": source, "out": bindings.tensors.room(out, "fp16")}, out)

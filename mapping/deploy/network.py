@@ -18,6 +18,7 @@ from lanewise.mapping.deploy.quantities import inverse_step
 from lanewise.mapping.functional import execute_program
 from lanewise.mapping.graph import Graph
 from lanewise.mapping.kernels.movement import LookUpWork, MovementWork
+from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.lower import Task
 from lanewise.mapping.trace import trace
 
@@ -84,7 +85,7 @@ class _Deployer(Bindings):
     def _scaled(self, task: Task) -> BoundTask:
         """A task with the scale of its quantised result, which its own FP16 results decide on."""
         first = self.bound(task)
-        if isinstance(first.work, MovementWork | LookUpWork) or "quantised" not in first.outputs:
+        if isinstance(first.work, MovementWork | LookUpWork | ScanWork) or "quantised" not in first.outputs:
             return first
         trial = replace(first.work, outputs=("fp16",))
         values = np.zeros(first.size, np.float16)

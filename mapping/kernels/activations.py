@@ -25,6 +25,8 @@ ROUND = 1536.0
 
 EXP_MINIMUM, EXP_MAXIMUM = -9.7, 11.0
 """Between these exp is a normal FP16 number; above, the kernels return exp(11)."""
+QUICK = 1.702
+"""quick_gelu's factor."""
 EXP_ZERO = -11.0
 """Here and below exp is 0: with 16 less in its exponent field the polynomial is a negative integer."""
 
@@ -187,6 +189,14 @@ def silu(kernel: VectorKernel, x: Register) -> Register:
     return result
 
 
+def quick_gelu(kernel: VectorKernel, x: Register) -> Register:
+    """x sigmoid(1.702 x); below -6.5 it stays there."""
+    scaled = kernel.emit("vfmul.vf", x, constant=QUICK)
+    result = silu(kernel, scaled)
+    kernel.release(scaled)
+    return kernel.emit("vfmul.vf", result, into=result, constant=1 / QUICK)
+
+
 def tanh(kernel: VectorKernel, x: Register) -> Register:
     """2 sigmoid(2 x) - 1."""
     result = sigmoid(kernel, x, 2.0)
@@ -218,6 +228,14 @@ def softplus(kernel: VectorKernel, x: Register) -> Register:
     kernel.emit("vfmadd.vv", power, positive, into=series)
     kernel.release(power, positive)
     return series
+
+
+def log_sigmoid(kernel: VectorKernel, x: Register) -> Register:
+    """-softplus(-x)."""
+    negative = kernel.emit("vfsgnjn.vv", x, x)
+    result = softplus(kernel, negative)
+    kernel.release(negative)
+    return kernel.emit("vfsgnjn.vv", result, result, into=result)
 
 
 def _bent(kernel: VectorKernel, x: Register, name: str) -> tuple[Register, Register, Register]:
@@ -306,8 +324,10 @@ SOFTWARE: dict[str, Emitter] = {
     "sigmoid": sigmoid,
     "silu": silu,
     "tanh": tanh,
+    "quick_gelu": quick_gelu,
     "mish": mish,
     "softplus": softplus,
+    "logsigmoid": log_sigmoid,
     "erf": error_function,
     "gelu": lambda kernel, x: _gelu(kernel, x, "gelu"),
     "gelu_tanh": lambda kernel, x: _gelu(kernel, x, "gelu_tanh"),
@@ -334,8 +354,8 @@ REDUCED_ON_FLEX_SFU = frozenset({"exp", "log", "sin", "cos"})
 (docs/range_reduction.md)."""
 
 ON_FLEX_SFU = REDUCED_ON_FLEX_SFU | {
-    "sigmoid", "silu", "tanh", "mish", "softplus", "erf", "gelu", "gelu_tanh", "hardswish", "elu",
-    "gelu_derivative", "gelu_tanh_derivative", "silu_derivative",
+    "sigmoid", "silu", "tanh", "mish", "softplus", "erf", "gelu", "gelu_tanh", "hardswish", "elu", "quick_gelu",
+    "logsigmoid", "gelu_derivative", "gelu_tanh_derivative", "silu_derivative",
 }  # fmt: skip
 """Functions for which a machine with Flex-SFU uses it; the others bend at most twice and are exact in software."""
 

@@ -1,16 +1,46 @@
 """Element-wise operators that no matrix product takes with it, and quantisation of a value for the matrix unit."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.builder import STRIP, VectorKernel
+from lanewise.mapping.kernels.builder import STRIP, Register, VectorKernel
+from lanewise.mapping.kernels.candidate import Shared
 from lanewise.mapping.kernels.epilogue import Operand, Step, emit_steps, format_bits, store_outputs
 from lanewise.mapping.kernels.strips import best_kernel, load, store, table_bytes
 from lanewise.sim.program import Address, Node, Program, Rotate, repeat
 
 CHUNK_ELEMENTS = 4096
 """Elements that one DMA transfer brings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip(Shared):
+    """``steps`` on a strip of ``@in.0``, stored as ``outputs``."""
+
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]
+    inverse_step: float
+
+    @property
+    def vectors(self) -> list[int]:
+        """Steps whose operand is read from memory."""
+        return [i for i, step in enumerate(self.steps) if step.operand in ("tensor", "channel")]
+
+    def __call__(self, kernel: VectorKernel, _: list[Register], /) -> None:
+        """Emit its code."""
+        value = kernel.load("@in.0")
+        operands: dict[int, Operand] = {i: f"@operand{i}.0" for i in self.vectors}
+        result = emit_steps(kernel, value, self.steps, operands)
+        places = {form: f"@{form}.0" for form in self.outputs}
+        store_outputs(kernel, result, self.outputs, places, self.inverse_step)
+        kernel.release(result)
+
+
+@lru_cache(maxsize=1024)
+def kernel_of(strip: Strip, elements: int, config: MachineConfig) -> VectorKernel:
+    return best_kernel(config, elements, strip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +74,8 @@ class ElementwiseWork:
         if not self.elements:
             return Program(body=())
         chunk = self.chunk_elements
-        vectors = [i for i, step in enumerate(self.steps) if step.operand in ("tensor", "channel")]
-        kernel = best_kernel(config, chunk, lambda kernel, _: self._strip(kernel, vectors))
+        strip = Strip(steps=self.steps, outputs=self.outputs, inverse_step=self.inverse_step)
+        vectors, kernel = strip.vectors, kernel_of(strip, chunk, config)
         buffers = ["@in", *(f"@operand{i}" for i in vectors if self.steps[i].operand == "tensor")]
         outputs = [f"@{form}" for form in self.outputs]
         body: list[Node] = list(kernel.setup)
@@ -76,11 +106,3 @@ class ElementwiseWork:
         names += [f"@operand{i}.0" for i in vectors if self.steps[i].operand == "channel"]
         size = 2 * kernel.strips(chunk) * kernel.ways * kernel.vl  # the last strip may reach beyond the chunk
         return Program(body=tuple(body), buffers_bytes=dict.fromkeys(names, size) | table_bytes(body))
-
-    def _strip(self, kernel: VectorKernel, vectors: list[int]) -> None:
-        value = kernel.load("@in.0")
-        operands: dict[int, Operand] = {i: f"@operand{i}.0" for i in vectors}
-        result = emit_steps(kernel, value, self.steps, operands)
-        places = {form: f"@{form}.0" for form in self.outputs}
-        store_outputs(kernel, result, self.outputs, places, self.inverse_step)
-        kernel.release(result)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.epilogue import Step, format_bits
-from lanewise.mapping.kernels.matmul_nest import Nest
+from lanewise.mapping.kernels.matmul_parts import fastest
 from lanewise.mapping.kernels.patches import Patches
+from lanewise.sim.engine import Run
 from lanewise.sim.program import Program
 
 
@@ -118,7 +119,15 @@ class MatmulWork:
         Raises:
             ValueError: The scratchpad does not hold two tiles of each operand, or a product does not begin with a byte.
         """
-        return Nest(self.on(config), config).program()
+        return self.fastest(config)[0]
+
+    def fastest(self, config: MachineConfig) -> tuple[Program, Run | None]:
+        """:meth:`program`, and its run where several nests were run to choose it.
+
+        Raises:
+            ValueError: Likewise.
+        """
+        return fastest(self.on(config), config)
 
     def on(self, config: MachineConfig) -> "MatmulWork":
         """The products that ``config``'s machine computes, which say how weights and constants lie: a convolution's with the channels that are padding, and as

@@ -2,22 +2,22 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from math import ceil
 from typing import TypeAlias
 
-from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.bounds import least_clocks
 from lanewise.mapping.kernels.matmul_operand import BATCH
 from lanewise.mapping.kernels.matmul_tile import Block, Tile
 from lanewise.mapping.kernels.patch_loads import patch_blocks
 from lanewise.mapping.kernels.place import Place, split
 from lanewise.mapping.kernels.price import MOST_ACCESSES, price
 from lanewise.sim.alignment import unrolled
+from lanewise.sim.engine import Run
 from lanewise.sim.program import Address, Instruction, Loop, Node, Program, Rotate, flatten_once, repeat
 
 STREAMED_TILES = (1, 2, 4)
 """Tiles that are loaded at once of the operand that streams, where an operand is transposed: a line is a short run for each k."""
-K_PARTS = (2, 4, 8, 16)
-"""Parts of k in which an FP16 array's product may be taken: shorter ones leave room for more lines."""
 PASSES = {1: ((0, 1),), 2: ((0, 1), (1, 1)), 4: ((0, 1), (1, 2), (3, 1))}
 """By the number of passes, those of a chunk between which the sums do not move: the first of them, and how many."""
 Copies: TypeAlias = tuple[int, int]
@@ -29,27 +29,35 @@ class Nest(Tile):
     """Loop nests over the tiles. Their indices: ``left`` and ``right`` over what is loaded at once, ``row`` and ``column`` over the tiles
     in it, ``chunk`` over parts of k; of patches ``block.`` and a number over what is loaded at once."""
 
-    @property
+    @cached_property
     def alike(self) -> Sequence["Nest"]:
         """Nests that share the buffers."""
-        return self._alike or (self,)
+        return (self,)
 
-    _alike: Sequence["Nest"] = ()
-
-    def program(self) -> Program:
-        """The fastest of the nests that are worth trying."""
-        whole = self.whole() or [*self.whole(staying=1), self.chunked()]
-        return self.fastest([*whole, *self.in_parts()])
+    def program(self) -> tuple[Program, Run | None]:
+        """The fastest of the nests that are worth trying, and its run if more than one was."""
+        return self.fastest(self.whole() or [*self.whole(staying=1), self.chunked()])
 
     def whole(self, staying: int = 2) -> list[Program]:
         """With all of k at once, where that fits with so many buffers for the operand that stays."""
         return [self.assemble(*nest) for nest in self.whole_k(staying)]
 
-    def fastest(self, programs: list[Program]) -> Program:
-        """The one of the fewest clocks."""
+    def fastest(self, programs: list[Program]) -> tuple[Program, Run | None]:
+        """The one of the fewest clocks, of equals the first; and its run, if there was a choice."""
         if len(programs) == 1:
-            return programs[0]
-        return min(programs, key=lambda program: price(program, self.config).cycles)
+            return programs[0], None
+        best: tuple[int, int, Run] | None = None
+        for least, index in sorted(
+            (least_clocks(program, self.config), i) for i, program in enumerate(programs)
+        ):
+            if best is not None and (least, index) > best[:2]:
+                continue
+            run = price(programs[index], self.config)
+            if best is None or (run.cycles, index) < best[:2]:
+                best = run.cycles, index, run
+        if best is None:
+            raise ValueError("programs must be one at least")
+        return programs[best[1]], best[2]
 
     def room(self, lines: int, k: int) -> int:
         """Bytes of the right operand's buffers."""
@@ -60,7 +68,7 @@ class Nest(Tile):
         bank = self.config.scratchpad.bank_bytes
         sizes = self.left_bytes(left, k), self.room(right, k)
         used = sum(count * ceil(size / bank) * bank for count, size in zip(copies, sizes))
-        return used <= self.free_bytes()
+        return used <= self.free_bytes
 
     def whole_k(self, staying: int) -> Iterable[tuple[tuple[Node, ...], int, int, int, Copies]]:
         """Nests in which a tile has all of k at once, with lines and buffers of both operands; the operand that stays is chosen by the bytes."""
@@ -246,41 +254,6 @@ class Nest(Tile):
             )
         before = (chunks - 1) * block.k
         yield from chunk(Place(before), self.work.k - before, shift=shift and chunks == 1, ends=last)
-
-    def in_parts(self) -> list[Program]:
-        """Of an FP16 array: products of parts of k, each added to the FP16 results of those before in memory.
-
-        The partial sums are rounded to FP16, which favours this array: integers' sums are exact and so stay in the array.
-        """
-        if self.bits != 16:
-            return []
-        programs = []
-        add = (Step(function="add", operand="tensor"),)
-        for parts in K_PARTS:
-            k = ceil(self.work.k / parts)
-            if k < self.rows or not self.fits(self.rows, self.columns, k):
-                continue
-            first = replace(self.work, k=k, steps=(), outputs=("fp16",))
-            middle = replace(self.work, k=k, steps=add, weights=False, outputs=("fp16",))
-            last = replace(
-                self.work, k=self.work.k - (parts - 1) * k, steps=(*add, *self.work.steps), weights=False
-            )
-            nests = [Nest(work, self.config) for work in (first, *[middle] * (parts - 2), last)]
-            fixed = {name: size for nest in nests for name, size in nest.fixed_bytes.items()}
-            for number, nest in enumerate(nests):  # all of them have room for the buffers of each
-                nest.fixed_bytes, nest._alike = fixed, (self, *nests)
-                nest.left, nest.right, nest.first_k = self.left, self.right, number * k
-            pieces = [nest.fastest(nest.whole()) for nest in nests]
-            sizes: dict[str, int] = {}
-            for piece in pieces:
-                for name, size in piece.buffers_bytes.items():
-                    sizes[name] = max(size, sizes.get(name, 0))
-            bank, banks = self.config.scratchpad.bank_bytes, self.config.scratchpad.banks
-            if sum(ceil(size / bank) for size in sizes.values()) > banks:
-                continue
-            body = tuple(node for piece in pieces for node in piece.body)
-            programs.append(Program(body=body, buffers_bytes=sizes))
-        return programs
 
 
 def _first_tile_reloads(body: Sequence[Node]) -> Iterator[Node]:

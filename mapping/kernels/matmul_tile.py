@@ -125,6 +125,7 @@ class Tile:
         at += ceil(lines / self.columns) * self.constants_bytes * self.work.weights
         return aligned(at) if self.code.channels else at
 
+    @cached_property
     def free_bytes(self) -> int:
         """What the fixed buffers leave of the scratchpad."""
         bank = self.config.scratchpad.bank_bytes

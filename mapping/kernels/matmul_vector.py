@@ -19,7 +19,7 @@ ALIGNMENT_BYTES = 32
 
 
 @lru_cache(maxsize=4096)
-def _kernel(code: "TileCode", config: MachineConfig) -> VectorKernel:
+def kernel_of(code: "TileCode", config: MachineConfig) -> VectorKernel:
     return best_kernel(
         config, code.elements, code.strip, prepare=code.registers, multiple=code.width if code.whole_rows else 1
     )  # fmt: skip
@@ -75,7 +75,7 @@ class TileCode:
 
     def kernel(self, config: MachineConfig) -> VectorKernel:
         """The fastest code on ``config``'s machine."""
-        return _kernel(self, config)
+        return kernel_of(self, config)
 
     def run(self, config: MachineConfig, rows: int, columns: int) -> tuple[Node, ...]:
         """Its strips over a tile of ``rows x columns`` results."""

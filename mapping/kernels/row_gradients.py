@@ -9,9 +9,10 @@ from math import ceil
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register, VectorKernel
+from lanewise.mapping.kernels.candidate import strip_program
 from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.schedule import schedule
-from lanewise.mapping.kernels.strips import best_kernel, load, store, strip_program
+from lanewise.mapping.kernels.strips import best_kernel, load, store
 from lanewise.sim.program import Instruction, Node, Program, Rotate, repeat
 
 FUNCTIONS = ("softmax", "layer_norm", "rms_norm")

@@ -5,17 +5,20 @@ one is passed over in strips: for softmax its maximum, then exp and the sum, the
 norms compute, bit by bit, is :mod:`lanewise.models.rows`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import ceil
 
 from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.builder import STRIP, VectorKernel
+from lanewise.mapping.kernels.builder import STRIP, Register, VectorKernel
+from lanewise.mapping.kernels.candidate import Candidate, Choice, Family, Shared, family, quickest
 from lanewise.mapping.kernels.epilogue import Step, format_bits
 from lanewise.mapping.kernels.long_row import ROW, LongRow
 from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.row import RowKernel, nonpositive_exponential
-from lanewise.mapping.kernels.schedule import schedule
-from lanewise.mapping.kernels.strips import best_kernel, load, store, strip_program, table_bytes
+from lanewise.mapping.kernels.strips import best_kernel, load, store, table_bytes
 from lanewise.sim.program import Address, Instruction, Node, Program, Rotate, flatten_once, repeat
 
 FUNCTIONS = ("softmax", "layer_norm", "rms_norm", "sum", "mean", "max")
@@ -96,7 +99,7 @@ class RowsWork:
         for count, lines, before in ((whole, rows, 0), (1, self.rows % rows, whole * rows)):
             if not count or not lines:
                 continue
-            best = _best(self, config, lines)
+            best = way_of(replace(self, rows=1), config, lines)
             room = max(room, ceil(lines / best.ways) * best.ways, best.rows)
             elements = max(elements, room * self.length, best.elements)
             body += best.setup
@@ -137,68 +140,91 @@ class _Way:
     """Rows that it touches of all others, if more than a multiple of ``ways``."""
 
 
-def _best(work: RowsWork, config: MachineConfig, rows: int) -> _Way:
-    """The fastest way: rows in registers, one to eight interleaved, or strips."""
+@dataclass(frozen=True, kw_only=True)
+class _Row(Shared):
+    """A row in registers, or a pass over it."""
+
+    work: RowsWork
+    emits: str = "emit"
+    """Which of :class:`RowKernel`'s methods."""
+    resident: bool = False
+    """Whether the weights stay in registers."""
+
+    def prepare(self, kernel: VectorKernel, /) -> list[Register]:
+        """Load the weights."""
+        weights = [kernel.load(Address(name)) for name in self.work.weights] if self.resident else []
+        kernel.setup, kernel.code = [*kernel.setup, *kernel.code], []
+        return weights
+
+    def __call__(self, kernel: VectorKernel, registers: list[Register], /) -> None:
+        """Emit it."""
+        getattr(RowKernel(self.work, kernel, registers), self.emits)()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Exponential(Shared):
+    """Softmax's middle pass."""
+
+    work: RowsWork
+
+    def __call__(self, kernel: VectorKernel, _: list[Register], /) -> None:
+        """Emit a strip of it."""
+        value = nonpositive_exponential(kernel, kernel.load("@shifted"), self.work)
+        kernel.store("@powers", value)
+        kernel.release(value)
+
+
+@lru_cache(maxsize=512)
+def way_of(work: RowsWork, config: MachineConfig, rows: int) -> _Way:
+    """The fastest way: rows in registers, one to eight interleaved, or strips; ``work`` is that of one row."""
     best: _Way | None = None
-    for ways in (1, 2, 4, 8):
-        for resident in (True, False):
-            if ways > rows or work.length * 16 > 8 * config.vector.vlen_bits:
-                break
-            kernel = VectorKernel(config=config, vl=work.length, ways=ways)
-            try:
-                affine = [kernel.load(Address(name)) for name in work.weights] if resident else []
-                kernel.setup += kernel.code
-                code: list[Instruction] = []
-                for kernel.way in range(ways):
-                    kernel.code = []
-                    RowKernel(work, kernel, affine).emit()
-                    code += kernel.code
-                    kernel.used |= kernel.written
-            except ValueError:
-                continue
-            kernel.code = schedule(code, config)
-            clocks = price(strip_program(kernel, ceil(rows / ways)), config).cycles
-            if best is None or clocks < best.clocks:
-                best = _Way(clocks=clocks, setup=kernel.setup, code=tuple(kernel.code), ways=ways)
+    if work.length * 16 <= 8 * config.vector.vlen_bits:
+        rooms = (True, False) if work.weights else (False,)
+        found = _quickest(config, rows, [_Row(work=work, resident=resident) for resident in rooms])
+        if found is not None:
+            kernel = found[1].kernel
+            best = _Way(clocks=found[0], setup=kernel.setup, code=tuple(kernel.code), ways=kernel.ways)
     if (
         work.function == "softmax"
         and (split := _split(work, config, rows)) is not None
         and (best is None or split.clocks < best.clocks)
     ):
         best = split
-    if best is None:
-        long_row = LongRow(work, config)
-        nodes = long_row.emit()
-        best = _Way(clocks=0, setup=long_row.kernel.setup, code=nodes, ways=1, index=ROW)
-    return best
+    return long_way_of(work, config) if best is None else best
+
+
+@lru_cache(maxsize=128)
+def long_way_of(work: RowsWork, config: MachineConfig) -> _Way:
+    row = LongRow(work, config)
+    nodes = row.emit()
+    return _Way(clocks=0, setup=row.kernel.setup, code=nodes, ways=1, index=ROW)
+
+
+def _quickest(config: MachineConfig, rows: int, bodies: Sequence[_Row]) -> tuple[int, Candidate] | None:
+    """The fewest clocks for so many rows, one to eight interleaved, by one of the bodies."""
+    families: list[Family] = []
+    for body in bodies:
+        with suppress(ValueError):  # the registers do not hold it
+            families.append(family(config, body.work.length, body, body.prepare))
+    return quickest(
+        [
+            Choice(kernels, ways, ceil(rows / ways))
+            for ways in (1, 2, 4, 8)
+            if ways <= rows
+            for kernels in families
+        ]
+    )
 
 
 def _split(work: RowsWork, config: MachineConfig, rows: int) -> _Way | None:
     """Softmax in three passes over the chunk, each with the strip length that suits it: a long software exp wants short strips."""
     passes: list[VectorKernel] = []
     for part in ("shift", "scale_by_sum"):
-        best: tuple[int, VectorKernel] | None = None
-        for ways in (1, 2, 4, 8):
-            if ways > 1 and ways > rows:
-                break
-            kernel = VectorKernel(config=config, vl=work.length, ways=ways)
-            code: list[Instruction] = []
-            try:
-                for kernel.way in range(ways):
-                    kernel.code = []
-                    getattr(RowKernel(work, kernel, ()), part)()
-                    code += kernel.code
-                    kernel.used |= kernel.written
-            except ValueError:
-                break
-            kernel.code = schedule(code, config)
-            clocks = price(strip_program(kernel, ceil(rows / ways)), config).cycles
-            if best is None or clocks < best[0]:
-                best = (clocks, kernel)
-        if best is None:
+        found = _quickest(config, rows, [_Row(work=work, emits=part)])
+        if found is None:
             return None
-        passes.append(best[1])
-    middle = best_kernel(config, rows * work.length, lambda kernel, _: _exp_strip(kernel, work))
+        passes.append(found[1].kernel)
+    middle = best_kernel(config, rows * work.length, _Exponential(work=work))
     filling = ("dma.load", "sfu.breakpoints", "sfu.coefficients")
     tables = [instruction for instruction in middle.setup if instruction.opcode in filling]
     constants = [instruction for instruction in middle.setup if instruction.opcode not in filling]
@@ -215,9 +241,3 @@ def _split(work: RowsWork, config: MachineConfig, rows: int) -> _Way | None:
     lines = max(ceil(rows / part.ways) * part.ways for part in passes)
     elements = max(lines * work.length, strips * middle.vl * middle.ways)
     return _Way(clocks=clocks, setup=tables, code=tuple(nodes), ways=rows, elements=elements, rows=lines)
-
-
-def _exp_strip(kernel: VectorKernel, work: RowsWork) -> None:
-    value = nonpositive_exponential(kernel, kernel.load("@shifted"), work)
-    kernel.store("@powers", value)
-    kernel.release(value)

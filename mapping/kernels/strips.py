@@ -1,22 +1,15 @@
 """Choosing the strip length of a kernel: the longest vectors that the registers hold, or shorter where those run faster."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable
+from math import ceil
 
 from lanewise.config import MachineConfig
-from lanewise.mapping.kernels.builder import STRIP, Register, VectorKernel
-from lanewise.mapping.kernels.price import price
-from lanewise.mapping.kernels.schedule import schedule
-from lanewise.sim.program import Address, Instruction, Node, Program, flatten_once, repeat
+from lanewise.mapping.kernels.builder import VectorKernel
+from lanewise.mapping.kernels.candidate import Body, Candidate, Choice, Prepare, family, quickest
+from lanewise.sim.program import Address, Instruction, Node, flatten_once
 
 MAXIMUM_CODE = 512
 """Instructions in a loop's body that unrolling may reach."""
-
-Prepare = Callable[[VectorKernel], list[Register]]
-"""Allocates the registers that all strips share, such as a tile's column constants."""
-
-Body = Callable[[VectorKernel, list[Register]], None]
-"""Emits one strip's code, given the shared registers."""
 
 
 def best_kernel(
@@ -42,73 +35,44 @@ def best_kernel(
     Raises:
         ValueError: The kernel does not fit with any strip length.
     """
-    best: tuple[int, VectorKernel] | None = None
+    choices: dict[tuple[int, int], Choice] = {}
     problem: ValueError | None = None
     vl = 8 * config.vector.vlen_bits // widest_bits
-    while vl >= 1 and (best is None or vl * widest_bits >= config.vector.vlen_bits // 2):
+    while vl >= 1 and (not choices or vl * widest_bits >= config.vector.vlen_bits // 2):
         length = min(vl, elements, longest or elements)
         if length > multiple:
             length -= length % multiple
+        vl //= 2
+        try:
+            kernels = family(config, length, body, prepare)
+        except ValueError as error:
+            problem = error
+            continue
         for ways in (1, 2, 4):
             if ways > 1 and (ways - 1) * length >= elements:
                 break
-            try:
-                kernel = _interleaved(config, length, ways, body, prepare)
-            except ValueError as error:
-                problem = error
-                break
-            clocks = price(strip_program(kernel, kernel.strips(elements)), config).cycles
-            if best is None or clocks < best[0]:
-                best = (clocks, kernel)
-        vl //= 2
+            choices.setdefault((length, ways), Choice(kernels, ways, ceil(elements / (length * ways))))
+    best = quickest(list(choices.values()))
     if best is None:
         raise problem or ValueError(f"elements must be at least 1, not {elements}")
-    return _unrolled(*best, elements)
+    return _unrolled(*best, elements).kernel
 
 
-def _unrolled(clocks: int, kernel: VectorKernel, elements: int) -> VectorKernel:
+def _unrolled(clocks: int, one: Candidate, elements: int) -> Candidate:
     """Overlap the end of one round of strips with the beginning of the next, as far as that is faster."""
-    best, rounds = kernel, 2
-    while rounds <= 4 and kernel.strips(elements) % rounds == 0 and rounds * len(kernel.code) <= MAXIMUM_CODE:
-        code = schedule(unrolled(kernel.code, rounds), kernel.config)
-        longer = replace(kernel, ways=kernel.ways * rounds, code=code)
-        longer_clocks = price(strip_program(longer, longer.strips(elements)), kernel.config).cycles
-        if longer_clocks < clocks:
-            clocks, best = longer_clocks, longer
+    best, rounds = one, 2
+    while (
+        rounds <= 4
+        and one.kernel.strips(elements) % rounds == 0
+        and rounds * len(one.kernel.code) <= MAXIMUM_CODE
+    ):
+        repetitions = one.kernel.strips(elements) // rounds
+        if one.bound.clocks(repetitions, rounds) < clocks:
+            longer = one.longer(rounds)
+            if longer.ordered.clocks(repetitions) < clocks and longer.clocks(repetitions) < clocks:
+                clocks, best = longer.clocks(repetitions), longer
         rounds *= 2
     return best
-
-
-def unrolled(code: Iterable[Instruction], rounds: int, index: str = STRIP) -> list[Instruction]:
-    """``rounds`` repetitions of a loop's body as one."""
-    code = list(code)
-    return [
-        instruction
-        if instruction.address is None
-        else replace(instruction, address=instruction.address.unrolled(index, rounds, place))
-        for place in range(rounds)
-        for instruction in code
-    ]
-
-
-def _interleaved(config: MachineConfig, vl: int, ways: int, body: Body, prepare: Prepare) -> VectorKernel:
-    kernel = VectorKernel(config=config, vl=vl, ways=ways)
-    shared = prepare(kernel)
-    code: list[Instruction] = []
-    for way in range(ways):
-        kernel.code, kernel.way = [], way
-        body(kernel, shared)
-        code += kernel.code
-        kernel.used |= kernel.written  # the next copy takes registers of its own
-    kernel.code = schedule(code, config)
-    return kernel
-
-
-def strip_program(kernel: VectorKernel, strips: int) -> Program:
-    """``strips`` repetitions of a kernel on buffers of no particular size."""
-    body: tuple[Node, ...] = (*kernel.setup, *repeat(strips, *kernel.code, index=STRIP))
-    names = {n for i in flatten_once(body) for n in (*i.reads, *i.writes) if n.startswith("@")}
-    return Program(body=body, buffers_bytes=dict.fromkeys(names, 1))
 
 
 def table_bytes(body: Iterable[Node]) -> dict[str, int]:

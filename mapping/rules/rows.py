@@ -67,6 +67,9 @@ def _reduce(call: Call) -> Canonical | None:
         "axes": tuple(sorted(axis % max(1, x.dim()) for axis in axes)),
         "keep": bool(call.arguments.get("keepdim", False)),
     }
+    if call.name.startswith(("var", "std")):
+        correction = call.arguments.get("correction", 1.0 if call.arguments.get("unbiased", True) else 0.0)
+        attributes["correction"] = 1.0 if correction is None else float(correction)
     if call.name == "linalg_vector_norm":
         attributes["order"] = float(call["ord"])
     return Canonical(kind="reduce", function=_REDUCTIONS[call.name], tensors=(x,), attributes=attributes)

@@ -143,6 +143,10 @@ class _Training(Lowering):
             operator.function in ("multiply", "divide") and len(operator.inputs) == 1
         )
 
+    def folds(self, operator: Operator, *, weights: bool) -> bool:  # noqa: ARG002
+        """Nothing: a factor has a gradient, and an INT4 layer's bias is an addition of its own."""
+        return False
+
     def step(self) -> tuple[TrainingTask, ...]:
         for operator in self.graph.operators:
             if operator.index in self.fused or is_view(operator):

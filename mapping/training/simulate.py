@@ -7,9 +7,8 @@ from typing import Any
 from lanewise.config import MachineConfig
 from lanewise.errors import UserError
 from lanewise.mapping.graph import Graph
-from lanewise.mapping.simulate import work_cost
+from lanewise.mapping.simulate import OperatorCost, work_cost
 from lanewise.mapping.training.lower import TrainingOptions, TrainingTask, lower_training, parameters
-from lanewise.sim.engine import Run
 from lanewise.sim.timing import UNITS
 
 
@@ -19,7 +18,7 @@ class TrainingCost:
 
     config: MachineConfig
     tasks: tuple[TrainingTask, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[OperatorCost, ...]
 
     @property
     def cycles(self) -> int:

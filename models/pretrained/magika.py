@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from lanewise.errors import UserError
+from lanewise.models.onnx.file import read_onnx
 from lanewise.models.pretrained.network import Contexts, Facts, Outputs, Samples, in_contexts
-from lanewise.models.pretrained.onnx_file import read_onnx
 from lanewise.models.pretrained.packages import packaged_file, packaged_files
 
 PACKAGE, FILE, LABELS_FILE = "magika", "model.onnx", "config.min.json"

@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import nn
 
 from lanewise.errors import UserError
+from lanewise.models.onnx.file import read_onnx
+from lanewise.models.onnx.module import OnnxModule
 from lanewise.models.pretrained.network import Contexts, Facts, Outputs, Samples, in_contexts
-from lanewise.models.pretrained.onnx_file import read_onnx
-from lanewise.models.pretrained.onnx_module import OnnxModule
 from lanewise.models.pretrained.packages import packaged_file
 
 PACKAGE, FILE = "rapidocr", "PP-OCRv6_rec_small.onnx"

@@ -27,6 +27,28 @@ Json = Annotated[
 ]
 
 
+Dims = Annotated[
+    list[str] | None,
+    typer.Option("--dim", metavar="NAME=N", help="Size of an axis that a file leaves open; again for more."),
+]
+MODELS = "timm:NAME, hf:NAME, onnx:FILE or pt2:FILE."
+
+
+def _dims(options: list[str] | None) -> dict[str, int]:
+    """Sizes by name.
+
+    Raises:
+        UserError: An option is not NAME=N.
+    """
+    sizes = {}
+    for option in options or ():
+        name, _, number = option.rpartition("=")
+        if not name or not number.isdecimal() or not number.isascii():
+            raise UserError(f"--dim {option}: must be NAME=N with a whole number N, such as --dim batch=4")
+        sizes[name] = int(number)
+    return sizes
+
+
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -232,7 +254,7 @@ def synth(
 
 @app.command()
 def simulate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="timm:NAME or hf:NAME.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)],
     batch: Annotated[int, typer.Option("--batch", min=1, max=4096, help="Batch size.")] = 1,
     sequence: Annotated[
         int, typer.Option("--sequence", min=1, max=1 << 20, help="Sequence length of language models.")
@@ -241,6 +263,7 @@ def simulate(
         int | None,
         typer.Option("--resolution", min=1, max=8192, help="Side of the input image; default: the model's."),
     ] = None,
+    dim: Dims = None,
     allow_unmapped: Annotated[
         bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
     ] = False,
@@ -281,7 +304,7 @@ def simulate(
                 "--trace" if trace is not None else "--listing" if listing is not None else "--allow-unmapped"
             )
             raise UserError(f"{option}: is for a network without --training; expected one or the other")
-        _simulate_training(model, batch, sequence, resolution, config, json_)
+        _simulate_training(model, batch, sequence, resolution, _dims(dim), config, json_)
         return
     from lanewise.config import load_config
     from lanewise.mapping.simulate import simulate as run
@@ -290,7 +313,14 @@ def simulate(
     if trace_operator and trace is None:
         raise UserError("--trace-operator: says what --trace FILE holds; expected that as well")
     machine = load_config(config)
-    graph = trace_model(model, batch=batch, sequence=sequence, resolution=resolution, progress=_progress)
+    graph = trace_model(
+        model,
+        batch=batch,
+        sequence=sequence,
+        resolution=resolution,
+        dims=_dims(dim),
+        progress=_progress,
+    )
     result = run(graph, machine, allow_unmapped=allow_unmapped)
     if trace is not None:
         from lanewise.mapping.timeline import write_timeline
@@ -310,7 +340,13 @@ def simulate(
 
 
 def _simulate_training(
-    model: str, batch: int, sequence: int, resolution: int | None, config: Path | None, json_: bool
+    model: str,
+    batch: int,
+    sequence: int,
+    resolution: int | None,
+    dims: dict[str, int],
+    config: Path | None,
+    json_: bool,
 ) -> None:
     from lanewise.config import load_config
     from lanewise.files import cache_folder
@@ -322,7 +358,9 @@ def _simulate_training(
     machine = load_config(config)
     if machine.matrix.operand_bits != 4:
         raise UserError(f"matrix.operand_bits must be 4 for --training, not {machine.matrix.operand_bits}")
-    graph = trace_model(model, batch=batch, sequence=sequence, resolution=resolution, progress=_progress)
+    graph = trace_model(
+        model, batch=batch, sequence=sequence, resolution=resolution, dims=dims, progress=_progress
+    )
     training_cost(graph, machine)  # refused before anything long has begun
     area = equal_area_fp16(machine, cache=cache_folder(), progress=_progress)
     others = fp16_machines(machine, area.equal_area)
@@ -338,12 +376,13 @@ def _simulate_training(
 
 @app.command()
 def report(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="timm:NAME or hf:NAME.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODELS)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for index.html, CSV and JSON.")],
     sentences: Annotated[
         int, typer.Option("--sentences", min=8, max=2048, help="Sentences of the accuracy study.")
     ] = 256,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sentences' choice.")] = 0,
+    dim: Dims = None,
     allow_unmapped: Annotated[
         bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
     ] = False,
@@ -361,12 +400,29 @@ def report(
         sentences=sentences,
         seed=seed,
         allow_unmapped=allow_unmapped,
+        dims=_dims(dim),
         progress=_progress,
     )
     if json_:
         _print_json(result)
     else:
         print(f"{out / 'index.html'}")
+
+
+@app.command()
+def analyse(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `lanewise sweep --out DIR` wrote.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for index.html, CSV and JSON.")],
+    json_: Json = False,
+) -> None:
+    """Write tables, plots and one HTML page of a sweep's results."""
+    from lanewise.reports.sweep.page import write_analysis
+
+    summary = write_analysis(folder, out, progress=_progress)
+    if json_:
+        _print_json(summary)
+    else:
+        print(f"{out / 'index.html'}: {summary['done']:,} networks, {summary['failed']:,} failed")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,11 +1,20 @@
 """Networks on machines: bounds that no schedule can break, and the comparisons that reports make."""
 
 import dataclasses
+import pickle
 
 import pytest
 
 from lanewise.config import DmaConfig, MachineConfig, MatrixConfig, VectorConfig
-from lanewise.mapping.simulate import simulate
+from lanewise.mapping import simulate as simulator
+from lanewise.mapping.kernels import candidate
+from lanewise.mapping.kernels.elementwise import ElementwiseWork
+from lanewise.mapping.kernels.epilogue import Step
+from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.price import price
+from lanewise.mapping.kernels.rows import RowsWork
+from lanewise.mapping.lower import lower
+from lanewise.mapping.simulate import as_stored, forget, network_cost, simulate, work_cost
 from lanewise.mapping.trace import trace_model
 
 CONFIG = MachineConfig()
@@ -28,6 +37,40 @@ def test_bounds(minilm, resnet):
         assert result.machine.cycles >= graph.macs / CONFIG.matrix.macs_per_clk
         assert all(0 <= share <= 1 for share in result.machine.utilisation.values())
         assert result.baseline.cycles >= result.machine.cycles
+
+
+def test_equal_works_of_a_network_are_priced_once(minilm, monkeypatch):
+    asked = []
+
+    def counted(work, config):
+        asked.append(work)
+        return work_cost(work, config)
+
+    monkeypatch.setattr(simulator, "work_cost", counted)
+    lowered = lower(minilm)
+    cost = network_cost(lowered, CONFIG)
+    assert len(asked) == len(set(asked)) == len({task.work for task in lowered.tasks}) < len(lowered.tasks)
+    assert cost.costs == tuple(work_cost(task.work, CONFIG) for task in lowered.tasks)
+
+
+def test_what_is_kept_of_a_work_is_the_runs_and_small(minilm):
+    work = next(task.work for task in lower(minilm).tasks if isinstance(task.work, MatmulWork))
+    cost, run = work_cost(work, CONFIG), price(as_stored(work, CONFIG).program(CONFIG), CONFIG)
+    names = ("cycles", "busy_clk", "loaded_bytes", "stored_bytes", "instructions")
+    assert [getattr(cost, name) for name in names] == [getattr(run, name) for name in names]
+    assert cost.unit == max(cost.busy_clk, key=cost.busy_clk.__getitem__)
+    assert len(pickle.dumps(cost)) < 300
+
+
+def test_a_kernel_is_the_same_when_it_is_chosen_anew():
+    works = [
+        ElementwiseWork(elements=5000, steps=(Step(function="gelu"),)),
+        RowsWork(function="softmax", rows=70, length=90),
+    ]
+    before = [work_cost(work, CONFIG) for work in works]
+    forget()
+    assert work_cost.cache_info().currsize == candidate.shared_family.cache_info().currsize == 0
+    assert [work_cost(work, CONFIG) for work in works] == before
 
 
 def test_flex_sfu_buys_nothing_where_nothing_bends(minilm, resnet):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -383,20 +384,37 @@ def test_macs_of_decoders_equal_pytorchs_counter(kind):
 # The cache
 
 
-@pytest.mark.parametrize("model", ["timm:resnet18", "hf:minilm"])
-def test_the_cache_depends_on_every_file_of_the_tracer(model):
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A file of each kind."""
+    folder = tmp_path_factory.mktemp("files")
+    torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.zeros(2),)), folder / "a.pt2")
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, [2]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "graph", [x], [y])
+    onnx.save(onnx.helper.make_model(graph), folder / "a.onnx")
+    return folder
+
+
+@pytest.mark.parametrize("model", ["timm:resnet18", "hf:minilm", "onnx:a.onnx", "pt2:a.pt2"])
+def test_the_cache_depends_on_every_file_of_the_tracer(model, files):
     script = (
         "import sys, lanewise.mapping.recorder, lanewise.mapping.networks as networks, lanewise.mapping.trace as trace; "
-        f"networks.load({model!r}); "
-        "print(*[name for name in sys.modules if name.startswith('lanewise.mapping.')]); "
+        f"network, inputs = networks.load({model!r}); trace.trace(network, inputs); "
+        "kept = 'lanewise.mapping.', 'lanewise.models.onnx.'; "
+        "print(*[name for name in sys.modules if name.startswith(kept)]); "
         f"print(*trace.tracer_files({model.partition(':')[0]!r}))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=files
+    )
     loaded, hashed = (
-        {name.rpartition("lanewise.mapping.")[2] for name in line.split()}
+        {name.removeprefix("lanewise.mapping.").removeprefix("lanewise.") for name in line.split()}
         for line in done.stdout.splitlines()
     )
-    stems = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in hashed}
+    stems = {
+        name.removeprefix("../").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for name in hashed
+    }
     assert loaded <= stems
 
 

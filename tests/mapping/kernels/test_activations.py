@@ -20,6 +20,8 @@ CASES = {
     "sigmoid": (torch.sigmoid, (-8, 8), 7.1e-4, 4.4e-8),
     "silu": (F.silu, (-8, 8), 4.9e-3, 1.5e-6),
     "tanh": (torch.tanh, (-8, 8), 1.5e-3, 1.0e-7),
+    "quick_gelu": (FUNCTIONS["quick_gelu"].torch, (-8, 8), 5.7e-3, 1.4e-6),
+    "logsigmoid": (F.logsigmoid, (-8, 8), 2.1e-3, 3.8e-7),
     "mish": (F.mish, (-8, 8), 7.9e-3, 9.3e-6),
     "softplus": (F.softplus, (-8, 8), 2.0e-3, 3.8e-7),
     "erf": (torch.erf, (-8, 8), 1.0e-3, 7.0e-7),

@@ -147,7 +147,7 @@ def test_a_row_that_fits_8_registers_is_held_in_them(length):
     for function in ("softmax", "layer_norm", "rms_norm"):
         work = RowsWork(function=function, rows=1, length=length, affine=function != "softmax")
         for config in (MACHINE, MACHINE.baseline()):
-            way = kernels._best(work, config, 1)
+            way = kernels.way_of(work, config, 1)
             code, ways = way.code, way.ways
             assert ways == 1
             assert not any(isinstance(node, Loop) for node in code) or function == "softmax"

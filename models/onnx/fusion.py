@@ -1,0 +1,294 @@
+"""Patterns of ONNX operators that are one operator in PyTorch, and one table of Flex-SFU: GELU, SiLU, layer norm.
+
+ONNX of these versions has none of the three, so exporters write them out. Recognising them is what every runtime does
+before it runs such a file.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from lanewise.models.onnx.file import OnnxGraph, OnnxNode
+
+_Found = tuple[OnnxNode, list[OnnxNode]] | None
+"""The fused node and the nodes that it replaces."""
+
+
+def without_casts(nodes: Sequence[OnnxNode], outputs: Sequence[str]) -> list[OnnxNode]:
+    """The nodes without Identity, whose readers read its operand; those that give ``outputs`` stay."""
+    names: dict[str, str] = {}
+    kept = []
+    for node in nodes:
+        inputs = tuple(names.get(name, name) for name in node.inputs)
+        if node.operator == "Identity" and node.output not in outputs:
+            names[node.output] = inputs[0]
+        elif any(isinstance(value, OnnxGraph) for value in node.attributes.values()):
+            missing = [name for name in free_names(node) if name in names]  # read by name further in
+            kept += [
+                OnnxNode(operator="Identity", inputs=(names.pop(name),), outputs=(name,)) for name in missing
+            ]
+            kept.append(replace(node, inputs=inputs))
+        else:
+            kept.append(replace(node, inputs=inputs))
+    return kept
+
+
+def free_names(node: OnnxNode) -> set[str]:
+    """What the graphs among the attributes read of their surroundings (and some names of their own)."""
+    names: set[str] = set()
+    for value in node.attributes.values():
+        if isinstance(value, OnnxGraph):
+            names |= set(value.outputs)
+            for inner in value.nodes:
+                names |= {*inner.inputs, *free_names(inner)}
+    return names
+
+
+def fuse(
+    nodes: Sequence[OnnxNode],
+    weights: Mapping[str, torch.Tensor],
+    outputs: Sequence[str] = (),
+    *,
+    exact: bool = True,
+) -> list[OnnxNode]:
+    """The nodes with every pattern put together as ``Gelu``, ``Silu`` or ``LayerNorm``.
+
+    Unless it is to be ``exact``, a product and its bias are ``Linear``, and attention's factor follows its product.
+
+    A node that something outside its pattern reads, or one of ``outputs``, ends the match.
+    """
+    graph = _Graph(nodes, weights, outputs)
+    patterns = [_gelu, _tanh_gelu, _silu, _layer_norm]
+    patterns += [] if exact else [_linear, _scaled_product]
+    replaced: dict[str, OnnxNode] = {}
+    gone: set[str] = set()
+    for node in nodes:
+        for pattern in patterns:
+            found = pattern(graph, node)
+            if found is not None and graph.alone(found[1], found[0].output):
+                replaced[found[0].output] = found[0]
+                gone |= {part.output for part in found[1]} - {found[0].output}
+    return [
+        part for node in nodes if node.output not in gone for part in _parts(replaced.get(node.output, node))
+    ]
+
+
+def _parts(node: OnnxNode) -> list[OnnxNode]:
+    """``ScaledMatMul`` is a product and a factor."""
+    if node.operator != "ScaledMatMul":
+        return [node]
+    left, right = node.inputs
+    product = f"{node.output}/product"
+    return [
+        OnnxNode(
+            operator="MatMul", inputs=(left, right), outputs=(product,), opset=node.opset, name=node.name
+        ),
+        OnnxNode(
+            operator="Scale",
+            inputs=(product,),
+            outputs=node.outputs,
+            attributes=node.attributes,
+            name=f"{node.name}/scale",
+        ),
+    ]
+
+
+class _Graph:
+    def __init__(
+        self, nodes: Sequence[OnnxNode], weights: Mapping[str, torch.Tensor], outputs: Sequence[str]
+    ) -> None:
+        self.maker = {name: node for node in nodes for name in node.outputs}
+        self.outputs = set(outputs)
+        self.weights = weights
+        self.readers: dict[str, list[OnnxNode]] = {}
+        for node in nodes:
+            for name in (*node.inputs, *free_names(node)):
+                self.readers.setdefault(name, []).append(node)
+
+    def made(self, name: str, operator: str) -> OnnxNode | None:
+        """The node that gives ``name``, if it is such an operator."""
+        node = self.maker.get(name)
+        return node if node is not None and node.operator == operator else None
+
+    def number(self, name: str) -> float | None:
+        """A constant of one element."""
+        weight = self.weights.get(name)
+        return float(weight) if weight is not None and weight.numel() == 1 and not weight.is_meta else None
+
+    def with_constant(self, node: OnnxNode | None, value: float) -> str | None:
+        """The other operand of a node one of whose operands is the constant ``value``."""
+        if node is None or len(node.inputs) != 2:
+            return None
+        for this, other in (node.inputs, node.inputs[::-1]):
+            number = self.number(this)
+            if number is not None and abs(number - value) <= 1e-6 * abs(value):
+                return other
+        return None
+
+    def alone(self, parts: Sequence[OnnxNode], output: str) -> bool:
+        """Whether nobody but ``parts`` reads what they give, ``output`` apart."""
+        names = {part.output for part in parts}
+        if (names - {output}) & self.outputs or any(len(part.outputs) > 1 for part in parts):
+            return False
+        return all(
+            reader.output in names for name in names - {output} for reader in self.readers.get(name, [])
+        )
+
+
+def _factors(graph: _Graph, name: str, parts: list[OnnxNode]) -> tuple[float, list[str]]:
+    """The constant and the other factors of a product, whose nodes are added to ``parts``."""
+    node = graph.made(name, "Mul")
+    if node is None:
+        return 1.0, [name]
+    constant, names = 1.0, []
+    parts.append(node)
+    for factor in node.inputs:
+        value = graph.number(factor)
+        if value is not None:
+            constant *= value
+            continue
+        inner = graph.made(factor, "Mul")
+        if inner is not None and len(parts) < 3 and graph.readers.get(factor, []) == [node]:
+            more, others = _factors(graph, factor, parts)
+            constant *= more
+            names += others
+        else:
+            names.append(factor)
+    return constant, names
+
+
+def _gelu(graph: _Graph, last: OnnxNode) -> _Found:
+    """x (1 + erf(x / sqrt 2)) / 2, its factors in any order."""
+    if last.operator != "Mul":
+        return None
+    parts: list[OnnxNode] = []
+    constant, names = _factors(graph, last.output, parts)
+    if len(names) != 2 or abs(constant - 0.5) > 1e-6:
+        return None
+    for x, name in (names, names[::-1]):
+        total = graph.made(name, "Add")
+        inner = graph.with_constant(total, 1.0)
+        erf = graph.made(inner, "Erf") if inner is not None else None
+        if total is None or erf is None:
+            continue
+        scaled, factor = graph.made(erf.inputs[0], "Div"), 2**0.5
+        if scaled is None:
+            scaled, factor = graph.made(erf.inputs[0], "Mul"), 0.5**0.5
+        if scaled is None or (factor > 1 and scaled.inputs[0] != x):
+            continue
+        if graph.with_constant(scaled, factor) == x:
+            return _node("Gelu", (x,), last.output), [*parts, total, erf, scaled]
+    return None
+
+
+def _tanh_gelu(graph: _Graph, last: OnnxNode) -> _Found:
+    """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
+    if last.operator != "Mul":
+        return None
+    parts: list[OnnxNode] = []
+    constant, names = _factors(graph, last.output, parts)
+    if len(names) != 2 or abs(constant - 0.5) > 1e-6:
+        return None
+    for x, name in (names, names[::-1]):
+        total = graph.made(name, "Add")
+        inner = graph.with_constant(total, 1.0)
+        tanh = graph.made(inner, "Tanh") if inner is not None else None
+        outer = graph.made(tanh.inputs[0], "Mul") if tanh is not None else None
+        sum_name = graph.with_constant(outer, math.sqrt(2 / math.pi))
+        added = graph.made(sum_name, "Add") if sum_name is not None else None
+        if not (total and tanh and outer and added) or x not in added.inputs:
+            continue
+        cubic = graph.made(added.inputs[1 if added.inputs[0] == x else 0], "Mul")
+        power_name = graph.with_constant(cubic, 0.044715)
+        power = graph.made(power_name, "Pow") if power_name is not None else None
+        if cubic is None or power is None or graph.with_constant(power, 3.0) != x:
+            continue
+        node = _node("Gelu", (x,), last.output, {"approximate": "tanh"})
+        return node, [*parts, total, tanh, outer, added, cubic, power]
+    return None
+
+
+def _linear(graph: _Graph, last: OnnxNode) -> _Found:
+    """x weight + bias."""
+    if last.operator != "Add":
+        return None
+    for name, bias in (last.inputs, last.inputs[::-1]):
+        product = graph.made(name, "MatMul")
+        weight = None if product is None else graph.weights.get(product.inputs[1])
+        shift = graph.weights.get(bias)
+        if product is None or weight is None or shift is None or weight.dim() != 2:
+            continue
+        if shift.shape == weight.shape[1:]:
+            return _node("Linear", (*product.inputs, bias), last.output), [last, product]
+    return None
+
+
+def _scaled_product(graph: _Graph, last: OnnxNode) -> _Found:
+    """(a c) (b d) as (a b) (c d): exporters put the square root of attention's scale on both operands."""
+    if last.operator != "MatMul":
+        return None
+    operands, parts, factor = [], [last], 1.0
+    for name in last.inputs:
+        node = graph.made(name, "Mul")
+        value = None if node is None else graph.number(node.inputs[1])
+        if node is None or value is None:
+            return None
+        factor *= value
+        operands.append(node.inputs[0])
+        parts.append(node)
+    return _node("ScaledMatMul", operands, last.output, {"factor": factor}), parts
+
+
+def _silu(graph: _Graph, last: OnnxNode) -> _Found:
+    """x sigmoid(x)."""
+    if last.operator != "Mul":
+        return None
+    for x, name in (last.inputs, last.inputs[::-1]):
+        sigmoid = graph.made(name, "Sigmoid")
+        if sigmoid is not None and sigmoid.inputs[0] == x:
+            return _node("Silu", (x,), last.output), [last, sigmoid]
+    return None
+
+
+def _layer_norm(graph: _Graph, last: OnnxNode) -> _Found:
+    """(x - mean) / sqrt(mean((x - mean)^2) + eps) * scale + shift, over the last axis."""
+    product = graph.made(last.inputs[0], "Mul") if last.operator == "Add" else None
+    quotient = graph.made(product.inputs[0], "Div") if product is not None else None
+    difference = graph.made(quotient.inputs[0], "Sub") if quotient is not None else None
+    root = graph.made(quotient.inputs[1], "Sqrt") if quotient is not None else None
+    padded = graph.made(root.inputs[0], "Add") if root is not None else None
+    variance = graph.made(padded.inputs[0], "ReduceMean") if padded is not None else None
+    square = graph.made(variance.inputs[0], "Pow") if variance is not None else None
+    mean = graph.made(difference.inputs[1], "ReduceMean") if difference is not None else None
+    if not (product and quotient and difference and root and padded and variance and square and mean):
+        return None
+    x = difference.inputs[0]
+    scale, shift, eps = (
+        graph.weights.get(name) for name in (product.inputs[1], last.inputs[1], padded.inputs[1])
+    )
+    sound = (
+        mean.inputs[0] == x
+        and square.inputs[0] == difference.output
+        and graph.with_constant(square, 2.0) == difference.output
+        and all(list(part.attributes.get("axes", ())) == [-1] for part in (mean, variance))
+        and scale is not None
+        and shift is not None
+        and eps is not None
+        and scale.shape == shift.shape
+        and scale.ndim == eps.numel() == 1
+    )
+    if not sound or eps is None:
+        return None
+    node = _node("LayerNorm", (x, product.inputs[1], last.inputs[1]), last.output, {"epsilon": float(eps)})
+    return node, [last, product, quotient, difference, root, padded, variance, square, mean]
+
+
+def _node(
+    operator: str, inputs: Sequence[str], output: str, attributes: Mapping[str, Any] | None = None
+) -> OnnxNode:
+    return OnnxNode(
+        operator=operator, inputs=tuple(inputs), outputs=(output,), attributes=attributes or {}, name=output
+    )

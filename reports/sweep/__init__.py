@@ -1,0 +1,1 @@
+"""What a sweep tells: tables, pictures and one page of its ``results.parquet``."""
