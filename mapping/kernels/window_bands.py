@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import VectorKernel
+from lanewise.mapping.kernels.candidate import strip_program
 from lanewise.mapping.kernels.epilogue import format_bits
 from lanewise.mapping.kernels.price import MOST_ACCESSES, price
-from lanewise.mapping.kernels.strips import best_kernel, strip_program
+from lanewise.mapping.kernels.strips import best_kernel
 from lanewise.mapping.kernels.window_axes import Axis, Layout
 from lanewise.mapping.kernels.window_code import ROWS
 from lanewise.mapping.kernels.window_kinds import Ending, Machine
