@@ -115,6 +115,8 @@ class Graph:
     """Operators that read no input, by aten name, with how often each ran: folded at compile time."""
     folded_macs: int = 0
     """Multiply-accumulates of the folded operators; not part of :attr:`macs`."""
+    parameters: int = 0
+    """Elements of the network's parameters, shared ones once, also of those that were folded; 0 if nobody has counted them."""
 
     def __post_init__(self) -> None:
         produced = {}
@@ -147,8 +149,12 @@ class Graph:
 
     @property
     def hash(self) -> str:
-        """Hash of the content: operators, values and results; not of the versions."""
-        content = {key: value for key, value in self._plain().items() if key not in ("versions", "schema")}
+        """Hash of the content: operators, values and results; not of the versions, and not the count of parameters."""
+        content = {
+            key: value
+            for key, value in self._plain().items()
+            if key not in ("versions", "schema", "parameters")
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
     def kinds(self) -> dict[str, int]:
@@ -195,6 +201,7 @@ class Graph:
                 outputs=tuple(plain["outputs"]),
                 folded=plain["folded"],
                 folded_macs=plain["folded_macs"],
+                parameters=plain.get("parameters", 0),
             )  # fmt: skip
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a graph: {error!r}") from error
@@ -219,6 +226,7 @@ class Graph:
             "outputs": self.outputs,
             "folded": dict(self.folded),
             "folded_macs": self.folded_macs,
+            "parameters": self.parameters,
         }
 
 

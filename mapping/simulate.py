@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from lanewise.config import MachineConfig
 from lanewise.errors import UserError
@@ -14,7 +14,7 @@ from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.price import banks, price
 from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.windows import WindowsWork
-from lanewise.mapping.lower import Lowered, Task, lower
+from lanewise.mapping.lower import Lowered, Task, Work, lower
 from lanewise.sim.engine import Run
 from lanewise.sim.program import Program
 from lanewise.sim.timing import UNITS
@@ -59,6 +59,10 @@ class OperatorCost:
     def unit(self) -> str:
         """The unit that is busy longest."""
         return UNITS[self.busy.index(max(self.busy))]
+
+
+Cost: TypeAlias = Callable[[Work, MachineConfig], OperatorCost]
+"""What :func:`work_cost` is, and whoever remembers what it said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,8 +203,10 @@ def as_stored(work: Stored, config: MachineConfig) -> Stored:
     return work
 
 
-def network_cost(lowered: Lowered, config: MachineConfig, *, like: NetworkCost | None = None) -> NetworkCost:
-    """Run every task of a network on ``config``'s machine.
+def network_cost(
+    lowered: Lowered, config: MachineConfig, *, like: NetworkCost | None = None, cost: Cost | None = None
+) -> NetworkCost:
+    """Run every task of a network on ``config``'s machine; ``cost`` stands for :func:`work_cost`.
 
     ``like`` is the cost on the same machine with Flex-SFU, for ``config`` without: a task that does not use the unit is the
     same Program on both, and is not run again.
@@ -211,15 +217,15 @@ def network_cost(lowered: Lowered, config: MachineConfig, *, like: NetworkCost |
         if like is not None and not like.costs[index].busy[_FLEX_SFU]:
             costs.append(like.costs[index])
             continue
-        cost = known.get(task.work)
-        if cost is None:
+        found = known.get(task.work)
+        if found is None:
             try:
-                cost = known[task.work] = work_cost(task.work, config)
+                found = known[task.work] = (cost or work_cost)(task.work, config)
             except ValueError as error:
                 raise UserError(
                     f"operator {task.name} ({task.kind}) does not fit the machine: {error}"
                 ) from None
-        costs.append(cost)
+        costs.append(found)
     return NetworkCost(config=config, tasks=lowered.tasks, costs=tuple(costs))
 
 
@@ -238,12 +244,23 @@ def simulate(
     lowered = lower(graph, allow_unmapped=allow_unmapped)
     if progress is not None:
         progress(f"{graph.model}: {len(lowered.tasks)} tasks")
-    machine = network_cost(lowered, config)
-    baseline = network_cost(lowered, config.baseline(), like=machine)
+    return simulate_lowered(lowered, config, model=graph.model)
+
+
+def simulate_lowered(
+    lowered: Lowered, config: MachineConfig, *, model: str, cost: Cost | None = None
+) -> Simulation:
+    """Cycles of a network's tasks on ``config``'s machine and on its baseline; ``cost`` stands for :func:`work_cost`.
+
+    Raises:
+        UserError: An operator does not fit the machine.
+    """
+    machine = network_cost(lowered, config, cost=cost)
+    baseline = network_cost(lowered, config.baseline(), like=machine, cost=cost)
     faster = zip(
         machine.costs, baseline.costs, strict=True
     )  # software also runs where Flex-SFU is: loading a table may not pay
     machine = replace(
         machine, costs=tuple(own if own.cycles <= other.cycles else other for own, other in faster)
     )
-    return Simulation(model=graph.model, machine=machine, baseline=baseline, unmapped=lowered.unmapped)
+    return Simulation(model=model, machine=machine, baseline=baseline, unmapped=lowered.unmapped)

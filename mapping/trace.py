@@ -71,7 +71,10 @@ def trace(
     try:
         with recorder.recording():
             results = module(*args, **kwargs)
-        graph, place = recognised(recorder.graph(model, _versions(), results))
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        graph, place = recognised(
+            replace(recorder.graph(model, _versions(), results), parameters=parameters)
+        )
         if folded is not None:
             folded |= {place[value]: tensor for value, tensor in recorder.known.items() if value in place}
         return graph

@@ -375,6 +375,87 @@ def _simulate_training(
 
 
 @app.command()
+def sweep(
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Folder of results.parquet; what is there is not computed again."
+        ),
+    ],
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL...]", help="timm:NAME, hf:NAME, or patterns such as 'timm:resnet*'; default: all."
+        ),
+    ] = None,
+    models_file: Annotated[
+        Path | None, typer.Option("--models", metavar="FILE", help="More of them, one a line.")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=4096, help="Batch size.")] = 1,
+    sequence: Annotated[
+        int, typer.Option("--sequence", min=1, max=1 << 20, help="Sequence length of language models.")
+    ] = 128,
+    resolution: Annotated[
+        int | None,
+        typer.Option("--resolution", min=1, max=8192, help="Side of the input image; default: the model's."),
+    ] = None,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", metavar="FILE", help="A machine, in TOML; again for more."),
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary",
+            metavar="KEY=V,V,...",
+            help="Each machine with each of these values, such as vector.lanes=4,8,16; again for the product.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=1024, help="Processes; default: as many as CPUs.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="A running Dask cluster, in place of processes."),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", help="Of a network's trace, and of each machine."),
+    ] = None,
+    memory: Annotated[float, typer.Option("--memory", metavar="GIB", help="Limit of a worker.")] = 4.0,
+    allow_unmapped: Annotated[
+        bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Compute what failed once more.")
+    ] = False,
+    cost_cache: Annotated[
+        bool,
+        typer.Option("--cost-cache/--no-cost-cache", help="Whether costs of works are kept between runs."),
+    ] = True,
+    json_: Json = False,
+) -> None:
+    """Many networks on many machines, into one table; carries on where an earlier run was stopped."""  # fmt: skip
+    from lanewise.sweep.command import Arguments, print_summary
+    from lanewise.sweep.command import sweep as run
+    from lanewise.sweep.network import Shapes
+
+    values = run(
+        Arguments(
+            models=models or [], models_file=models_file, configs=config or [], vary=vary or [],
+            shapes=Shapes(batch=batch, sequence=sequence, resolution=resolution), workers=workers, scheduler=scheduler,
+            timeout_seconds=timeout, memory_gib=memory, allow_unmapped=allow_unmapped, retry_failed=retry_failed,
+            cost_cache=cost_cache,
+        ),
+        out,
+    )  # fmt: skip
+    if json_:
+        _print_json(values)
+    else:
+        print_summary(values)
+
+
+@app.command()
 def report(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODELS)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for index.html, CSV and JSON.")],

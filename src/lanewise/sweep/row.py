@@ -26,6 +26,8 @@ class SweepRow:
     options: str
     """What the shapes depend on, such as ``batch=1 sequence=128``."""
     config_hash: str
+    source_hash: str = ""
+    """Of lanewise's own code and the libraries that the row comes from (:func:`lanewise.sweep.sources.row_hash`)."""
     config: str
     """What tells the machine from the default one, such as ``vector.lanes=8``; empty for the default."""
     status: Status
@@ -36,7 +38,7 @@ class SweepRow:
     speedup: float | None = None
     macs: int | None = None
     parameters: int | None = None
-    """Elements of all parameters."""
+    """Elements of all parameters, shared ones once."""
     bytes: int | None = None
     """Moved from and to external memory."""
     instructions: int | None = None
@@ -58,6 +60,11 @@ class SweepRow:
     trace_seconds: float | None = None
     """CPU seconds of building and tracing; 0 if the trace was there."""
     seconds: float | None = None
-    """CPU seconds of lowering and pricing."""
+    """CPU seconds of reading the trace, lowering and pricing."""
     peak_bytes: int | None = None
     """Largest resident memory of the process until then."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What no two rows of a file have in common."""
+        return self.model, self.options, self.config_hash
