@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from lanewise.config import MachineConfig
 from lanewise.errors import UserError
 from lanewise.mapping.graph import Graph
-from lanewise.mapping.kernels import candidate, elementwise, matmul_vector, rows
+from lanewise.mapping.kernels import candidate, elementwise, matmul_vector, rows, window_bands, window_code
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.price import banks, price
@@ -165,6 +165,8 @@ def work_cost(work: Priced, config: MachineConfig) -> OperatorCost:
     run: Run | None = None
     if isinstance(stored, MatmulWork):
         program, run = stored.fastest(config)
+    elif isinstance(stored, WindowsWork):
+        program = stored.timed(config)
     else:
         program = stored.program(config)
     needed = banks(program, config)
@@ -184,6 +186,8 @@ def forget() -> None:
         rows.way_of,
         rows.long_way_of,
         candidate.shared_family,
+        window_bands.pass_clocks,
+        window_code.strip_code,
     ):
         kept.cache_clear()
 

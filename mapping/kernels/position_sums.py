@@ -8,7 +8,8 @@ from lanewise.mapping.kernels.builder import Register, VectorKernel
 from lanewise.mapping.kernels.epilogue import format_bits
 from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import load, store, table_bytes
-from lanewise.mapping.kernels.window_strip import COMBINE, fills_table, steps_and_stores
+from lanewise.mapping.kernels.window_code import COMBINE
+from lanewise.mapping.kernels.window_kinds import fills_table
 from lanewise.models.windows import BLOCK
 from lanewise.sim.program import Address, Instruction, Node, Program, Rotate, repeat
 
@@ -96,7 +97,7 @@ class PositionSums:
             narrow = kernel.emit("vfncvt.f.f.w", total, sew_bits=32, result_bits=16)
             kernel.release(total)
             total = narrow
-        steps_and_stores(kernel, total, work)
+        work.ending.emit(kernel, total)
         nodes += self._flush(kernel)
         for name in self.outputs:
             nodes.append(store(f"{name}.0", 1, self._bytes(name, vl), external=self._outside(name, first)))

@@ -1,5 +1,6 @@
 """What a kernel takes: its Program with vl and vtype set where they change, on the timing engine."""
 
+from collections import deque
 from math import ceil
 
 from lanewise.config import MachineConfig
@@ -10,6 +11,10 @@ from lanewise.sim.vector_type import with_vector_types
 
 MOST_ACCESSES = 65535
 """How often a buffer may be read between two writes, and half as often written before it is read: the core's counts are of 16 bits."""
+
+
+_latest: deque[tuple[Program, MachineConfig, Run]] = deque(maxlen=4)
+"""What was priced last: a work prices the Programs that it chooses from, and is then priced itself."""
 
 
 def priced(program: Program, config: MachineConfig) -> Program:
@@ -23,8 +28,13 @@ def price(program: Program, config: MachineConfig) -> Run:
     Raises:
         ValueError: The machine lacks a unit that the Program needs.
     """
+    for known, machine, result in _latest:
+        if known is program and machine == config:
+            return result
     timed = with_alignment(program, config.dma.bytes_per_clk, timed=True)
-    return run(with_vector_types(timed, config), config)
+    result = run(with_vector_types(timed, config), config)
+    _latest.append((program, config, result))
+    return result
 
 
 def banks(program: Program, config: MachineConfig) -> int:

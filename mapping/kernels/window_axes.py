@@ -2,7 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from math import ceil
+
+KEPT = 1024
+"""Axes, and parts of them, whose windows are kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,8 +20,12 @@ class Span:
     counted: int
     """Positions that an average divides by."""
 
+    def after(self, position: int) -> "Span":
+        """The same as it lies relative to a position."""
+        return Span(start=self.start - position, first=self.first, stop=self.stop, counted=self.counted)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Group:
     """``count`` times the same windows, each time ``step`` positions further."""
 
@@ -28,11 +36,11 @@ class Group:
     spans: tuple[Span, ...]
     """Of the first time."""
 
-    @property
+    @cached_property
     def shape(self) -> tuple[Span, ...]:
         """The windows as they lie relative to the first one's tap 0: groups of one shape have one code."""
         start = self.spans[0].start
-        return tuple(replace(span, start=span.start - start) for span in self.spans)
+        return tuple([span.after(start) for span in self.spans])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +78,7 @@ class Axis:
                 f"kernel must fit the padded axis, not {self.kernel} x {self.dilation} on {self.size}"
             )
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Results along the axis."""
         beyond = self.dilation * (self.kernel - 1) + 1
@@ -81,15 +89,20 @@ class Axis:
         """Positions from tap to tap."""
         return 1 if self.adaptive else self.dilation
 
-    @property
+    @cached_property
     def taps(self) -> int:
         """Taps of the largest window."""
-        if not self.adaptive:
-            return self.kernel
-        return max(span.stop for span in (self.span(result) for result in range(self.count)))
+        return max(span.stop for span in self._spans) if self.adaptive else self.kernel
 
     def span(self, result: int) -> Span:
         """The window of a result."""
+        return self._spans[result]
+
+    @cached_property
+    def _spans(self) -> tuple[Span, ...]:
+        return tuple([self._span(result) for result in range(self.count)])
+
+    def _span(self, result: int) -> Span:
         if self.adaptive:
             start = result * self.size // self.results
             taps = ceil((result + 1) * self.size / self.results) - start
@@ -108,18 +121,7 @@ class Axis:
         >>> [(g.result, g.count, len(g.spans)) for g in Axis(size=9, kernel=3, padding=1).groups(range(9), 2)]
         [(0, 1, 2), (2, 3, 2), (8, 1, 1)]
         """
-        made: list[Group] = []
-        for first in range(results.start, results.stop, together):
-            spans = tuple(self.span(result) for result in range(first, min(results.stop, first + together)))
-            group = Group(result=first, count=1, step=0, spans=spans)
-            if made and made[-1].shape == group.shape:
-                last = made[-1]
-                step = spans[0].start - last.spans[0].start - last.step * (last.count - 1)
-                if last.count == 1 or step == last.step:
-                    made[-1] = replace(last, count=last.count + 1, step=step)
-                    continue
-            made.append(group)
-        return tuple(made)
+        return _groups(self, results, together)
 
     def inside(self, results: range) -> range:
         """From the first position that the windows of ``results`` touch to the last; one position if they touch none."""
@@ -140,6 +142,22 @@ class Axis:
                 yield span.start + (span.stop - 1) * self.apart
 
 
+@lru_cache(maxsize=KEPT)
+def _groups(axis: Axis, results: range, together: int) -> tuple[Group, ...]:
+    made: list[Group] = []
+    for first in range(results.start, results.stop, together):
+        spans = tuple([axis.span(result) for result in range(first, min(results.stop, first + together))])
+        group = Group(result=first, count=1, step=0, spans=spans)
+        if made and made[-1].shape == group.shape:
+            last = made[-1]
+            step = spans[0].start - last.spans[0].start - last.step * (last.count - 1)
+            if last.count == 1 or step == last.step:
+                made[-1] = replace(last, count=last.count + 1, step=step)
+                continue
+        made.append(group)
+    return tuple(made)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Band:
     """Results along an axis that are computed together, ``count`` times, each time ``step`` positions further."""
@@ -152,6 +170,7 @@ class Band:
     step: int
 
 
+@lru_cache(maxsize=KEPT)
 def bands(axis: Axis, size: int, together: int = 1) -> tuple[Band, ...]:
     """All results of an axis in bands of ``size``, their windows in groups of ``together``; equal bands in one.
 

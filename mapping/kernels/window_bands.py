@@ -1,19 +1,26 @@
 """Windows of positions through the scratchpad: tiles of channels, bands of results, each band's part of the input brought by DMA."""
 
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import product
-from math import ceil
+from math import ceil, prod
 from typing import TYPE_CHECKING
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import VectorKernel
+from lanewise.mapping.kernels.candidate import strip_program
 from lanewise.mapping.kernels.epilogue import format_bits
 from lanewise.mapping.kernels.price import MOST_ACCESSES, price
 from lanewise.mapping.kernels.strips import best_kernel
 from lanewise.mapping.kernels.window_axes import Axis, Layout
-from lanewise.mapping.kernels.window_strip import Shape, WindowStrip, steps_and_stores
-from lanewise.mapping.kernels.window_tile import TILE, Tile, reads
-from lanewise.sim.program import Instruction, Loop, Node, Program, flatten_once, repeat
+from lanewise.mapping.kernels.window_code import ROWS
+from lanewise.mapping.kernels.window_kinds import Ending, Machine
+from lanewise.mapping.kernels.window_strip import Shape, WindowStrip
+from lanewise.mapping.kernels.window_tile import TILE, Tile
+from lanewise.sim.program import Instruction, Node, Program, repeat
 
 if TYPE_CHECKING:
     from lanewise.mapping.kernels.windows import WindowsWork
@@ -24,6 +31,8 @@ NARROW = 64
 """Channels of which a tile is not split for the budget's sake."""
 UNROLLED_TAPS = 32
 """The rows of larger windows' taps are a loop."""
+LONG_PASS = 4096
+"""Elements after which a pass's beginning and end do not count."""
 
 
 class WindowBands:
@@ -49,7 +58,9 @@ class WindowBands:
         self.constants += [f"@operand{i}" for i, s in enumerate(self.last.steps) if s.operand == "channel"]
         self.outputs = [f"@{form}" for form in self.last.outputs]
         self.tables: dict[Instruction, None] = {}
-        self.shapes: dict[tuple[Layout, int], WindowStrip] = {}
+        self.shapes: dict[tuple[Layout, int], tuple[int, WindowStrip]] = {}
+        """By layout and channels left, the clocks of four rows of a strip, and how it is computed."""
+        self.places = True
         self.room = 0
         """Elements that the pass over a band touches."""
 
@@ -91,6 +102,7 @@ class WindowBands:
             banks += 2 * len((*self.tensors, *self.outputs)) + 1
         return banks <= self.config.scratchpad.banks
 
+    @cached_property
     def _chosen(self) -> tuple[int, int]:
         """Channels of a tile, and results of a band along its axis.
 
@@ -120,40 +132,88 @@ class WindowBands:
             low, high = (middle, high) if fits and needed <= budget else (low, middle - 1)
         return tile, ceil(self.along.count / ceil(self.along.count / low))
 
+    def estimate(self) -> float:
+        """Clocks of the vector unit, about: what rows in the middle take, for all rows, and the pass over all elements.
+
+        Raises:
+            ValueError: As of :meth:`program`.
+        """
+        tile, size = self._chosen
+        depth, rows, _ = self.work.volume
+        times = self.work.images * depth.count
+        bands = ceil(self.along.count / size)
+        clocks = 0.0
+        for tiles, channels, _ in self.tiles(tile):
+            layout = self._layout(channels, size)
+            clocks += tiles * sum(
+                count * self._strip(layout, channels - first)[0] for count, _, first in self.strips(layout)
+            )
+        clocks *= times * (rows.count if self.upright else bands) / ROWS
+        if self.after is not None:
+            clocks += (
+                self.work.positions
+                * self.work.channels
+                * pass_clocks(self.after.ending, Machine.of(self.config, self.after.steps))
+            )
+        return clocks
+
+    def least_clk(self) -> int:
+        """Clocks that the Program takes at least: multiply-adds and other combinations, or stores of results; then the accesses of the pass.
+
+        A pass begins when the results of its band have landed, and the next band after it. Only of a pass's last access the beats do not count.
+        """
+        work, per_clk = self.work, self.config.vector.bits_per_clk // 16
+        beats = ceil(work.channels / per_clk)
+        taps = work.images * prod(
+            sum(span.stop - span.first for span in map(axis.span, range(axis.count))) for axis in work.axes
+        )
+        results = work.positions
+        least = beats * (taps if work.function == "depthwise" else taps - results)
+        if {"fp16", "middle"} & {*work.outputs}:
+            least = max(least, beats * results)
+        if self.after is None:
+            return least
+        accesses = 1 + len(self.tensors) + self.last.outputs.count("fp16")
+        tile, size = self._chosen
+        bands = (
+            ceil(self.along.count / size) * work.images * work.volume[0].count * ceil(work.channels / tile)
+        )
+        return (
+            least
+            + accesses * (results * work.channels // per_clk)
+            - bands * (8 * self.config.vector.register_beats)
+        )
+
     # Program
 
-    def program(self) -> Program:
-        """Everything."""
-        tile, size = self._chosen()
-        body, most, sizes = self._body(tile, size, reload=False)
-        while most > MOST_ACCESSES and size > 1:
+    def program(self, *, places: bool) -> Program:
+        """Everything.
+
+        Args:
+            places: Whether vector code gets its places in the scratchpad; clocks do not depend on them.
+
+        Raises:
+            ValueError: Neither the scratchpad nor the registers hold what the narrowest tile needs.
+        """
+        self.places = places
+        tile, size = self._chosen
+        body = self._body(tile, size, reload=False)
+        while body.accesses > MOST_ACCESSES and size > 1:
             size = ceil(size / 2)
-            body, most, sizes = self._body(tile, size, reload=False)
-        if self._constant_reads(body) > MOST_ACCESSES:
-            body, _, sizes = self._body(tile, size, reload=True)
+            body = self._body(tile, size, reload=False)
+        if body.constant_reads > MOST_ACCESSES:
+            body = self._body(tile, size, reload=True)
         tables = {i.writes[0]: i.run_bytes for i in self.tables if i.opcode == "dma.load"}
-        return Program(body=(*self.tables, *body), buffers_bytes=sizes | tables)
+        return Program(body=(*self.tables, *body.nodes), buffers_bytes=body.sizes | tables)
 
-    def _constant_reads(self, body: tuple[Node, ...]) -> int:
-        """How often a constant is read between two loads, at most."""
-        inner = [
-            node
-            for tile in body
-            for node in (tile.body if isinstance(tile, Loop) and tile.index == TILE else (tile,))
-        ]
-        return max((sum(reads(node, f"{name}.0") for node in inner) for name in self.constants), default=0)
-
-    def _body(self, tile: int, size: int, *, reload: bool) -> tuple[tuple[Node, ...], int, dict[str, int]]:
-        """The nodes, the accesses of a band's buffers at most, and the buffers."""
+    def _body(self, tile: int, size: int, *, reload: bool) -> "_Body":
         self.room = 0
-        work, nodes, most = self.work, list[Node](), 0
-        whole, rest = divmod(work.channels, tile)
-        for count, channels, first in ((whole, tile, 0), (1, rest, whole * tile)):
-            if count and channels:
-                layout = self._layout(channels, size)
-                one = Tile(self, layout, first, tile, size, reload)
-                nodes += repeat(count, *one.nodes(), index=TILE)
-                most = max(most, one.accesses)
+        nodes, most, read = list[Node](), 0, Counter[str]()
+        for count, channels, first in self.tiles(tile):
+            one = Tile(self, self._layout(channels, size), first, tile, size, reload)
+            nodes += repeat(count, *one.nodes(), index=TILE)
+            most = max(most, one.accesses)
+            read += one.reads
         sizes = self._sizes(self._layout(tile, size), size)
         if not reload:
             sizes = {
@@ -168,39 +228,54 @@ class WindowBands:
                     f"{name}.{copy}": max(sizes[f"{name}.{copy}"], self.bytes_of(name, self.room))
                     for copy in "01"
                 }
-        return tuple(nodes), most, sizes
+        constant = max((read[f"{name}.0"] for name in self.constants), default=0)
+        return _Body(nodes=tuple(nodes), accesses=most, constant_reads=constant, sizes=sizes)
 
-    def strip(self, layout: Layout, channels: int) -> WindowStrip:
-        """The fastest way to compute strips of a tile of so many channels.
+    def tiles(self, tile: int) -> tuple[tuple[int, int, int], ...]:
+        """How many tiles, of how many channels, and the first one's first: all of ``tile``, and one of the channels that are left."""
+        whole, rest = divmod(self.work.channels, tile)
+        return tuple(each for each in ((whole, tile, 0), (1, rest, whole * tile)) if each[0] and each[1])
+
+    def strips(self, layout: Layout) -> Iterator[tuple[int, WindowStrip, int]]:
+        """The strips of a tile: how many, how they are computed, and the first one's first channel.
 
         Raises:
-            ValueError: The registers do not hold what it needs with any length.
+            ValueError: The registers do not hold what a strip needs with any length.
         """
+        done = 0
+        while left := layout.channels - done:
+            _, strip = self._strip(layout, left)
+            yield left // strip.shape.vl, strip, done
+            done += left // strip.shape.vl * strip.shape.vl
+
+    def _strip(self, layout: Layout, channels: int) -> tuple[int, WindowStrip]:
+        """The fastest way to compute strips of a tile of so many channels, and its clocks."""
         key = (layout, channels)
         if key in self.shapes:
             return self.shapes[key]
         vector, work, longest = self.config.vector, self.work, self.config.vector.vlen_bits // 16
         rolled = work.taps > UNROLLED_TAPS and work.volume[1].taps > 1
         few = vector.vlen_bits <= 2 * vector.bits_per_clk
-        best: tuple[int, WindowStrip] | None = None
+        best: tuple[int, int, WindowStrip] | None = None
         for lengths, together in (
             ((2 * longest, longest, *((4 * longest,) * few)), (8, 4, *((2,) * rolled))), ((longest // 2,), (2, 1)),
         ):  # fmt: skip
             if best is not None:
                 break
-            for length, ways in product(lengths, together):
-                shape = self._shape(layout, channels, length, ways, rolled)
+            shapes = (self._shape(layout, channels, *each, rolled) for each in product(lengths, together))
+            for shape in dict.fromkeys(shapes):
                 strip = WindowStrip(work, self.config, layout, shape)
                 with suppress(ValueError):
-                    clocks = self._clocks(strip) * ceil(channels / shape.vl)
-                    if best is None or clocks < best[0]:
-                        best = clocks, strip
+                    clocks = self._clocks(strip)
+                    total = clocks * ceil(channels / shape.vl)
+                    if best is None or total < best[0]:
+                        best = total, clocks, strip
         if best is None:
             raise ValueError(
                 f"vector.vlen_bits must be so large that the registers hold the steps, not {vector.vlen_bits}"
             )
-        self.shapes[key] = best[1]
-        return best[1]
+        self.shapes[key] = best[1:]
+        return self.shapes[key]
 
     def _shape(self, layout: Layout, channels: int, length: int, ways: int, rolled: bool) -> Shape:
         """Strips of at most ``length`` and groups of at most ``ways``, as even as they can be."""
@@ -216,26 +291,43 @@ class WindowBands:
         """
         depth, rows, columns = self.work.volume
         middle = depth.span(depth.count // 2), rows.span(rows.count // 2)
-        row: list[Node] = []
         width = columns.count if self.upright else strip.layout.result_row
         first = (columns.count - width) // 2
-        for group in columns.groups(range(first, first + width), strip.shape.ways):
-            row += repeat(group.count, *strip.group(*middle, group))
-        names = {n for i in flatten_once(row) for n in (*i.reads, *i.writes) if n.startswith("@")}
-        return price(
-            Program(body=repeat(4, *row), buffers_bytes=dict.fromkeys(names, 1)), self.config
-        ).cycles  # some, for the last one's end is nobody's beginning
+        groups = columns.groups(range(first, first + width), strip.shape.ways)
+        return strip.code.clocks([(group.count, strip.group(*middle, group)) for group in groups])
 
     def after_kernel(self, elements: int) -> VectorKernel | None:
         """The pass with the steps over a band of so many elements."""
         if self.after is None:
             return None
-        work = self.after
+        return _pass(self.after.ending, self.config, elements)
 
-        def body(kernel: VectorKernel, _: object) -> None:
-            steps_and_stores(kernel, kernel.load("@middle.0"), work)
 
-        return best_kernel(self.config, elements, body)
+@dataclass(frozen=True, kw_only=True)
+class _Body:
+    """All of a Program but the tables."""
+
+    nodes: tuple[Node, ...]
+    accesses: int
+    """Of a band's buffers between two transfers, at most."""
+    constant_reads: int
+    """How often a constant is read, at most, if it is loaded once."""
+    sizes: dict[str, int]
+    """Of the buffers."""
+
+
+def _pass(ending: Ending, config: MachineConfig, elements: int) -> VectorKernel:
+    def body(kernel: VectorKernel, _: object) -> None:
+        ending.emit(kernel, kernel.load("@middle.0"))
+
+    return best_kernel(config, elements, body)
+
+
+@lru_cache(maxsize=256)
+def pass_clocks(ending: Ending, machine: Machine) -> float:
+    """Clocks for an element of a long pass."""
+    kernel = _pass(ending, machine.config, LONG_PASS)
+    return price(strip_program(kernel, kernel.strips(LONG_PASS)), machine.config).cycles / LONG_PASS
 
 
 def _up(number: int, multiple: int) -> int:

@@ -1,13 +1,16 @@
 """The bands of one tile of channels: DMA, strips of channels, rows of results, in the order of the Program."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from lanewise.mapping.kernels.builder import STRIP
 from lanewise.mapping.kernels.strips import load, store
 from lanewise.mapping.kernels.window_axes import Band, Group, Layout, bands
-from lanewise.mapping.kernels.window_strip import COLUMN, ROW, WindowStrip, fills_table
-from lanewise.sim.program import Address, Instruction, Loop, Node, Rotate, repeat
+from lanewise.mapping.kernels.window_code import INPUT
+from lanewise.mapping.kernels.window_kinds import fills_table, reads
+from lanewise.mapping.kernels.window_strip import COLUMN, ROW, WindowStrip
+from lanewise.sim.program import Address, Instruction, Node, Rotate, repeat
 
 if TYPE_CHECKING:
     from lanewise.mapping.kernels.window_bands import WindowBands
@@ -40,13 +43,9 @@ class Tile:
         self.channels = layout.channels
         self.accesses = 0
         """Reads of a band's input, or twice the stores of its results: at most."""
-        self.strips: list[tuple[int, WindowStrip, int]] = []
-        """How many, how they are computed, and the first one's first channel."""
-        done = 0
-        while left := layout.channels - done:
-            strip = windows.strip(layout, left)
-            self.strips.append((left // strip.shape.vl, strip, done))
-            done += left // strip.shape.vl * strip.shape.vl
+        self.reads = Counter[str]()
+        """Of every buffer, in all bands of all images."""
+        self.strips = list(windows.strips(layout))
         self.second = windows.after_kernel(
             size * (layout.result_row if windows.upright else 1) * layout.channels
         )
@@ -58,7 +57,10 @@ class Tile:
         for group in depth.groups(range(depth.count)):
             inner: list[Node] = []
             for band in bands(self.windows.along, self.size):
-                inner += repeat(band.count, *self._band(group, band), index=BAND)
+                nodes, read = self._band(group, band)
+                inner += repeat(band.count, *nodes, index=BAND)
+                for name, times in read.items():
+                    self.reads[name] += self.work.images * group.count * band.count * times
             planes += repeat(group.count, *inner, index=PLANE)
         made = [] if self.reload else self._constants()
         return [*made, *repeat(self.work.images, *planes, index=IMAGE)]
@@ -74,18 +76,23 @@ class Tile:
             made.append(load(f"{name}.0", count, 2 * size, external=place, distance_bytes=apart))
         return made
 
-    def _band(self, depth: Group, band: Band) -> list[Node]:
+    def _band(self, depth: Group, band: Band) -> tuple[list[Node], Counter[str]]:
+        """The nodes of a band, and its vector loads of each buffer."""
         made = self._constants() if self.reload else []
         made += self._loads(depth, band)
         results = len(band.results) * (self.layout.result_row if self.windows.upright else 1)
         made += [self._transfer(load, name, depth, band, results) for name in self.windows.tensors]
-        before = len(made)
+        read = Counter[str]()
         for strips, strip, first in self.strips:
-            rows = self._rows(depth, band, strip, first, strips)
-            made += repeat(strips, *strip.prologue(first, strips), *rows, index=STRIP)
+            rows, of_one = self._rows(depth, band, strip, first, strips)
+            prologue = strip.prologue(first, strips, places=self.windows.places)
+            made += repeat(strips, *prologue, *rows, index=STRIP)
+            of_one.update(reads(prologue))
+            for name, times in of_one.items():
+                read[name] += strips * times
             self.windows.tables |= dict.fromkeys(strip.tables())
         stores = results * sum(strips for strips, _, _ in self.strips)
-        self.accesses = max(self.accesses, 2 * stores, sum(reads(node, "@in.0") for node in made[before:]))
+        self.accesses = max(self.accesses, 2 * stores, read[INPUT])
         if self.second is not None:
             kernel, elements = self.second, results * self.channels
             made += [i for i in kernel.setup if not fills_table(i)]
@@ -99,11 +106,14 @@ class Tile:
             *self.windows.outputs,
             *(self.windows.constants if self.reload else []),
         ]
-        return [*made, *(Rotate(names=(f"{name}.0", f"{name}.1")) for name in names)]
+        return [*made, *(Rotate(names=(f"{name}.0", f"{name}.1")) for name in names)], read
 
-    def _rows(self, depth: Group, band: Band, strip: WindowStrip, first: int, strips: int) -> list[Node]:
+    def _rows(
+        self, depth: Group, band: Band, strip: WindowStrip, first: int, strips: int
+    ) -> tuple[list[Node], Counter[str]]:
+        """The groups of a strip's rows, and their vector loads of each buffer."""
         _, rows, columns = self.work.volume
-        ways, made = strip.shape.ways, list[Node]()
+        ways, made, read = strip.shape.ways, list[Node](), Counter[str]()
         if self.windows.upright:
             down, across = band.groups, columns.groups(range(columns.count), ways)
             top, left, above, before = band.inside.start, 0, band.results.start, 0
@@ -116,16 +126,22 @@ class Tile:
                 code = strip.group(depth.spans[0], row.spans[0], group)
                 inside = (row.spans[0].start - top) * self.layout.row + group.spans[0].start - left
                 result = (row.result - above) * self.layout.result_row + group.result - before
-                loops = {
-                    COLUMN: (group.step, len(group.spans)),
-                    ROW: (row.step * self.layout.row, self.layout.result_row),
-                }
-                placed = strip.placed(
-                    code, inside=inside, result=result, first=first, strips=strips, loops=loops
+                moves = (
+                    (COLUMN, group.step, len(group.spans)),
+                    (ROW, row.step * self.layout.row, self.layout.result_row),
+                )
+                placed = (
+                    strip.placed(
+                        code.nodes, inside=inside, result=result, first=first, strips=strips, moves=moves
+                    )
+                    if self.windows.places
+                    else strip.unplaced(code.nodes)
                 )
                 inner += repeat(group.count, *placed, index=COLUMN)
+                for name, times in code.reads:
+                    read[name] += row.count * group.count * times
             made += repeat(row.count, *inner, index=ROW)
-        return made
+        return made, read
 
     def _loads(self, depth: Group, band: Band) -> Iterator[Instruction]:
         """The band's part of the input: of every plane that its windows touch, rows, or a part of each row."""
@@ -173,10 +189,3 @@ class Tile:
         )
         count, size = self._runs(results, part, whole)
         return move(f"{name}.0", count, size, external=place, distance_bytes=whole if count > 1 else 0)
-
-
-def reads(node: Node, buffer: str) -> int:
-    """Vector loads of a buffer."""
-    if isinstance(node, Loop):
-        return node.count * sum(reads(inner, buffer) for inner in node.body)
-    return int(isinstance(node, Instruction) and buffer in node.reads)

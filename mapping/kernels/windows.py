@@ -4,7 +4,7 @@ What they compute, bit by bit, is :mod:`lanewise.models.windows`.
 """
 
 from dataclasses import dataclass, replace
-from math import prod
+from math import inf, prod
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.epilogue import Step
@@ -12,8 +12,11 @@ from lanewise.mapping.kernels.position_sums import PositionSums
 from lanewise.mapping.kernels.price import banks, price
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.window_bands import WindowBands
+from lanewise.mapping.kernels.window_kinds import Ending
 from lanewise.sim.program import Program
 
+MARGIN = 1.12
+"""Of two ways whose estimates differ by this factor the better one alone is made."""
 FUNCTIONS = ("max", "average", "sum", "depthwise")
 
 
@@ -43,6 +46,11 @@ class WindowsWork:
             raise ValueError(f"function must be one of {', '.join(FUNCTIONS)}, not {self.function!r}")
         if not 1 <= len(self.axes) <= 3:
             raise ValueError(f"axes must be one to three, not {len(self.axes)}")
+
+    @property
+    def ending(self) -> Ending:
+        """Steps and stores of a result."""
+        return Ending(steps=self.steps, outputs=self.outputs, inverse_step=self.inverse_step)
 
     @property
     def volume(self) -> tuple[Axis, Axis, Axis]:
@@ -86,21 +94,57 @@ class WindowsWork:
         """
         if self.whole_images:
             return PositionSums(self, config).program()
-        alone = replace(self, steps=(), outputs=("middle",))
-        made: list[Program] = []
+        return self._chosen(config)[0].program(places=True)
+
+    def timed(self, config: MachineConfig) -> Program:
+        """The same Program, but vector code without its places in the scratchpad, on which no clock depends.
+
+        Raises:
+            ValueError: As of :meth:`program`.
+        """
+        return PositionSums(self, config).program() if self.whole_images else self._chosen(config)[1]
+
+    def _chosen(self, config: MachineConfig) -> tuple[WindowBands, Program]:
+        """The faster of the ways that fit, with its Program without places."""
+        best: tuple[bool, int, WindowBands, Program] | None = None
         problem: ValueError | None = None
-        for bands in (
-            WindowBands(self, config),
-            *([WindowBands(alone, config, after=self)] if self._apart(config) else []),
-        ):
+        ways, sure = self._ways(config)
+        for bands in ways:
             try:
-                made.append(bands.program())
+                if best is not None and best[0] and (sure or bands.least_clk() >= best[1]):
+                    break
+                program = bands.program(places=False)
             except ValueError as error:
                 problem = error
-        if not made:
+                continue
+            fits = banks(program, config) <= config.scratchpad.banks
+            if best is None and fits and (sure or bands is ways[-1]):
+                return bands, program
+            clocks = price(program, config).cycles
+            if best is None or (not fits, clocks) < (not best[0], best[1]):
+                best = fits, clocks, bands, program
+        if best is None:
             raise problem or ValueError("steps must be known")
-        fitting = [program for program in made if banks(program, config) <= config.scratchpad.banks]
-        return min(fitting or made, key=lambda program: price(program, config).cycles)
+        return best[2:]
+
+    def _ways(self, config: MachineConfig) -> tuple[list[WindowBands], bool]:
+        """Steps where the sums are, and apart; and whether the first of them is faster for sure."""
+        ways = [WindowBands(self, config)]
+        if not self._apart(config):
+            return ways, False
+        ways.append(WindowBands(replace(self, steps=(), outputs=("middle",)), config, after=self))
+        clocks: list[float] = []
+        for bands in ways:
+            try:
+                if clocks and bands.least_clk() >= clocks[0]:
+                    return ways, False
+                clocks.append(bands.estimate())
+            except ValueError:
+                clocks.append(inf)
+        if clocks[1] < clocks[0]:
+            ways.reverse()
+            clocks.reverse()
+        return ways, clocks[1] > MARGIN * clocks[0]
 
     def _apart(self, config: MachineConfig) -> bool:
         """Whether the steps can be computed on a band as one sequence of elements."""
