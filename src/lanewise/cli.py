@@ -18,6 +18,29 @@ app = typer.Typer(
     help="From a real network to Verilog, cycles, area and accuracy of a vector unit with Flex-SFU and INT4 MACs.",
 )  # fmt: skip
 
+Sequence = Annotated[
+    int | None,
+    typer.Option(
+        "--sequence",
+        min=1,
+        max=1 << 20,
+        help="Sequence length of language models; default: 128, or the model's most.",
+    ),
+]
+Phase = Annotated[
+    str | None,
+    typer.Option(
+        "--phase",
+        metavar="PHASE",
+        help="prefill, or decode: one token's step of a decoder-only language model, head included.",
+    ),
+]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        "--context", min=1, max=1 << 20, help="Tokens before the one of a decode step; default: 1024."
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="The machine, in TOML; absent keys take their defaults."),
@@ -256,34 +279,14 @@ def synth(
 def simulate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)],
     batch: Annotated[int, typer.Option("--batch", min=1, max=4096, help="Batch size.")] = 1,
-    sequence: Annotated[
-        int | None,
-        typer.Option(
-            "--sequence",
-            min=1,
-            max=1 << 20,
-            help="Sequence length of language models; default: 128, or the model's most.",
-        ),
-    ] = None,
+    sequence: Sequence = None,
     resolution: Annotated[
         int | None,
         typer.Option("--resolution", min=1, max=8192, help="Side of the input image; default: the model's."),
     ] = None,
     dim: Dims = None,
-    phase: Annotated[
-        str | None,
-        typer.Option(
-            "--phase",
-            metavar="PHASE",
-            help="prefill, or decode: one token's step of a decoder-only language model, head included.",
-        ),
-    ] = None,
-    context: Annotated[
-        int | None,
-        typer.Option(
-            "--context", min=1, max=1 << 20, help="Tokens before the one of a decode step; default: 1024."
-        ),
-    ] = None,
+    phase: Phase = None,
+    context: Context = None,
     allow_unmapped: Annotated[
         bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
     ] = False,
@@ -416,13 +419,13 @@ def sweep(
         Path | None, typer.Option("--models", metavar="FILE", help="More of them, one a line.")
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, max=4096, help="Batch size.")] = 1,
-    sequence: Annotated[
-        int, typer.Option("--sequence", min=1, max=1 << 20, help="Sequence length of language models.")
-    ] = 128,
+    sequence: Sequence = None,
     resolution: Annotated[
         int | None,
         typer.Option("--resolution", min=1, max=8192, help="Side of the input image; default: the model's."),
     ] = None,
+    phase: Phase = None,
+    context: Context = None,
     config: Annotated[
         list[Path] | None,
         typer.Option("--config", metavar="FILE", help="A machine, in TOML; again for more."),
@@ -467,7 +470,7 @@ def sweep(
     values = run(
         Arguments(
             models=models or [], models_file=models_file, configs=config or [], vary=vary or [],
-            shapes=Shapes(batch=batch, sequence=sequence, resolution=resolution), workers=workers, scheduler=scheduler,
+            shapes=Shapes(batch=batch, sequence=sequence, resolution=resolution, phase=phase, context=context), workers=workers, scheduler=scheduler,
             timeout_seconds=timeout, memory_gib=memory, allow_unmapped=allow_unmapped, retry_failed=retry_failed,
             cost_cache=cost_cache,
         ),

@@ -18,7 +18,7 @@ from lanewise.files import cache_folder
 from lanewise.mapping.graph import Graph
 from lanewise.mapping.lower import Lowered, lower
 from lanewise.mapping.simulate import Simulation, simulate_lowered
-from lanewise.mapping.trace import trace_model
+from lanewise.mapping.trace import content_hash, trace_model
 from lanewise.mapping.zoo import ZooModel
 from lanewise.sweep.activations import activations
 from lanewise.sweep.costs import KnownCosts, cost_store
@@ -36,21 +36,31 @@ class Shapes:
     """What the shapes of a network's inputs depend on."""
 
     batch: int = 1
-    sequence: int = 128
+    sequence: int | None = None
     resolution: int | None = None
+    phase: str | None = None
+    context: int | None = None
 
     def options(self, model: ZooModel) -> str:
-        """Those that matter for ``model``, as a row has them.
+        """Those that are set and matter for ``model``, as a row has them; of a file, what tells its content from another's as well.
 
-        >>> Shapes().options(ZooModel(name="timm:resnet18", library="timm", family="resnet", domain="vision"))
+        >>> resnet = ZooModel(name="timm:resnet18", library="timm", family="resnet", domain="vision")
+        >>> Shapes(sequence=64).options(resnet)
         'batch=1'
         """
-        parts = [f"batch={self.batch}"]
-        if model.domain != "vision":
-            parts.append(f"sequence={self.sequence}")
-        if self.resolution is not None:
-            parts.append(f"resolution={self.resolution}")
-        return " ".join(parts)
+        parts = {"batch": str(self.batch)}
+        if self.sequence is not None and model.domain != "vision":
+            parts["sequence"] = str(self.sequence)
+        for name, value in (
+            ("resolution", self.resolution),
+            ("phase", self.phase),
+            ("context", self.context),
+        ):
+            if value is not None:
+                parts[name] = str(value)
+        if content := content_hash(model.name):
+            parts["file"] = content
+        return " ".join(f"{name}={value}" for name, value in parts.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +143,7 @@ def _trace(task: NetworkTask, folder: Path) -> tuple[Graph, float]:
     shapes = task.shapes
     graph = trace_model(
         task.model.name, batch=shapes.batch, sequence=shapes.sequence, resolution=shapes.resolution,
-        cache=folder, progress=told.append,
+        phase=shapes.phase, context=shapes.context, cache=folder, progress=told.append,
     )  # fmt: skip
     return graph, thread_time() - start if told else 0.0
 

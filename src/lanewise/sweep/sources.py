@@ -81,8 +81,14 @@ def _file(module: str) -> Path | None:
 
 
 def _imports(path: Path) -> Iterator[str]:
-    """All modules that a file may import, also those that it imports when a function runs."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    """All modules that a file may import, also those that it imports when a function runs; not those that are read for types alone."""
+    left: list[ast.AST] = [ast.parse(path.read_bytes())]
+    while left:
+        node = left.pop()
+        types = (
+            isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        )
+        left += () if types else ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
