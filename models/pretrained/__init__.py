@@ -11,8 +11,16 @@ NETWORKS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "minilm": ("minilm", "MiniLmArticles"),
     "smollm2": ("smollm2", "SmolLm2"),
     "ocr": ("ocr", "PpOcr"),
+    "ocr_pages": ("ocr_pages", "PpPages"),
+    "ocr_direction": ("ocr_direction", "PpDirection"),
     "magika": ("magika", "Magika"),
     "efficientnet": ("efficientnet", "EfficientNetLite0"),
+    "silero": ("silero", "SileroVad"),
+    "basic_pitch": ("basic_pitch", "BasicPitch"),
+    "g2p": ("g2p", "G2p"),
+    "pnet": ("mtcnn", "PNet"),
+    "rnet": ("mtcnn", "RNet"),
+    "onet": ("mtcnn", "ONet"),
 })  # fmt: skip
 """Module and class of each, imported when asked for."""
 

@@ -63,12 +63,12 @@ class PpOcr:
             UserError: There are not so many lines.
         """
         words = packaged_file(TEXT_PACKAGE, TEXT_FILE).read_text(encoding="latin-1").split()
-        lines = _lines(words)
+        lines = lines_of(words)
         if not 0 < count <= len(lines):
             raise UserError(f"samples must be 1 to {len(lines)}, as {TEXT_FILE} has, not {count}")
         generator = np.random.default_rng(seed)
         chosen = [lines[place] for place in generator.permutation(len(lines))[:count]]
-        return Samples(count=count, values=[_draw(line, generator) for line in chosen], truth=chosen)
+        return Samples(count=count, values=[draw(line, generator) for line in chosen], truth=chosen)
 
     def run(self, module: nn.Module, samples: Samples, contexts: Contexts) -> Outputs:
         """A row for each position of each picture; details: the picture's place."""
@@ -115,7 +115,8 @@ def edits(one: str, other: str) -> int:
     return row[-1]
 
 
-def _lines(words: list[str]) -> list[str]:
+def lines_of(words: list[str]) -> list[str]:
+    """Different lines of at most ``CHARACTERS`` characters each, of ASCII alone."""
     lines = [""]
     for word in words:
         word = re.sub(r"[^\x21-\x7e]", "", word)
@@ -128,11 +129,11 @@ def _lines(words: list[str]) -> list[str]:
     return list(dict.fromkeys(line for line in lines if len(line) >= CHARACTERS // 2))
 
 
-def _draw(line: str, generator: np.random.Generator) -> torch.Tensor:
-    """Print on paper of changing brightness, blurred and noisy, scaled to the network's height."""
+def draw(line: str, generator: np.random.Generator, letters: tuple[int, int] = LETTERS) -> torch.Tensor:
+    """Print on paper of changing brightness, blurred and noisy, scaled to ``HEIGHT``: shape ``(1, 3, HEIGHT, width)``, -1 to 1."""
     font = ImageFont.truetype(
         str(packaged_file(FONTS_PACKAGE, FONTS[generator.integers(len(FONTS))])),
-        int(generator.integers(LETTERS[0], LETTERS[1] + 1)),
+        int(generator.integers(letters[0], letters[1] + 1)),
     )
     left, top, right, bottom = font.getbbox(line)
     width, height = int(right - left) + 8, int(bottom - top) + 6
