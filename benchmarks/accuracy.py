@@ -14,7 +14,7 @@ from lanewise.files import write_json, write_part
 from lanewise.models.accuracy_networks import NetworkAccuracy, VariantScore, accuracy_networks, accuracy_rows
 from lanewise.models.pretrained import NETWORKS
 
-PARTS = ("networks", "summary", "scores", "calls", "versions")
+PARTS = ("networks", "agreement", "summary", "scores", "calls", "versions")
 
 
 def networks(studies: Sequence[NetworkAccuracy]) -> str:
@@ -24,22 +24,43 @@ def networks(studies: Sequence[NetworkAccuracy]) -> str:
     for study in studies:
         sense = "more is better" if study.larger_is_better else "less is better"
         cells = (
-            study.title, f"{study.parameters / 1e6:.1f} M", study.licence, study.task, study.data,
+            study.title, _millions(study.parameters), study.licence, study.task, study.data,
             f"{study.samples:,}", f"{study.rows:,}: {study.decision}", f"{study.score_name}; {sense}",
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1e5 else f"{count / 1e6:.3f} M"
+
+
+def agreement(studies: Sequence[NetworkAccuracy]) -> str:
+    """Share of decisions that are FP32's, all networks and variants in one table."""
+    names = [score.variant for score in studies[0].scores[1:]]
+    lines = [f"| decisions as FP32 | of | {' | '.join(map(_short, names))} |"]
+    lines.append("|---|---:|" + "---:|" * len(names))
+    least = dict.fromkeys(names, 1.0)
+    for study in studies:
+        shares = {score.variant: score.top1_agreement for score in study.scores}
+        cells = [f"{shares[name]:.2%}" for name in names]
+        lines.append(f"| {study.title} | {study.rows:,} | {' | '.join(cells)} |")
+        least = {name: min(least[name], shares[name]) for name in names}
+    lines.append(f"| **the least of all** | | {' | '.join(f'**{share:.2%}**' for share in least.values())} |")
+    return "\n".join(lines)
+
+
 def summary(studies: Sequence[NetworkAccuracy]) -> str:
     """Loss of each variant in one table, and the worst of each in a sentence."""
     names = [score.variant for score in studies[0].scores[1:]]
-    lines = [f"| loss of score | {' | '.join(study.title for study in studies)} |"]
-    lines.append("|---|" + "---:|" * len(studies))
+    lines = [f"| loss of score | {' | '.join(map(_short, names))} |"]
+    lines.append("|---|" + "---:|" * len(names))
     by_variant: dict[str, list[VariantScore]] = {name: [] for name in names}
-    for name in names:
-        by_variant[name] = [next(s for s in study.scores if s.variant == name) for study in studies]
-        lines.append(f"| {name} | {' | '.join(f'{score.loss:+.2%}' for score in by_variant[name])} |")
+    for study in studies:
+        of = {score.variant: score for score in study.scores}
+        for name in names:
+            by_variant[name].append(of[name])
+        lines.append(f"| {study.title} | {' | '.join(f'{of[name].loss:+.2%}' for name in names)} |")
     lines.append("")
     for name in names:
         worst = max(range(len(studies)), key=lambda place: by_variant[name][place].loss)
@@ -50,6 +71,11 @@ def summary(studies: Sequence[NetworkAccuracy]) -> str:
             f"as FP32 does ({studies[unlike].title})."
         )
     return "\n".join(lines)
+
+
+def _short(variant: str) -> str:
+    """For a column's head: ``32 linear``."""
+    return variant.removeprefix("Flex-SFU, ").replace(" segments", "")
 
 
 def scores(studies: Sequence[NetworkAccuracy]) -> str:

@@ -16,6 +16,7 @@ NETWORKS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "magika": ("magika", "Magika"),
     "efficientnet": ("efficientnet", "EfficientNetLite0"),
     "silero": ("silero", "SileroVad"),
+    "speaker": ("speaker", "Resemblyzer"),
     "basic_pitch": ("basic_pitch", "BasicPitch"),
     "g2p": ("g2p", "G2p"),
     "pnet": ("mtcnn", "PNet"),

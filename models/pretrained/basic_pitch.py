@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lanewise.errors import UserError
 from lanewise.models.onnx.file import OnnxInput, read_onnx
 from lanewise.models.onnx.module import OnnxModule
-from lanewise.errors import UserError
 from lanewise.models.pretrained.network import Contexts, Facts, Outputs, Samples, in_contexts
 from lanewise.models.pretrained.packages import packaged_file
 
@@ -102,7 +102,9 @@ class BasicPitchModule(nn.Module):
         super().__init__()
         file = read_onnx(packaged_file(PACKAGE, FILE))
         makers = {name: node for node in file.graph.nodes for name in node.outputs}
-        ends = [node.inputs[0] for node in file.graph.nodes if node.operator == "Mul" and _NORM in node.output]
+        ends = [
+            node.inputs[0] for node in file.graph.nodes if node.operator == "Mul" and _NORM in node.output
+        ]
         made = makers.get(ends[0]) if len(ends) == 1 else None
         if made is None or any(name not in makers for name in OUTPUTS):
             raise UserError(f"{file.path}: is another graph; expected Basic Pitch's")
@@ -140,7 +142,9 @@ def _chords(generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArra
             for harmonic in range(1, 1 + min(12, int(RATE / 2 / pitch))):
                 fade = np.exp(-since * (1.5 + 0.7 * harmonic)) * (1 - np.exp(-since * 400))
                 phase = generator.uniform(0, 2 * np.pi)
-                sound[start:end] += loudness / harmonic * fade * np.sin(2 * np.pi * harmonic * pitch * since + phase)
+                sound[start:end] += (
+                    loudness / harmonic * fade * np.sin(2 * np.pi * harmonic * pitch * since + phase)
+                )
             notes[round(start / HOP) : round(end / HOP), key] = True
     sound += generator.normal(0, 10 ** generator.uniform(-3, -1.5), COUNT)
     return sound / np.abs(sound).max() * generator.uniform(0.3, 1), notes

@@ -14,18 +14,23 @@ from lanewise.errors import UserError
 from lanewise.models.pretrained.network import Contexts, Facts, Outputs, Samples, in_contexts
 from lanewise.models.pretrained.ocr import edits
 from lanewise.models.pretrained.packages import packaged_file
+from lanewise.models.pretrained.state import fill
 
 PACKAGE, FILE, WORDS = "g2p-en", "checkpoint20.npz", "homographs.en"
 STEPS = 20
 """Phonemes of a word, at most."""
 START, END = 2, 3
 """Codes of what stands before the first and behind the last phoneme."""
-_SOUNDS = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH".split()
-_PLAIN = {"B", "CH", "D", "DH", "F", "G", "HH", "JH", "K", "L", "M", "N", "NG", "P", "R", "S", "SH", "T", "TH"}
+_VOWELS = (
+    "AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW",
+)  # fmt: skip
+_CONSONANTS = (
+    "B", "CH", "D", "DH", "F", "G", "HH", "JH", "K", "L", "M", "N", "NG", "P", "R", "S", "SH", "T", "TH", "V",
+    "W", "Y", "Z", "ZH",
+)  # fmt: skip
 PHONEMES = (
     "<pad>", "<unk>", "<s>", "</s>",
-    *(f"{name}{stress}" for name in _SOUNDS for stress in ([""] if name in _PLAIN else "012")),
-    "UW", "UW0", "UW1", "UW2", "V", "W", "Y", "Z", "ZH",
+    *sorted(["UW", *_CONSONANTS, *(f"{vowel}{stress}" for vowel in _VOWELS for stress in "012")]),
 )  # fmt: skip
 """By their codes; a vowel's digit is its stress."""
 LETTERS = ("<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz")
@@ -60,10 +65,9 @@ class G2p:
         try:
             with np.load(path, allow_pickle=False) as weights:
                 state = {_NAMES.get(name, name): torch.from_numpy(weights[name]) for name in weights}
-            module.load_state_dict(state)
-        except (ValueError, RuntimeError, BadZipFile) as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise UserError(f"{path}: {reason}; expected G2P's weights") from None
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise UserError(f"{path}: cannot be read: {error}; expected G2P's weights") from None
+        fill(module, state, path, self.facts.title)
         return module.eval().requires_grad_(False)
 
     def samples(self, count: int, seed: int) -> Samples:

@@ -5,8 +5,6 @@ alignment using multitask cascaded convolutional networks", IEEE SPL 2016 (arXiv
 and 100 others of Labeled Faces in the Wild that package scikit-image (BSD-3-Clause) carries, read as a file.
 """
 
-from pickle import UnpicklingError
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,11 +13,14 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from lanewise.errors import UserError
 from lanewise.models.pretrained.network import Contexts, Facts, Outputs, Samples, in_contexts
 from lanewise.models.pretrained.packages import packaged_file
+from lanewise.models.pretrained.state import fill, read_state
 
 PACKAGE = "facenet-pytorch"
 PICTURES_PACKAGE, PICTURES = "scikit-image", "lfw_subset.npy"
 FACES = 100
 """The first pictures; the others show none."""
+NOISE = 0.3
+"""Largest standard deviation of the noise, of pixels from -1 to 1: without it, all are told."""
 BATCH = 20
 
 
@@ -46,15 +47,11 @@ class _FaceNet:
         """
         path = packaged_file(PACKAGE, self.file)
         module = FaceModule(self.channels, self.kernels, self.pools, self.dense, self.heads)
-        try:
-            module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, UnpicklingError) as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise UserError(f"{path}: {reason}; expected {self.facts.title}'s weights") from None
+        fill(module, read_state(path, self.facts.title), path, self.facts.title)
         return module.eval().requires_grad_(False)
 
     def samples(self, count: int, seed: int) -> Samples:
-        """``count`` grey pictures, shape ``(count, 3, size, size)``, -1 to 1; truth: whether it is a face, shape ``(count,)``.
+        """``count`` grey, noisy pictures, shape ``(count, 3, size, size)``, -1 to 1; truth: whether it is a face, shape ``(count,)``.
 
         Raises:
             UserError: There are not so many.
@@ -62,8 +59,13 @@ class _FaceNet:
         pictures = np.load(packaged_file(PICTURES_PACKAGE, PICTURES), allow_pickle=False)
         if not 0 < count <= len(pictures):
             raise UserError(f"samples must be 1 to {len(pictures)}, as {PICTURES} has, not {count}")
-        chosen = np.random.default_rng(seed).permutation(len(pictures))[:count]
-        grey = torch.tensor(pictures[chosen], dtype=torch.float32)[:, None] * 2 - 1
+        generator = np.random.default_rng(seed)
+        chosen = generator.permutation(len(pictures))[:count]
+        noise = generator.uniform(0, NOISE, (count, 1, 1)) * generator.normal(
+            0, 1, (count, *pictures.shape[1:])
+        )
+        noisy = (pictures[chosen] * 2 - 1 + noise).clip(-1, 1)
+        grey = torch.tensor(noisy, dtype=torch.float32)[:, None]
         scaled = F.interpolate(grey, (self.size, self.size), mode="bilinear", antialias=True)
         return Samples(
             count=count,
@@ -134,7 +136,7 @@ def _facts(name: str, title: str, feature: str) -> Facts:
         packages=(PACKAGE, PICTURES_PACKAGE),
         licence="MIT",
         task="tell a face from what is none",
-        data=f"{PICTURES_PACKAGE}: {PICTURES}",
+        data=f"{PICTURES_PACKAGE}: {PICTURES}, with noise",
         score="accuracy",
         larger_is_better=True,
         decision="face or none",

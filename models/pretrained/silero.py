@@ -1,28 +1,25 @@
 """Silero VAD hears whether somebody speaks: LSTM with sigmoid and tanh.
 
-Weights: package silero-vad (MIT), its 16 kHz network as safetensors. Talk, and who speaks when: package pyannote.audio (MIT),
+Weights: package silero-vad (MIT), read from its ONNX file for 16 kHz by name. Talk, and who speaks when: package pyannote.audio (MIT),
 read as files. Beside the talk stand sounds that are none.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from scipy.io import wavfile
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from lanewise.errors import UserError
+from lanewise.models.onnx.file import read_onnx
 from lanewise.models.pretrained.network import Contexts, Facts, Outputs, Samples, in_contexts
 from lanewise.models.pretrained.packages import packaged_file
+from lanewise.models.pretrained.talk import PACKAGE as TALK_PACKAGE
+from lanewise.models.pretrained.talk import RATE, SOUND, SPEAKERS, talk, turns
 
-PACKAGE, FILE = "silero-vad", "silero_vad_16k.safetensors"
-TALK_PACKAGE, TALK, SPEAKERS = "pyannote.audio", "sample.wav", "sample.rttm"
-RATE = 16000
+PACKAGE, FILE = "silero-vad", "silero_vad_16k_op15.onnx"
 FRAME, BEFORE = 512, 64
 """Samples of a frame (32 ms), and those of the one before that the network sees with it."""
 FRAMES = 60
@@ -37,10 +34,10 @@ class SileroVad:
     facts = Facts(
         name="silero",
         title="Silero VAD (16 kHz)",
-        packages=(PACKAGE, TALK_PACKAGE, "safetensors"),
+        packages=(PACKAGE, TALK_PACKAGE, "onnx"),
         licence="MIT",
         task=f"hear in each frame of 32 ms whether somebody speaks, {FRAMES} frames at a time",
-        data=f"{TALK_PACKAGE}: {TALK} with noise, {SPEAKERS}; noise, tones, clicks and hum",
+        data=f"{TALK_PACKAGE}: {SOUND} with noise, {SPEAKERS}; noise, tones, clicks and hum",
         score="accuracy",
         larger_is_better=True,
         decision="speech or not",
@@ -66,7 +63,8 @@ class SileroVad:
         if not 0 < count <= LARGEST:
             raise UserError(f"samples must be 1 to {LARGEST}, as the synthesis has, not {count}")
         generator = np.random.default_rng(seed)
-        talk, spoken = _talk()
+        sound = talk()
+        spoken = _spoken(len(sound))
         sounds, truth = [], []
         for place in range(count):
             if place % 4 == 3:
@@ -74,7 +72,7 @@ class SileroVad:
                 truth.append(np.zeros(FRAMES, np.bool_))
                 continue
             start = int(generator.integers(len(spoken) - FRAMES))
-            piece = talk[start * FRAME : (start + FRAMES) * FRAME]
+            piece = sound[start * FRAME : (start + FRAMES) * FRAME]
             noise = generator.normal(0, 10 ** generator.uniform(-4, -1.5), len(piece))
             sounds.append((piece * generator.uniform(0.3, 1) + noise).clip(-1, 1))
             truth.append(spoken[start : start + FRAMES])
@@ -110,10 +108,7 @@ class SileroModule(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        try:
-            weights: Mapping[str, Tensor] = load_file(str(path))
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{path}: cannot be read: {error}; expected Silero VAD's weights") from None
+        weights = read_onnx(path).weights
         self.stft = nn.Conv1d(1, 258, 256, stride=128, bias=False)
         sizes = (129, 128, 64, 64, 128)
         self.encoder = nn.ModuleList(
@@ -122,23 +117,12 @@ class SileroModule(nn.Module):
         )
         self.inputs, self.recurrence = nn.Linear(128, 512), nn.Linear(128, 512)
         self.last = nn.Linear(128, 1)
-        names = {"stft_conv": "stft", "final_conv": "last"} | {
-            f"conv{place + 1}": f"encoder.{place}" for place in range(4)
-        }
         state = {}
-        for name, tensor in weights.items():
-            layer, _, kind = name.partition(".")
-            if layer == "lstm_cell":
-                kind, _, end = kind.partition("_")
-                layer = "inputs" if end == "ih" else "recurrence"
-            if name == "final_conv.weight":
-                tensor = tensor.squeeze(-1)
-            state[f"{names.get(layer, layer)}.{kind}"] = tensor
-        try:
-            self.load_state_dict(state)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise UserError(f"{path}: {reason}; expected Silero VAD's weights") from None
+        for mine, name in _NAMES.items():
+            if name not in weights:
+                raise UserError(f"{path}: has no {name}; expected Silero VAD's weights")
+            state[mine] = weights[name].squeeze(-1) if mine == "last.weight" else weights[name]
+        self.load_state_dict(state)
 
     def spectrum(self, sounds: Tensor) -> Tensor:
         """Magnitudes, shape ``(sounds, frames, 129, 4)``, of sounds of shape ``(sounds, frames * FRAME)``."""
@@ -166,22 +150,30 @@ class SileroModule(nn.Module):
         return torch.sigmoid(self.last(every.relu())[..., 0]), every
 
 
-def _talk() -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The talk, -1 to 1, and for each of its frames whether somebody speaks for most of it.
+_NAMES = {
+    "stft.weight": "model.stft.forward_basis_buffer",
+    **{
+        f"encoder.{place}.{kind}": f"model.encoder.{place}.reparam_conv.{kind}"
+        for place in range(4)
+        for kind in ("weight", "bias")
+    },
+    **{
+        f"{layer}.{kind}": f"model.decoder.rnn.{kind}_{end}"
+        for layer, end in (("inputs", "ih"), ("recurrence", "hh"))
+        for kind in ("weight", "bias")
+    },
+    **{f"last.{kind}": f"model.decoder.decoder.2.{kind}" for kind in ("weight", "bias")},
+}
+"""Of the file's tensors, by mine."""
 
-    Raises:
-        UserError: It is not what it was.
-    """
-    path = packaged_file(TALK_PACKAGE, TALK)
-    rate, sound = wavfile.read(path)
-    if rate != RATE or sound.dtype != np.int16 or sound.ndim != 1:
-        raise UserError(f"{path}: must have {RATE} samples of 16 bits a second, one channel")
-    spoken = np.zeros(len(sound), np.bool_)
-    for line in packaged_file(TALK_PACKAGE, SPEAKERS).read_text(encoding="utf-8").splitlines():
-        start, length = (float(word) for word in line.split()[3:5])
-        spoken[round(start * RATE) : round((start + length) * RATE)] = True
-    frames = len(sound) // FRAME
-    return sound / 32768, spoken[: frames * FRAME].reshape(frames, FRAME).mean(1) > THRESHOLD
+
+def _spoken(count: int) -> NDArray[np.bool_]:
+    """Whether somebody speaks for most of each frame of ``count`` samples."""
+    spoken = np.zeros(count, np.bool_)
+    for start, end, _ in turns():
+        spoken[round(start * RATE) : round(end * RATE)] = True
+    mostly: NDArray[np.bool_] = spoken[: count // FRAME * FRAME].reshape(-1, FRAME).mean(1) > 1 / 2
+    return mostly
 
 
 def _no_talk(kind: int, generator: np.random.Generator) -> NDArray[np.float64]:
@@ -190,14 +182,16 @@ def _no_talk(kind: int, generator: np.random.Generator) -> NDArray[np.float64]:
     time = np.arange(count) / RATE
     loudness = 10 ** generator.uniform(-2, -0.5)
     low, high = np.sort(generator.uniform(80, 4000, 2))
+    sound: NDArray[np.float64]
     if kind % 5 == 0:
-        return (loudness * generator.normal(0, 1, count)).clip(-1, 1)
-    if kind % 5 == 1:
-        sweep: NDArray[np.float64] = np.sin(2 * np.pi * (low * time + (high - low) / 4 * time**2))
-        return loudness * sweep
-    if kind % 5 == 2:
-        return loudness * (generator.uniform(0, 1, count) < 5 / RATE) * generator.uniform(-1, 1, count)
-    if kind % 5 == 3:
+        sound = generator.normal(0, 1, count)
+    elif kind % 5 == 1:
+        sound = np.sin(2 * np.pi * (low * time + (high - low) / 4 * time**2))
+    elif kind % 5 == 2:
+        sound = (generator.uniform(0, 1, count) < 5 / RATE) * generator.uniform(-1, 1, count)
+    elif kind % 5 == 3:
         waves = [np.sin(2 * np.pi * 50 * harmonic * time) / harmonic for harmonic in (1, 2, 3, 5, 7)]
-        return loudness * np.sum(waves, axis=0)
-    return generator.normal(0, 1e-4, count)
+        sound = np.sum(waves, axis=0)
+    else:
+        sound = generator.normal(0, 1e-3, count)
+    return (loudness * sound).clip(-1, 1)
