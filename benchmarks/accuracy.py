@@ -12,7 +12,7 @@ from pathlib import Path
 from lanewise.errors import UserError
 from lanewise.files import write_json, write_part
 from lanewise.models.accuracy_networks import NetworkAccuracy, VariantScore, accuracy_networks, accuracy_rows
-from lanewise.models.pretrained import NETWORKS
+from lanewise.models.pretrained import NETWORKS, pretrained
 
 PARTS = ("networks", "agreement", "summary", "scores", "calls", "versions")
 
@@ -28,7 +28,10 @@ def networks(studies: Sequence[NetworkAccuracy]) -> str:
             f"{study.samples:,}", f"{study.rows:,}: {study.decision}", f"{study.score_name}; {sense}",
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    left = [
+        pretrained(name).facts.title for name in NETWORKS if name not in {study.network for study in studies}
+    ]
+    return "\n".join([*lines, *(["", f"Not measured in these tables: {', '.join(left)}."] if left else [])])
 
 
 def _millions(count: int) -> str:
