@@ -1,0 +1,234 @@
+"""Folds, products of rows, triangular solves, transforms and samples, made of slices, products and sums."""
+
+import math
+from collections.abc import Mapping
+from math import ceil, prod
+
+from lanewise.mapping.expansion_parts import Parts, Rule
+
+
+def _sizes(parts: Parts, name: str) -> tuple[int, ...]:
+    found = parts.operator.attributes[name]
+    assert isinstance(found, tuple)
+    return tuple(int(each) for each in found)
+
+
+def _fold(parts: Parts) -> int | None:
+    """col2im: for each phase of the stride the sum of the kernel's places that land there, then the phases side by side."""
+    if "kernel" not in parts.operator.attributes:
+        return None
+    (value,), out = parts.operator.inputs, parts.shape(parts.operator.outputs[0])
+    kernel, stride, padding, dilation = (_sizes(parts, name) for name in ("kernel", "stride", "padding", "dilation"))  # fmt: skip
+    lead, channels, size = out[:-3], out[-3], out[-2:]
+    patches = [
+        (total + 2 * border - apart * (taps - 1) - 1) // step + 1
+        for total, border, apart, taps, step in zip(size, padding, dilation, kernel, stride, strict=True)
+    ]
+    images = prod(lead)
+    x = parts.view(value, (images, channels, *kernel, *patches))
+    if kernel == stride and padding == (0, 0) and dilation == (1, 1):
+        planes = parts.permuted(x, 0, 1, 4, 2, 5, 3)
+        whole = tuple(count * taps for count, taps in zip(patches, kernel))
+        return _cut(parts, parts.view(planes, (images, channels, *whole)), (0, 0), out)
+    rows = [
+        max(ceil((total + border) / step), apart * (taps - 1) // step + count)
+        for total, border, step, apart, taps, count in zip(size, padding, stride, dilation, kernel, patches)
+    ]
+    phases: list[int] = []
+    for phase in range(prod(stride)):
+        at = (phase // stride[1], phase % stride[1])
+        total: int | None = None
+        for place in range(prod(kernel)):
+            taps = (place // kernel[1], place % kernel[1])
+            offsets = [tap * apart for tap, apart in zip(taps, dilation)]
+            if any(offset % step != own for offset, step, own in zip(offsets, stride, at)):
+                continue
+            plane = x
+            for axis in (0, 1):
+                plane = parts.sliced(plane, 2 + axis, taps[axis], taps[axis] + 1)
+            plane = parts.view(plane, (images, channels, *patches))
+            for axis in (0, 1):
+                before = offsets[axis] // stride[axis]
+                plane = parts.padded(plane, 2 + axis, before, rows[axis] - patches[axis] - before)
+            total = plane if total is None else parts.of("add", total, plane)
+        if total is None:  # a stride beyond the kernel
+            total = parts.constant("range 0.0 0.0", (images, channels, *rows))
+        phases.append(parts.view(total, (images, channels, *rows, 1)))
+    planes = parts.view(parts.concatenated(phases, -1), (images, channels, *rows, *stride))
+    planes = parts.permuted(planes, 0, 1, 2, 4, 3, 5)
+    whole = tuple(count * step for count, step in zip(rows, stride))
+    return _cut(parts, parts.view(planes, (images, channels, *whole)), padding, out)
+
+
+def _cut(parts: Parts, value: int, first: tuple[int, ...], out: tuple[int, ...]) -> int:
+    for axis in (0, 1):
+        value = parts.sliced(value, 2 + axis, first[axis], first[axis] + out[axis - 2])
+    return value if parts.shape(value) == out else parts.view(value, out)
+
+
+def _product(parts: Parts) -> int | None:
+    """The product along one axis, or of all: halves multiplied."""
+    (value,) = parts.operator.inputs
+    wanted, axes, shape = parts.shape(parts.operator.outputs[0]), parts.axes, parts.shape(value)
+    if len(axes) > 1 and len(axes) != len(shape):
+        return None
+    value, axis = (parts.view(value, (prod(shape),)), 0) if len(axes) != 1 else (value, axes[0])
+    if not shape:
+        return None
+    while (length := parts.shape(value)[axis]) > 1:
+        half = length // 2
+        product = parts.of("multiply", *(parts.sliced(value, axis, k * half, (k + 1) * half) for k in (0, 1)))
+        rest = [parts.sliced(value, axis, length - 1, length)] if length % 2 else []
+        value = parts.concatenated([product, *rest], axis)
+    return value if parts.shape(value) == wanted and parts.made else parts.view(value, wanted)
+
+
+def _products(parts: Parts) -> int | None:
+    """cumprod: each place times what stands 1, 2, 4, ... before it."""
+    (value,) = parts.operator.inputs
+    if not parts.shape(value):
+        return None
+    (axis,) = parts.axes
+    length, distance = parts.shape(value)[axis], 1
+    while distance < length:
+        before = parts.sliced(value, axis, 0, length - distance)
+        value = parts.of("multiply", value, parts.padded(before, axis, distance, 0, 1.0))
+        distance *= 2
+    return value if parts.made else parts.of("add", value, scalar=0.0)
+
+
+_BLOCK = 16
+"""Unknowns that are solved one after the other; blocks of them by matrix products."""
+
+
+def _solve(parts: Parts) -> int | None:
+    """Forward substitution by halves: the lower half's right side less the product of the block between them and the upper half's solution."""
+    attributes = parts.operator.attributes
+    if not attributes.get("left") or len(parts.operator.inputs) != 2:
+        return None
+    matrix, right = parts.operator.inputs
+    if not (parts.computed(matrix) and parts.computed(right)):
+        return None
+    rank = len(parts.shape(matrix))
+    if rank < 2 or parts.shape(matrix)[:-2] != parts.shape(right)[:-2]:
+        return None
+    upper, unit = bool(attributes.get("upper")), bool(attributes.get("unit"))
+    return _solved(parts, matrix, right, upper=upper, unit=unit)
+
+
+def _solved(parts: Parts, matrix: int, right: int, *, upper: bool, unit: bool) -> int:
+    n = parts.shape(matrix)[-1]
+    if n <= _BLOCK:
+        return _substituted(parts, matrix, right, upper=upper, unit=unit)
+    half = ceil(n / 2 / _BLOCK) * _BLOCK
+    halves = [(0, half), (half, n)]
+    if upper:
+        halves.reverse()
+    first, second = halves
+    a, b = (parts.sliced(parts.sliced(matrix, -2, *rows), -1, *rows) for rows in halves)
+    between = parts.sliced(parts.sliced(matrix, -2, *second), -1, *first)
+    x = _solved(parts, a, parts.sliced(right, -2, *first), upper=upper, unit=unit)
+    rest = parts.of("subtract", parts.sliced(right, -2, *second), parts.product(between, x))
+    y = _solved(parts, b, rest, upper=upper, unit=unit)
+    return parts.concatenated([y, x] if upper else [x, y], -2)
+
+
+def _substituted(parts: Parts, matrix: int, right: int, *, upper: bool, unit: bool) -> int:
+    """One unknown after the other: its column times it is taken from the rows that are left."""
+    n = parts.shape(matrix)[-1]
+    solved: list[int] = []
+    for turn in range(n):
+        at = n - 1 - turn if upper else turn
+        left = (0, at) if upper else (at + 1, n)
+        own = (n - 1 - turn, n - turn) if upper else (0, 1)
+        row = parts.sliced(right, -2, *own)
+        if not unit:
+            row = parts.of("divide", row, parts.sliced(parts.sliced(matrix, -2, at, at + 1), -1, at, at + 1))
+        solved.append(row)
+        if left[0] < left[1]:
+            column = parts.sliced(parts.sliced(matrix, -2, *left), -1, at, at + 1)
+            rows = parts.sliced(right, -2, *((0, at) if upper else (1, n - turn)))
+            right = parts.of("subtract", rows, parts.of("multiply", column, row))
+    return parts.concatenated(solved[::-1] if upper else solved, -2)
+
+
+def _transform(parts: Parts) -> int | None:
+    """_fft_c2c and _fft_r2c of pairs of parts: products with the transform's matrix, axis by axis."""
+    attributes = parts.operator.attributes
+    (value,) = parts.operator.inputs
+    if "forward" not in attributes or parts.values[value].dtype.startswith("complex"):
+        return None
+    axes, real = _sizes(parts, "axes"), parts.operator.function == "_fft_r2c"
+    if real:
+        value = parts.padded(parts.view(value, (*parts.shape(value), 1)), -1, 0, 1)
+    rank = len(parts.shape(value))
+    for axis in axes:
+        order = (*(a for a in range(rank) if a not in (axis, rank - 1)), axis, rank - 1)
+        straight = order == tuple(range(rank))
+        moved = value if straight else parts.permuted(value, *order)
+        *rows, n, _ = parts.shape(moved)
+        matrix = parts.constant(f"dft {n} {-1.0 if attributes['forward'] else 1.0}", (2 * n, 2 * n))
+        product = parts.view(parts.product(parts.view(moved, (prod(rows), 2 * n)), matrix), (*rows, n, 2))
+        value = product if straight else parts.permuted(product, *(order.index(a) for a in range(rank)))
+    count = prod(parts.shape(value)[axis] for axis in axes)
+    scale = {0: 1.0, 1: 1 / math.sqrt(count), 2: 1 / count}[int(parts.number("normalisation"))]
+    result = parts.times(value, scale)
+    if real and attributes.get("onesided"):
+        result = parts.sliced(result, axes[-1], 0, parts.shape(result)[axes[-1]] // 2 + 1)
+    return result
+
+
+def _sampled(parts: Parts) -> int | None:
+    """grid_sample between four neighbours: their rows looked up, times the weights, which are zero beyond the picture."""
+    attributes = parts.operator.attributes
+    if attributes.get("mode") != 0 or attributes.get("padding") not in (0, 1):
+        return None
+    picture, grid = parts.operator.inputs
+    images, channels, *size = parts.shape(picture)
+    _, *results, _ = parts.shape(grid)
+    count = prod(results)
+    table = parts.permuted(picture, 0, 2, 3, 1)
+    if parts.computed(picture):
+        table = parts.of("", table, kind="movement", operation="clone")
+    table = parts.view(table, (images * prod(size), channels))
+    sides: list[list[tuple[int, int]]] = []  # y, then x: the place and the weight of both neighbours
+    for axis in (0, 1):
+        length = size[axis]
+        at = parts.view(parts.sliced(grid, -1, 1 - axis, 2 - axis), (images, count))
+        scale = (length - 1) / 2 if attributes.get("corners") else length / 2
+        at = parts.of("add", parts.times(at, scale), scalar=(length - 1) / 2)
+        if attributes["padding"] == 1:
+            at = parts.of("clamp", at, minimum=0.0, maximum=length - 1.0)
+        low = parts.of("floor", at)
+        share = parts.of("subtract", at, low)
+        both: list[tuple[int, int]] = []
+        for step in (0, 1):
+            place = parts.of("add", low, scalar=1.0) if step else low
+            weight = share if step else parts.of("reverse_subtract", share, scalar=1.0)
+            inside = parts.of("clamp", place, minimum=0.0, maximum=length - 1.0)
+            weight = parts.of("multiply", weight, parts.of("compare", inside, place, relation="equal"))
+            both.append((inside, weight))
+        sides.append(both)
+    total: int | None = None
+    first = parts.numbers(images, 0, 2, 0.0, float(prod(size)))
+    for y, by_y in sides[0]:
+        row = parts.of("add", parts.times(y, float(size[1])), first)
+        for x, by_x in sides[1]:
+            rows = parts.looked_up(table, parts.of("add", row, x))
+            weight = parts.view(parts.of("multiply", by_y, by_x), (images, count, 1))
+            term = parts.of("multiply", rows, weight)
+            total = term if total is None else parts.of("add", total, term)
+    assert total is not None
+    return parts.permuted(parts.view(total, (images, *results, channels)), 0, 3, 1, 2)
+
+
+RULES: Mapping[tuple[str, str], Rule] = {
+    ("other", "col2im"): _fold,
+    ("other", "linalg_solve_triangular"): _solve,
+    ("other", "_fft_c2c"): _transform,
+    ("other", "_fft_r2c"): _transform,
+    ("other", "grid_sampler_2d"): _sampled,
+    ("reduce", "product"): _product,
+    ("reduce", "cumprod"): _products,
+}
+"""By kind and function."""
