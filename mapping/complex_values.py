@@ -41,16 +41,19 @@ _AS_THEY_ARE = (
 def _of_pairs(operator: Operator, values: list[Value], complex_ones: set[int]) -> list[Operator]:
     ins = [value in complex_ones for value in operator.inputs]
     out = operator.outputs[0] in complex_ones
-    before = len(values)
     parts = Parts(operator, values)
     match operator.kind, operator.function.removeprefix("complex_"):
         case "movement", _:
             return [_moved(operator, values, ins, out=out)]
-        case "other", "_fft_c2c" | "_fft_r2c":
+        case "other", "_fft_c2c" | "_fft_r2c" | "_fft_c2r":
             return [operator]
         case (("other" | "elementwise"), "cast") if ins == [False] and out:
             real = parts.view(operator.inputs[0], (*parts.shape(operator.inputs[0]), 1))
             result = parts.padded(real, -1, 0, 1)
+        case "other", "polar":
+            length, angle = operator.inputs
+            sides = [parts.of("multiply", parts.of(name, angle), length) for name in ("cos", "sin")]
+            result = parts.concatenated([parts.view(side, (*parts.shape(side), 1)) for side in sides], -1)
         case (("other" | "elementwise"), "multiply") if ins == [True, True]:
             result = _product(parts)
         case (("other" | "elementwise"), ("add" | "subtract" as function)) if ins == [True, True]:
@@ -61,7 +64,6 @@ def _of_pairs(operator: Operator, values: list[Value], complex_ones: set[int]) -
     if parts.shape(result) != shape:
         raise ValueError(f"{operator.name}: parts must have shape {shape}, not {parts.shape(result)}")
     del values[result:]
-    assert len(values) >= before
     last = replace(parts.made[-1], name=operator.name, outputs=operator.outputs)
     return [*parts.made[:-1], last]
 

@@ -194,7 +194,7 @@ def constant_elements(value: Value) -> list[float] | None:
     """The elements of a constant that an expansion made, in the order of its shape; ``None`` of any other value.
 
     ``range FIRST STEP``: equal steps. ``signs N``: N times 1, N times -1, and so on. ``dft N SIGN``: the matrix by which a row of n complex numbers,
-    parts side by side, is multiplied for its discrete Fourier transform.
+    parts side by side, is multiplied for its discrete Fourier transform. ``real N``: the same back to n real numbers, from half the transform.
 
     >>> constant_elements(Value(id=0, shape=(1, 3), dtype="float32", origin="constant", name="=range -1.0 0.5"))
     [-1.0, -0.5, 0.0]
@@ -209,7 +209,9 @@ def constant_elements(value: Value) -> list[float] | None:
             return [(-1.0) ** (place // int(numbers[0])) for place in range(value.size)]
         case "dft":
             return _fourier(int(numbers[0]), numbers[1])
-    raise ValueError(f"rule of a constant must be range, signs or dft, not {value.name!r}")
+        case "real":
+            return _real_fourier(int(numbers[0]))
+    raise ValueError(f"rule of a constant must be range, signs, dft or real, not {value.name!r}")
 
 
 def _fourier(n: int, sign: float) -> list[float]:
@@ -220,4 +222,14 @@ def _fourier(n: int, sign: float) -> list[float]:
             angle = sign * 2 * pi * ((row // 2) * column % n) / n
             c, s = cos(angle), sin(angle)
             elements += [-s, c] if row % 2 else [c, s]
+    return elements
+
+
+def _real_fourier(n: int) -> list[float]:
+    elements: list[float] = []
+    for row in range(2 * (n // 2 + 1)):
+        twice = 1.0 if row // 2 in (0, n / 2) else 2.0
+        for column in range(n):
+            angle = 2 * pi * ((row // 2) * column % n) / n
+            elements.append(-twice * sin(angle) if row % 2 else twice * cos(angle))
     return elements

@@ -5,7 +5,7 @@ numbers and new ones come behind them.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -59,7 +59,9 @@ def _log_softmax(parts: Parts) -> int | None:
     return parts.of("subtract", rest, logarithm)
 
 
-def _minimum(parts: Parts) -> int:
+def _minimum(parts: Parts) -> int | Sequence[int | None] | None:
+    if len(parts.operator.outputs) > 1:
+        return expansions_order.most(parts)
     (x,) = parts.operator.inputs
     return parts.of("negate", parts.reduced("max", parts.of("negate", x)))
 
@@ -189,6 +191,25 @@ def _fraction(parts: Parts) -> int:
     return parts.of("subtract", x, parts.of("trunc", x))
 
 
+_ARCCOSINE = (1.5707288, -0.2121144, 0.0742610, -0.0187293)
+"""Abramowitz and Stegun, 4.4.45: of powers of x, to 7e-5."""
+
+
+def _arc(parts: Parts) -> int:
+    """acos, asin: a root times a polynomial of the absolute value; of negative ones what is missing to pi."""
+    (x,) = parts.operator.inputs
+    size = parts.of("abs", x)
+    *rest, first = _ARCCOSINE
+    polynomial = parts.of("add", parts.times(size, first), scalar=rest[-1])
+    for factor in rest[-2::-1]:
+        polynomial = parts.of("add", parts.of("multiply", polynomial, size), scalar=factor)
+    arc = parts.of("multiply", parts.of("sqrt", parts.of("reverse_subtract", size, scalar=1.0)), polynomial)
+    below = parts.of("compare", x, relation="less", scalar=0.0)
+    missing = parts.of("reverse_subtract", parts.times(arc, 2.0), scalar=math.pi)
+    arc = parts.of("add", arc, parts.of("multiply", missing, below))
+    return arc if parts.operator.function == "acos" else parts.of("reverse_subtract", arc, scalar=math.pi / 2)
+
+
 def _standard_deviation(parts: Parts) -> int:
     return parts.of("sqrt", _variance(parts))
 
@@ -210,6 +231,8 @@ _RULES: Mapping[tuple[str, str], Rule] = {
     ("elementwise", "floor_divide"): _floored,
     ("elementwise", "remainder"): _remainder,
     ("elementwise", "sign"): _sign,
+    ("elementwise", "acos"): _arc,
+    ("elementwise", "asin"): _arc,
     ("elementwise", "sinh"): _hyperbolic,
     ("elementwise", "cosh"): _hyperbolic,
     ("elementwise", "tan"): _tangent,

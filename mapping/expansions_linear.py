@@ -97,6 +97,31 @@ def _products(parts: Parts) -> int | None:
     return value if parts.made else parts.of("add", value, scalar=0.0)
 
 
+def _extremes(parts: Parts) -> tuple[int | None, ...] | None:
+    """cummax, cummin: each place and what stands 1, 2, 4, ... before it; not where the places are read."""
+    (value,) = parts.operator.inputs
+    if "axis" not in parts.operator.attributes or not parts.shape(value) or parts.wants(1):
+        return None
+    (axis,) = parts.axes
+    least = parts.operator.function == "cummin"
+    length, distance = parts.shape(value)[axis], 1
+    while distance < length:
+        before = parts.sliced(value, axis, 0, length - distance)
+        before = parts.padded(before, axis, distance, 0, math.inf if least else -math.inf)
+        value = parts.of("minimum" if least else "maximum", value, before)
+        distance *= 2
+    return value if parts.made else parts.of("add", value, scalar=0.0), None
+
+
+def _squares(parts: Parts) -> int | None:
+    """mse_loss: the mean of the squares of the differences."""
+    if parts.shape(parts.operator.outputs[0]):
+        return None
+    square = parts.of("pow", parts.of("subtract", *parts.operator.inputs), exponent=2.0)
+    shape = parts.shape(square)
+    return parts.of("mean", square, kind="reduce", shape=(), axes=tuple(range(len(shape))), keep=False)
+
+
 _BLOCK = 16
 """Unknowns that are solved one after the other; blocks of them by matrix products."""
 
@@ -152,6 +177,23 @@ def _substituted(parts: Parts, matrix: int, right: int, *, upper: bool, unit: bo
     return parts.concatenated(solved[::-1] if upper else solved, -2)
 
 
+def _along(parts: Parts, value: int, axis: int, sign: float) -> int:
+    """The transform of one axis of pairs."""
+    rank = len(parts.shape(value))
+    order = (*(a for a in range(rank) if a not in (axis, rank - 1)), axis, rank - 1)
+    straight = order == tuple(range(rank))
+    moved = value if straight else parts.permuted(value, *order)
+    *rows, n, _ = parts.shape(moved)
+    matrix = parts.constant(f"dft {n} {sign}", (2 * n, 2 * n))
+    product = parts.view(parts.product(parts.view(moved, (prod(rows), 2 * n)), matrix), (*rows, n, 2))
+    return product if straight else parts.permuted(product, *(order.index(a) for a in range(rank)))
+
+
+def _normalised(parts: Parts, value: int, count: int) -> int:
+    scale = {0: 1.0, 1: 1 / math.sqrt(count), 2: 1 / count}[int(parts.number("normalisation"))]
+    return parts.times(value, scale)
+
+
 def _transform(parts: Parts) -> int | None:
     """_fft_c2c and _fft_r2c of pairs of parts: products with the transform's matrix, axis by axis."""
     attributes = parts.operator.attributes
@@ -161,21 +203,34 @@ def _transform(parts: Parts) -> int | None:
     axes, real = _sizes(parts, "axes"), parts.operator.function == "_fft_r2c"
     if real:
         value = parts.padded(parts.view(value, (*parts.shape(value), 1)), -1, 0, 1)
-    rank = len(parts.shape(value))
     for axis in axes:
-        order = (*(a for a in range(rank) if a not in (axis, rank - 1)), axis, rank - 1)
-        straight = order == tuple(range(rank))
-        moved = value if straight else parts.permuted(value, *order)
-        *rows, n, _ = parts.shape(moved)
-        matrix = parts.constant(f"dft {n} {-1.0 if attributes['forward'] else 1.0}", (2 * n, 2 * n))
-        product = parts.view(parts.product(parts.view(moved, (prod(rows), 2 * n)), matrix), (*rows, n, 2))
-        value = product if straight else parts.permuted(product, *(order.index(a) for a in range(rank)))
-    count = prod(parts.shape(value)[axis] for axis in axes)
-    scale = {0: 1.0, 1: 1 / math.sqrt(count), 2: 1 / count}[int(parts.number("normalisation"))]
-    result = parts.times(value, scale)
+        value = _along(parts, value, axis, -1.0 if attributes["forward"] else 1.0)
+    result = _normalised(parts, value, prod(parts.shape(value)[axis] for axis in axes))
     if real and attributes.get("onesided"):
         result = parts.sliced(result, axes[-1], 0, parts.shape(result)[axes[-1]] // 2 + 1)
     return result
+
+
+def _real_transform(parts: Parts) -> int | None:
+    """_fft_c2r: the axes but the last as any; of that the other half is not there, and its matrix has the first half's twice."""
+    attributes = parts.operator.attributes
+    (value,) = parts.operator.inputs
+    if "forward" not in attributes or parts.values[value].dtype.startswith("complex"):
+        return None
+    *_, axis = axes = _sizes(parts, "axes")
+    shape = parts.shape(parts.operator.outputs[0])
+    rank, n = len(parts.shape(value)), shape[axis]
+    for each in axes[:-1]:
+        value = _along(parts, value, each, 1.0)
+    value = parts.sliced(value, axis, 0, n // 2 + 1)
+    order = (*(a for a in range(rank) if a not in (axis, rank - 1)), axis, rank - 1)
+    moved = value if order == tuple(range(rank)) else parts.permuted(value, *order)
+    *rows, half, _ = parts.shape(moved)
+    matrix = parts.constant(f"real {n}", (2 * half, n))
+    result = parts.view(parts.product(parts.view(moved, (prod(rows), 2 * half)), matrix), (*rows, n))
+    if axis < rank - 2:
+        result = parts.permuted(result, *(order[:-1].index(a) for a in range(rank - 1)))
+    return _normalised(parts, result, prod(shape[each] for each in axes))
 
 
 def _sampled(parts: Parts) -> int | None:
@@ -227,8 +282,12 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("other", "linalg_solve_triangular"): _solve,
     ("other", "_fft_c2c"): _transform,
     ("other", "_fft_r2c"): _transform,
+    ("other", "_fft_c2r"): _real_transform,
+    ("other", "mse_loss"): _squares,
     ("other", "grid_sampler_2d"): _sampled,
     ("reduce", "product"): _product,
     ("reduce", "cumprod"): _products,
+    ("other", "cummax"): _extremes,
+    ("other", "cummin"): _extremes,
 }
 """By kind and function."""

@@ -13,9 +13,9 @@ def _place_of_most(parts: Parts, value: int, axis: int, most: int) -> int:
     """The first place along an axis that holds ``most``, its maximum; the axis stays, with one element."""
     rank, length = len(parts.shape(value)), parts.shape(value)[axis]
     here = parts.of("compare", value, most, relation="equal")
-    backwards = parts.numbers(length, axis, rank, 0.0, -1.0)
-    places = parts.of("select", here, backwards, false=-float(length))
-    return parts.of("negate", parts.along("max", places, axis))
+    backwards = parts.numbers(length, axis, rank, float(length), -1.0)
+    first = parts.along("max", parts.of("multiply", here, backwards), axis)
+    return parts.of("reverse_subtract", first, scalar=float(length))
 
 
 def _place(parts: Parts) -> int | None:
@@ -84,7 +84,7 @@ def _sorted(parts: Parts, value: int, *, descending: bool, stable: bool, places:
                 same = parts.of("compare", key, other, relation="equal")
                 later = parts.of("compare", parts.of("multiply", at, signs), parts.of("multiply", there, signs), relation="greater")  # fmt: skip
                 worse = parts.of("logical_or", worse, parts.of("logical_and", same, later))
-            at = parts.of("select", worse, there, at)
+            at = parts.of("add", parts.of("multiply", parts.of("subtract", there, at), worse), at)
         least = parts.of("minimum", parts.of("multiply", key, signs), turned)
         key = parts.of("multiply", least, signs)
     key = parts.sliced(key, -1, 0, length)
@@ -165,7 +165,8 @@ def _top(parts: Parts) -> tuple[int | None, ...] | None:
         at.append(_place_of_most(parts, left, rank - 1, most[-1]))
         if turn < count - 1:
             taken = parts.of("compare", numbered, at[-1], relation="equal")
-            left = parts.of("select", taken, left, true=-inf)
+            bound = parts.of("multiply", parts.of("reverse_subtract", taken, scalar=0.5), scalar=inf)
+            left = parts.of("minimum", left, bound)
     keys = parts.concatenated(most, -1)
     if not largest:
         keys = parts.of("negate", keys)
@@ -210,9 +211,37 @@ def _search(parts: Parts) -> int | None:
         return None
     rows = parts.shape(edges)[:-1]
     looked = parts.view(value, (*shape, 1))
-    lines = parts.view(edges, (*rows, *(1,) * (len(shape) - len(rows)), length))
+    lines = parts.view(edges, (*rows, *(1,) * (len(shape) - len(rows)), length)) if rows else edges
     before = parts.of("compare", lines, looked, relation="less_equal" if attributes["right"] else "less")
     return parts.along("sum", before, -1, keep=False)
+
+
+def _among(parts: Parts) -> int | None:
+    """isin: whether any of the numbers is equal."""
+    if len(parts.operator.inputs) != 2 or "invert" not in parts.operator.attributes:
+        return None
+    value, numbers = parts.operator.inputs
+    shape, count = parts.shape(value), prod(parts.shape(numbers))
+    if len(parts.shape(numbers)) != 1 and parts.computed(numbers):
+        numbers = parts.view(numbers, (count,))
+    same = parts.of("compare", parts.view(value, (*shape, 1)), numbers, relation="equal")
+    found = parts.along("max", same, -1, keep=False)
+    return parts.of("reverse_subtract", found, scalar=1.0) if parts.operator.attributes["invert"] else found
+
+
+def most(parts: Parts) -> tuple[int | None, ...] | None:
+    """max, min along an axis, with the first place."""
+    if len(parts.operator.outputs) != 2 or len(parts.axes) != 1 or not parts.shape(parts.operator.inputs[0]):
+        return None
+    (value,), (axis,) = parts.operator.inputs, parts.axes
+    least = parts.operator.function == "min"
+    if parts.length > EXACT or (not least and not parts.wants(1)):
+        return None
+    turned = parts.of("negate", value) if least else value
+    most = parts.along("max", turned, axis)
+    found = [parts.of("negate", most) if least else most, _place_of_most(parts, turned, axis, most) if parts.wants(1) else None]  # fmt: skip
+    wanted = parts.shape(parts.operator.outputs[0])
+    return tuple(each if each is None or parts.shape(each) == wanted else parts.view(each, wanted) for each in found)  # fmt: skip
 
 
 def _repeated(parts: Parts) -> int | None:
@@ -229,6 +258,8 @@ def _repeated(parts: Parts) -> int | None:
 RULES: Mapping[tuple[str, str], Rule] = {
     ("reduce", "argmax"): _place,
     ("reduce", "argmin"): _place,
+    ("reduce", "max"): most,
+    ("other", "isin"): _among,
     ("other", "sort"): _sort,
     ("other", "topk"): _top,
     ("other", "histc"): _histogram,

@@ -27,6 +27,10 @@ def _sort(call: Call) -> Canonical | None:
     )
 
 
+def _scan(call: Call) -> Canonical:
+    return _form(call, axis=_axis(call))
+
+
 def _histogram(call: Call) -> Canonical:
     return _form(call, bins=call["bins"], minimum=float(call["min"]), maximum=float(call["max"]))
 
@@ -34,6 +38,10 @@ def _histogram(call: Call) -> Canonical:
 def _search(call: Call) -> Canonical:
     right = bool(call.arguments.get("right")) or call.arguments.get("side") == "right"
     return _form(call, right=right, sorter=call.arguments.get("sorter") is not None)
+
+
+def _among(call: Call) -> Canonical:
+    return _form(call, invert=bool(call["invert"]))
 
 
 def _fold(call: Call) -> Canonical:
@@ -72,9 +80,13 @@ RULES: dict[str, Rule] = {
     "histc": _histogram,
     "searchsorted": _search,
     "bucketize": _search,
+    "isin": _among,
     "col2im": _fold,
     "linalg_solve_triangular": _solve,
     "grid_sampler_2d": _sample,
     "_fft_c2c": _fourier,
     "_fft_r2c": _fourier,
+    "_fft_c2r": _fourier,
+    "cummax": _scan,
+    "cummin": _scan,
 }

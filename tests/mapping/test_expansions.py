@@ -32,7 +32,7 @@ _RELATIONS: dict[str, Callable[[Any, Any], Tensor]] = {
 }  # fmt: skip
 _BINARY: dict[str, Callable[..., Tensor]] = {
     "add": torch.add, "subtract": torch.subtract, "multiply": torch.multiply, "divide": torch.divide,
-    "minimum": torch.minimum, "logical_or": torch.logical_or, "logical_and": torch.logical_and,
+    "minimum": torch.minimum, "maximum": torch.maximum, "logical_or": torch.logical_or, "logical_and": torch.logical_and,
     "reverse_subtract": lambda a, b: b - a,
 }  # fmt: skip
 
@@ -71,10 +71,12 @@ def _elementwise(operator: Operator, tensors: list[Tensor]) -> Tensor:
             rest = iter(tensors[1:])
             yes, no = (torch.tensor(a[name], dtype=x.dtype) if name in a else next(rest) for name in ("true", "false"))  # fmt: skip
             return torch.where(x != 0, yes, no)
-        case "negate" | "floor" | "cos" | "sin" | "abs" | "sign":
+        case "negate" | "floor" | "cos" | "sin" | "abs" | "sign" | "round":
             return {"negate": torch.neg}.get(operator.function, getattr(torch, operator.function, torch.neg))(
                 x
             )
+        case "pow":
+            return x.pow(a["exponent"])
         case "clamp":
             return x.clamp(a["minimum"], a["maximum"])
         case "cast":
@@ -93,7 +95,9 @@ def _one(operator: Operator, tensors: list[Tensor], shape: tuple[int, ...]) -> T
             (x,), axes = tensors, a["axes"]
             if operator.function == "cumsum":
                 return x.cumsum(axes[0])
-            return (x.sum if operator.function == "sum" else x.amax)(axes, keepdim=a["keep"])
+            return getattr(x, {"max": "amax"}.get(operator.function, operator.function))(
+                axes, keepdim=a["keep"]
+            )
         case "matmul":
             return tensors[0] @ tensors[1]
         case "embedding":
@@ -169,6 +173,16 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "sample, corners": (_sample(True, "border"), ((2, 3, 5, 6), (2, 4, 7, 2))),
     "complex product": (_rotated, ((2, 3, 4, 2), (3, 4))),
     "FFT": (lambda x: torch.fft.fft2(x).real, ((2, 6, 10),)),
+    "maximum and its place": (lambda x: x.max(-1), (X,)),
+    "minimum and its place": (lambda x: x.min(1), (X,)),
+    "minimum alone": (lambda x: x.min(1, keepdim=True)[0], (X,)),
+    "isin": (lambda x: torch.isin(x.round(), torch.tensor([1.0, 0.0])).float(), (X,)),
+    "cummax": (lambda x: x.cummax(1)[0], (X,)),
+    "cummin": (lambda x: x.cummin(-1)[0], (X,)),
+    "mean of squares": (F.mse_loss, (X, X)),
+    "real FFT": (lambda x: torch.view_as_real(torch.fft.rfft(x)), ((3, 9),)),
+    "real FFT and back": (lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=1), dim=1, n=8), ((3, 8, 2),)),
+    "real FFT of two axes and back": (lambda x: torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho"), norm="ortho"), ((2, 4, 6),)),
     "inverse FFT": (lambda x: torch.view_as_real(torch.fft.ifft(torch.fft.fft(x, dim=1))), ((2, 6, 3),)),
 }  # fmt: skip
 
