@@ -210,6 +210,17 @@ def _arc(parts: Parts) -> int:
     return arc if parts.operator.function == "acos" else parts.of("reverse_subtract", arc, scalar=math.pi / 2)
 
 
+def _inverse_hyperbolic(parts: Parts) -> int:
+    """asinh: a logarithm of the absolute value, with the sign of the number."""
+    (x,) = parts.operator.inputs
+    size = parts.of("abs", x)
+    root = parts.of("sqrt", parts.of("add", parts.of("pow", x, exponent=2.0), scalar=1.0))
+    logarithm = parts.of("log", parts.of("add", root, size))
+    above = parts.of("compare", x, relation="greater", scalar=0.0)
+    sign = parts.of("subtract", above, parts.of("compare", x, relation="less", scalar=0.0))
+    return parts.of("multiply", logarithm, sign)
+
+
 def _standard_deviation(parts: Parts) -> int:
     return parts.of("sqrt", _variance(parts))
 
@@ -233,6 +244,7 @@ _RULES: Mapping[tuple[str, str], Rule] = {
     ("elementwise", "sign"): _sign,
     ("elementwise", "acos"): _arc,
     ("elementwise", "asin"): _arc,
+    ("other", "asinh"): _inverse_hyperbolic,
     ("elementwise", "sinh"): _hyperbolic,
     ("elementwise", "cosh"): _hyperbolic,
     ("elementwise", "tan"): _tangent,

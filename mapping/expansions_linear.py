@@ -122,6 +122,19 @@ def _squares(parts: Parts) -> int | None:
     return parts.of("mean", square, kind="reduce", shape=(), axes=tuple(range(len(shape))), keep=False)
 
 
+def _distances(parts: Parts) -> int | None:
+    """Of all rows from all others: the root of both squares less twice the product."""
+    left, right = parts.operator.inputs
+    shape = parts.shape(right)
+    if not parts.computed(left) or (not parts.computed(right) and len(shape) != 2):
+        return None
+    squares = [parts.along("sum", parts.of("pow", each, exponent=2.0), -1) for each in (left, right)]
+    axes = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
+    product = parts.times(parts.product(left, parts.permuted(right, *axes)), -2.0)
+    total = parts.of("add", parts.of("add", product, squares[0]), parts.permuted(squares[1], *axes))
+    return parts.of("sqrt", parts.of("maximum", total, scalar=0.0))
+
+
 _BLOCK = 16
 """Unknowns that are solved one after the other; blocks of them by matrix products."""
 
@@ -284,6 +297,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("other", "_fft_r2c"): _transform,
     ("other", "_fft_c2r"): _real_transform,
     ("other", "mse_loss"): _squares,
+    ("other", "_euclidean_dist"): _distances,
     ("other", "grid_sampler_2d"): _sampled,
     ("reduce", "product"): _product,
     ("reduce", "cumprod"): _products,

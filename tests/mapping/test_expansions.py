@@ -54,6 +54,8 @@ def _movement(operator: Operator, tensors: list[Tensor], shape: tuple[int, ...])
             return F.pad(x, a["padding"], value=a["value"])
         case "concat":
             return torch.cat(tensors, a["axis"])
+        case "expand":
+            return x.expand(shape)
         case "clone":
             return x
         case "gather":
@@ -71,7 +73,7 @@ def _elementwise(operator: Operator, tensors: list[Tensor]) -> Tensor:
             rest = iter(tensors[1:])
             yes, no = (torch.tensor(a[name], dtype=x.dtype) if name in a else next(rest) for name in ("true", "false"))  # fmt: skip
             return torch.where(x != 0, yes, no)
-        case "negate" | "floor" | "cos" | "sin" | "abs" | "sign" | "round":
+        case "negate" | "floor" | "sqrt" | "cos" | "sin" | "abs" | "sign" | "round":
             return {"negate": torch.neg}.get(operator.function, getattr(torch, operator.function, torch.neg))(
                 x
             )
@@ -147,7 +149,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "topk": (lambda x: x.topk(3), (X,)),
     "topk, the smallest of the first axis": (lambda x: x.topk(2, 0, largest=False), ((7, 3),)),
     "topk of equals": (lambda x: x.sign().topk(9)[0], ((5, 16),)),
-    "topk, many": (lambda x: x.topk(40), ((2, 100),)),
+    "topk, many": (lambda x: x.topk(60), ((2, 100),)),
     "topk, indices alone": (lambda x: x.topk(2)[1], (X,)),
     "sort": (lambda x: x.sort(-1), ((3, 13),)),
     "sort, descending, of the first axis": (lambda x: x.sort(0, descending=True), ((16, 2),)),
@@ -179,6 +181,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "isin": (lambda x: torch.isin(x.round(), torch.tensor([1.0, 0.0])).float(), (X,)),
     "cummax": (lambda x: x.cummax(1)[0], (X,)),
     "cummin": (lambda x: x.cummin(-1)[0], (X,)),
+    "distances": (lambda x, y: torch.cdist(x[0], y[0], compute_mode="use_mm_for_euclid_dist"), (X, (1, 5, 8))),
     "mean of squares": (F.mse_loss, (X, X)),
     "real FFT": (lambda x: torch.view_as_real(torch.fft.rfft(x)), ((3, 9),)),
     "real FFT and back": (lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=1), dim=1, n=8), ((3, 8, 2),)),

@@ -68,6 +68,7 @@ CASES: dict[str, Callable[[Tensor], Tensor]] = {
     "softsign": F.softsign,
     "remainder": lambda x: torch.remainder(x, 0.75),
     "sign": torch.sign,
+    "asinh": torch.asinh,
     "acos": lambda x: torch.acos(torch.tanh(x)),
     "asin": lambda x: torch.asin(torch.tanh(x)),
     "sinh": torch.sinh,
