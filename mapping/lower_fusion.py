@@ -21,6 +21,8 @@ class Fusion(LoweredValues):
             if len({after.index for after, _ in readers}) != 1:
                 break
             after, seen_as = readers[0]
+            if not after.outputs:
+                break
             out = after.outputs[0]
             if (
                 after.index in self.fused

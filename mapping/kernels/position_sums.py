@@ -33,14 +33,32 @@ class PositionSums:
     def __init__(self, work: "WindowsWork", config: MachineConfig) -> None:
         self.work, self.config = work, config
         budget = min(CHUNK_BYTES, config.scratchpad.bytes // BUDGET_SHARE)
+        self.budget = budget
         self.longest = min(work.channels, 8 * config.vector.vlen_bits // 32, budget // (2 * BLOCK) // 2 * 2)
         self.tensors = [f"@operand{i}" for i, s in enumerate(work.steps) if s.operand == "tensor"]
         self.channels = [f"@operand{i}" for i, s in enumerate(work.steps) if s.operand == "channel"]
         self.outputs = [f"@{form}" for form in work.outputs]
-        self.chunk = max(BLOCK, min(work.taps, budget // (2 * self.longest)) // BLOCK * BLOCK)
+
+    @property
+    def chunk(self) -> int:
+        """Taps that one transfer brings, in whole blocks."""
+        return max(BLOCK, min(self.work.taps, self.budget // (2 * self.longest)) // BLOCK * BLOCK)
 
     def program(self) -> Program:
-        """Strips of channels of every image."""
+        """Strips of channels of every image, as wide as the registers allow for what follows the sums.
+
+        Raises:
+            ValueError: Not even strips of two channels leave registers for it.
+        """
+        while True:
+            try:
+                return self._program()
+            except ValueError:
+                if self.longest <= 2:
+                    raise
+                self.longest = max(2, self.longest // 4 * 2)
+
+    def _program(self) -> Program:
         work = self.work
         whole, rest = divmod(work.channels, self.longest)
         strips: list[Node] = []

@@ -99,7 +99,7 @@ def _roll(call: Call) -> Canonical:
 
 def _dropout(call: Call) -> Canonical | None:
     """In evaluation the operand itself comes back."""
-    return None if call["train"] else Canonical(kind="movement", tensors=(call["input"],))
+    return None if call["train"] else Canonical(kind="movement", tensors=call.tensors)
 
 
 def _copy(call: Call) -> Canonical:
