@@ -178,11 +178,15 @@ class Parts:
         self.values.append(value)
         return value.id
 
-    def numbers(self, count: int, axis: int, rank: int, first: float = 0.0, step: float = 1.0) -> int:
-        """``first``, ``first + step``, ... along one of ``rank`` axes."""
+    def along_axis(self, rule: str, count: int, axis: int, rank: int) -> int:
+        """A constant of :func:`constant_elements` along one of ``rank`` axes."""
         shape = [1] * rank
         shape[axis] = count
-        return self.constant(f"range {first!r} {step!r}", shape)
+        return self.constant(rule, shape)
+
+    def numbers(self, count: int, axis: int, rank: int, first: float = 0.0, step: float = 1.0) -> int:
+        """``first``, ``first + step``, ... along one of ``rank`` axes."""
+        return self.along_axis(f"range {first!r} {step!r}", count, axis, rank)
 
 
 Rule = Callable[[Parts], "int | Sequence[int | None] | None"]
@@ -193,8 +197,11 @@ nothing that it could be made of."""
 def constant_elements(value: Value) -> list[float] | None:
     """The elements of a constant that an expansion made, in the order of its shape; ``None`` of any other value.
 
-    ``range FIRST STEP``: equal steps. ``signs N``: N times 1, N times -1, and so on. ``dft N SIGN``: the matrix by which a row of n complex numbers,
-    parts side by side, is multiplied for its discrete Fourier transform. ``real N``: the same back to n real numbers, from half the transform.
+    * ``range FIRST STEP``: equal steps.
+    * ``digits D N``: each place divided by D, modulo N; ``backwards D N``: N less that.
+    * ``signs N``: N times 1, N times -1, and so on.
+    * ``dft N SIGN``: the matrix by which a row of n complex numbers, parts side by side, is multiplied for its discrete Fourier transform.
+    * ``real N``: the same back to n real numbers, from half the transform.
 
     >>> constant_elements(Value(id=0, shape=(1, 3), dtype="float32", origin="constant", name="=range -1.0 0.5"))
     [-1.0, -0.5, 0.0]
@@ -205,13 +212,19 @@ def constant_elements(value: Value) -> list[float] | None:
     match found[1]:
         case "range":
             return [numbers[0] + place * numbers[1] for place in range(value.size)]
+        case "digits":
+            return [place // int(numbers[0]) % numbers[1] for place in range(value.size)]
+        case "backwards":
+            return [numbers[1] - place // int(numbers[0]) % numbers[1] for place in range(value.size)]
         case "signs":
             return [(-1.0) ** (place // int(numbers[0])) for place in range(value.size)]
         case "dft":
             return _fourier(int(numbers[0]), numbers[1])
         case "real":
             return _real_fourier(int(numbers[0]))
-    raise ValueError(f"rule of a constant must be range, signs, dft or real, not {value.name!r}")
+    raise ValueError(
+        f"rule of a constant must be range, digits, backwards, signs, dft or real, not {value.name!r}"
+    )
 
 
 def _fourier(n: int, sign: float) -> list[float]:

@@ -1,6 +1,6 @@
 """Orders, places and counts, made of comparisons, selections, maxima and sums.
 
-Places are FP16 numbers, so rows are at most :data:`~lanewise.mapping.expansion_parts.EXACT` long where places are results.
+Places are FP16 numbers, exact to :data:`~lanewise.mapping.expansion_parts.EXACT`; of longer rows they are two until the result, which is rounded as any.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,39 @@ from math import inf, prod
 from lanewise.mapping.expansion_parts import EXACT, Parts, Rule
 
 
-def _place_of_most(parts: Parts, value: int, axis: int, most: int) -> int:
-    """The first place along an axis that holds ``most``, its maximum; the axis stays, with one element."""
+def _digits(length: int) -> list[tuple[int, int]]:
+    """Place values and sizes of the numbers that a place is, the highest first: one, if FP16 has all places."""
+    return [(1, length)] if length <= EXACT else [(EXACT, -(-length // EXACT)), (1, EXACT)]
+
+
+def _together(parts: Parts, digits: Sequence[int]) -> int:
+    """A place of its digits, as FP16 has it."""
+    number, *rest = digits
+    for digit in rest:
+        number = parts.of("add", parts.times(number, float(EXACT)), digit)
+    return number
+
+
+def _place_of_most(parts: Parts, value: int, axis: int, most: int) -> list[int]:
+    """The first place along an axis that holds ``most``, its maximum, in digits; the axis stays, with one element."""
     rank, length = len(parts.shape(value)), parts.shape(value)[axis]
     here = parts.of("compare", value, most, relation="equal")
-    backwards = parts.numbers(length, axis, rank, float(length), -1.0)
-    first = parts.along("max", parts.of("multiply", here, backwards), axis)
-    return parts.of("reverse_subtract", first, scalar=float(length))
+    found: list[int] = []
+    for worth, count in _digits(length):
+        backwards = parts.along_axis(f"backwards {worth} {count}", length, axis, rank)
+        left = parts.of("multiply", here, backwards)
+        first = parts.along("max", left, axis)
+        found.append(parts.of("reverse_subtract", first, scalar=float(count)))
+        if worth > 1:
+            here = parts.of("compare", left, first, relation="equal")
+    return found
 
 
 def _place(parts: Parts) -> int | None:
     """argmax, argmin: the first place of the maximum, of the value or of what is turned round."""
     (value,) = parts.operator.inputs
     shape, axes = parts.shape(value), parts.axes
-    if parts.length > EXACT or not shape:
+    if not shape:
         return None
     if len(axes) > 1:
         if len(axes) != len(shape):
@@ -32,16 +51,18 @@ def _place(parts: Parts) -> int | None:
         (axis,) = axes
     if parts.operator.function == "argmin":
         value = parts.of("negate", value)
-    place = _place_of_most(parts, value, axis, parts.along("max", value, axis))
+    place = _together(parts, _place_of_most(parts, value, axis, parts.along("max", value, axis)))
     wanted = parts.shape(parts.operator.outputs[0])
     return place if parts.shape(place) == wanted else parts.view(place, wanted)
 
 
-def _numbered(parts: Parts, value: int) -> int:
-    """For each element of a value its place along the last axis."""
-    *_, length = parts.shape(value)
+def _numbered(parts: Parts, value: int) -> list[int]:
+    """For each element of a value its place along the last axis, in digits."""
+    length = parts.shape(value)[-1]
     none = parts.of("compare", value, value, relation="less")
-    return parts.of("add", none, parts.numbers(length, 0, 1))
+    return [
+        parts.of("add", none, parts.along_axis(f"digits {worth} {count}", length, 0, 1)) for worth, count in _digits(length)
+    ]  # fmt: skip
 
 
 def _stages(length: int) -> list[tuple[int, bool]]:
@@ -72,27 +93,29 @@ def _sorted(parts: Parts, value: int, *, descending: bool, stable: bool, places:
     padded = 1 << (length - 1).bit_length()
     key = parts.of("negate", value) if descending else value
     key = parts.padded(key, -1, 0, padded - length, inf)
-    at = _numbered(parts, key) if places or stable else None
+    at = _numbered(parts, key) if places or stable else []
     for distance, mirrored in _stages(padded):
         signs = parts.constant(f"signs {distance}", (padded,))
         other = _partner(parts, key, distance, mirrored=mirrored)
         turned = parts.of("multiply", other, signs)
-        if at is not None:
+        if at:
             worse = parts.of("compare", parts.of("multiply", key, signs), turned, relation="greater")
-            there = _partner(parts, at, distance, mirrored=mirrored)
+            there = [_partner(parts, each, distance, mirrored=mirrored) for each in at]
             if stable:
                 same = parts.of("compare", key, other, relation="equal")
-                later = parts.of("compare", parts.of("multiply", at, signs), parts.of("multiply", there, signs), relation="greater")  # fmt: skip
+                own, others = (parts.of("multiply", each, signs) for each in (at[0], there[0]))
+                later = parts.of("compare", own, others, relation="greater")
                 worse = parts.of("logical_or", worse, parts.of("logical_and", same, later))
-            at = parts.of("add", parts.of("multiply", parts.of("subtract", there, at), worse), at)
+            at = [
+                parts.of("add", parts.of("multiply", parts.of("subtract", far, near), worse), near)
+                for far, near in zip(there, at, strict=True)
+            ]
         least = parts.of("minimum", parts.of("multiply", key, signs), turned)
         key = parts.of("multiply", least, signs)
     key = parts.sliced(key, -1, 0, length)
     if descending:
         key = parts.of("negate", key)
-    if at is not None:
-        at = parts.sliced(at, -1, 0, length)
-    return key, at if places else None
+    return key, parts.sliced(_together(parts, at), -1, 0, length) if places else None
 
 
 def _rows(parts: Parts, value: int, axis: int) -> tuple[int, tuple[int, ...]]:
@@ -117,7 +140,7 @@ def _sort(parts: Parts) -> tuple[int | None, ...] | None:
     if "axis" not in attributes or not parts.shape(value):
         return None
     (axis,) = parts.axes
-    if parts.shape(value)[axis] > EXACT:
+    if parts.shape(value)[axis] > EXACT and attributes["stable"]:
         return None
     rows, back = _rows(parts, value, axis)
     keys, places = _sorted(
@@ -148,7 +171,7 @@ def _top(parts: Parts) -> tuple[int | None, ...] | None:
     (axis,), count, largest = parts.axes, int(parts.number("count")), bool(attributes["largest"])
     rows, back = _rows(parts, value, axis)
     length = parts.shape(rows)[-1]
-    if length > EXACT or not count:
+    if not count:
         return None
     places: int | None
     if _PASS * count > _STAGE * len(_stages(1 << (length - 1).bit_length())):
@@ -157,14 +180,17 @@ def _top(parts: Parts) -> tuple[int | None, ...] | None:
         return _results(parts, cut[0], cut[1], back)
     rank = len(parts.shape(rows))
     left = rows if largest else parts.of("negate", rows)
-    numbered = _numbered(parts, left) if count > 1 else left
+    numbered = _numbered(parts, left) if count > 1 else []
     most: list[int] = []
     at: list[int] = []
     for turn in range(count):
         most.append(parts.along("max", left, -1))
-        at.append(_place_of_most(parts, left, rank - 1, most[-1]))
+        digits = _place_of_most(parts, left, rank - 1, most[-1])
+        at.append(_together(parts, digits))
         if turn < count - 1:
-            taken = parts.of("compare", numbered, at[-1], relation="equal")
+            taken, *also = (parts.of("compare", own, digit, relation="equal") for own, digit in zip(numbered, digits, strict=True))  # fmt: skip
+            for each in also:
+                taken = parts.of("multiply", taken, each)
             bound = parts.of("multiply", parts.of("reverse_subtract", taken, scalar=0.5), scalar=inf)
             left = parts.of("minimum", left, bound)
     keys = parts.concatenated(most, -1)
@@ -235,11 +261,11 @@ def most(parts: Parts) -> tuple[int | None, ...] | None:
         return None
     (value,), (axis,) = parts.operator.inputs, parts.axes
     least = parts.operator.function == "min"
-    if parts.length > EXACT or (not least and not parts.wants(1)):
+    if not least and not parts.wants(1):
         return None
     turned = parts.of("negate", value) if least else value
     most = parts.along("max", turned, axis)
-    found = [parts.of("negate", most) if least else most, _place_of_most(parts, turned, axis, most) if parts.wants(1) else None]  # fmt: skip
+    found = [parts.of("negate", most) if least else most, _together(parts, _place_of_most(parts, turned, axis, most)) if parts.wants(1) else None]  # fmt: skip
     wanted = parts.shape(parts.operator.outputs[0])
     return tuple(each if each is None or parts.shape(each) == wanted else parts.view(each, wanted) for each in found)  # fmt: skip
 
