@@ -23,6 +23,7 @@ class Parts:
         self.operator, self.values, self.read = operator, values, read
         self.made: list[Operator] = []
         self._names: Counter[str] = Counter()
+        self._constants: dict[tuple[str, tuple[int, ...]], int] = {}
 
     def shape(self, value: int) -> tuple[int, ...]:
         """Shape of a value."""
@@ -172,11 +173,14 @@ class Parts:
     # Constants
 
     def constant(self, rule: str, shape: Sequence[int]) -> int:
-        """A constant whose elements :func:`constant_elements` tells from ``rule``."""
-        value = Value(id=len(self.values), shape=tuple(shape), dtype="float32", origin="constant", name=f"={rule}")  # fmt: skip
-        constant_elements(value)
-        self.values.append(value)
-        return value.id
+        """A constant whose elements :func:`constant_elements` tells from ``rule``; the same for the same rule and shape."""
+        key = (rule, tuple(shape))
+        if key not in self._constants:
+            self._constants[key] = len(self.values)
+            self.values.append(
+                Value(id=len(self.values), shape=tuple(shape), dtype="float32", origin="constant", name=f"={rule}")
+            )  # fmt: skip
+        return self._constants[key]
 
     def along_axis(self, rule: str, count: int, axis: int, rank: int) -> int:
         """A constant of :func:`constant_elements` along one of ``rank`` axes."""

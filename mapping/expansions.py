@@ -292,22 +292,27 @@ def expanded(graph: Graph) -> Graph:
         unread = [old for new, old in zip(results, operator.outputs) if new is None]
         for old in unread:
             values[old] = replace(values[old], origin="constant", producer=None)
+        if not named:
+            del values[before:]
+            continue  # nobody reads any of it
+        chief = last[next(iter(named))]
         for place, made in enumerate(parts.made):
-            outputs = tuple(named.get(out, out) for out in made.outputs)
-            operators.append(
-                replace(
-                    made,
-                    name=operator.name if place == last[next(iter(named))] else made.name,
-                    inputs=tuple(named.get(value, value) for value in made.inputs),
-                    outputs=outputs,
-                )
+            inputs, outputs = (
+                tuple(named.get(value, value) for value in ids) for ids in (made.inputs, made.outputs)
             )
+            name = operator.name if place == chief else made.name
+            if (name, inputs, outputs) != (made.name, made.inputs, made.outputs):
+                made = replace(made, name=name, inputs=inputs, outputs=outputs)
+            operators.append(made)
     if not changed:
         return graph
-    numbered = tuple(replace(operator, index=index) for index, operator in enumerate(operators))
-    produced = {out: operator.index for operator in numbered for out in operator.outputs}
-    return replace(
-        graph,
-        operators=numbered,
-        values=tuple(replace(value, producer=produced.get(value.id)) for value in values),
+    numbered = tuple(
+        operator if operator.index == index else replace(operator, index=index)
+        for index, operator in enumerate(operators)
     )
+    produced = {out: operator.index for operator in numbered for out in operator.outputs}
+    placed = (
+        value if value.producer == produced.get(value.id) else replace(value, producer=produced.get(value.id))
+        for value in values
+    )
+    return replace(graph, operators=numbered, values=tuple(placed))

@@ -248,3 +248,11 @@ def test_what_steers_the_program_alone_is_no_task() -> None:
     graph = trace(Function(steered).eval(), torch.randn(2, 3))
     assert any(operator.function == "_local_scalar_dense" for operator in graph.operators)
     assert [task.kind for task in lower(graph).tasks] == ["elementwise"]
+
+
+def test_what_nobody_reads_is_not_computed() -> None:
+    def unread(x: Tensor) -> Tensor:
+        x.topk(2)
+        return x.relu()
+
+    assert len(lower(trace(Function(unread).eval(), torch.randn(4, 8))).tasks) == 1
