@@ -165,6 +165,11 @@ class Parts:
         """Elements that a reduction is over."""
         return prod(self.shape(self.operator.inputs[0])[axis] for axis in self.axes)
 
+    def sizes(self, name: str) -> tuple[int, ...]:
+        """An attribute that is whole numbers."""
+        found = self.operator.attributes[name]
+        return tuple(int(each) for each in found) if isinstance(found, tuple) else (int(found),)
+
     def number(self, name: str, default: float = 0.0) -> float:
         """An attribute that is a number."""
         found = self.operator.attributes.get(name, default)
