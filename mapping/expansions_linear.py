@@ -184,10 +184,52 @@ def _substituted(parts: Parts, matrix: int, right: int, *, upper: bool, unit: bo
     return parts.concatenated(solved[::-1] if upper else solved, -2)
 
 
-def _sampled(parts: Parts) -> int | None:
-    """grid_sample between four neighbours: their rows looked up, times the weights, which are zero beyond the picture."""
+_SHARPNESS = -0.75
+"""Of PyTorch's cubic weights."""
+
+
+def _cubic(parts: Parts, share: int) -> list[tuple[int, int]]:
+    """The four neighbours and their weights, polynomials of the distance."""
+
+    def polynomial(distance: int, factors: tuple[float, ...]) -> int:
+        value = parts.times(distance, factors[0])
+        for factor in factors[1:-1]:
+            value = parts.of("multiply", parts.of("add", value, scalar=factor), distance)
+        return parts.of("add", value, scalar=factors[-1])
+
+    a = _SHARPNESS
+    near, far = (a + 2, -(a + 3), 0.0, 1.0), (a, -5 * a, 8 * a, -4 * a)
+    other = parts.of("reverse_subtract", share, scalar=1.0)
+    beyond = (parts.of("add", each, scalar=1.0) for each in (share, other))
+    before, behind = (polynomial(each, far) for each in beyond)
+    return [(-1, before), (0, polynomial(share, near)), (1, polynomial(other, near)), (2, behind)]
+
+
+def _neighbours(parts: Parts, at: int, length: int) -> list[tuple[int, int]]:
+    """The places along an axis that a coordinate is between, and their weights."""
     attributes = parts.operator.attributes
-    if attributes.get("mode") != 0 or attributes.get("padding") not in (0, 1):
+    cubic, border = attributes["mode"] == 2, attributes["padding"] == 1
+    if border and not cubic:
+        at = parts.of("clamp", at, minimum=0.0, maximum=length - 1.0)
+    low = parts.of("floor", at)
+    share = parts.of("subtract", at, low)
+    steps = (
+        _cubic(parts, share) if cubic else [(0, parts.of("reverse_subtract", share, scalar=1.0)), (1, share)]
+    )
+    found: list[tuple[int, int]] = []
+    for step, weight in steps:
+        place = parts.of("add", low, scalar=float(step)) if step else low
+        inside = parts.of("clamp", place, minimum=0.0, maximum=length - 1.0)
+        if not border:
+            weight = parts.of("multiply", weight, parts.of("compare", inside, place, relation="equal"))
+        found.append((inside, weight))
+    return found
+
+
+def _sampled(parts: Parts) -> int | None:
+    """grid_sample between four neighbours, or sixteen: their rows looked up, times the weights, which are zero beyond the picture or go to its border."""
+    attributes = parts.operator.attributes
+    if attributes.get("mode") not in (0, 2) or attributes.get("padding") not in (0, 1):
         return None
     picture, grid = parts.operator.inputs
     images, channels, *size = parts.shape(picture)
@@ -197,24 +239,14 @@ def _sampled(parts: Parts) -> int | None:
     if parts.computed(picture):
         table = parts.of("", table, kind="movement", operation="clone")
     table = parts.view(table, (images * prod(size), channels))
-    sides: list[list[tuple[int, int]]] = []  # y, then x: the place and the weight of both neighbours
+    sides: list[list[tuple[int, int]]] = []  # y, then x
     for axis in (0, 1):
         length = size[axis]
         at = parts.view(parts.sliced(grid, -1, 1 - axis, 2 - axis), (images, count))
         scale = (length - 1) / 2 if attributes.get("corners") else length / 2
-        at = parts.of("add", parts.times(at, scale), scalar=(length - 1) / 2)
-        if attributes["padding"] == 1:
-            at = parts.of("clamp", at, minimum=0.0, maximum=length - 1.0)
-        low = parts.of("floor", at)
-        share = parts.of("subtract", at, low)
-        both: list[tuple[int, int]] = []
-        for step in (0, 1):
-            place = parts.of("add", low, scalar=1.0) if step else low
-            weight = share if step else parts.of("reverse_subtract", share, scalar=1.0)
-            inside = parts.of("clamp", place, minimum=0.0, maximum=length - 1.0)
-            weight = parts.of("multiply", weight, parts.of("compare", inside, place, relation="equal"))
-            both.append((inside, weight))
-        sides.append(both)
+        sides.append(
+            _neighbours(parts, parts.of("add", parts.times(at, scale), scalar=(length - 1) / 2), length)
+        )
     total: int | None = None
     first = parts.numbers(images, 0, 2, 0.0, float(prod(size)))
     for y, by_y in sides[0]:

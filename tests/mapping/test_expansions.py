@@ -131,8 +131,8 @@ def _solve(matrix: Tensor, right: Tensor, **options: bool) -> Tensor:
     return torch.linalg.solve_triangular(matrix, right, **options)
 
 
-def _sample(corners: bool, padding: str) -> Callable[..., Tensor]:
-    return lambda x, grid: F.grid_sample(x, grid, padding_mode=padding, align_corners=corners)
+def _sample(corners: bool, padding: str, mode: str = "bilinear") -> Callable[..., Tensor]:
+    return lambda x, grid: F.grid_sample(x, grid, mode, padding, corners)
 
 
 def _rotated(x: Tensor, angles: Tensor) -> Tensor:
@@ -176,6 +176,8 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "solve, unit": (lambda a, b: _solve(a / 8, b, upper=False, unitriangular=True), ((2, 64, 64), (2, 64, 5))),
     "sample": (_sample(False, "zeros"), ((2, 3, 5, 6), (2, 4, 7, 2))),
     "sample, corners": (_sample(True, "border"), ((2, 3, 5, 6), (2, 4, 7, 2))),
+    "sample, cubic": (_sample(False, "zeros", "bicubic"), ((2, 3, 5, 6), (2, 4, 7, 2))),
+    "sample, cubic, border": (_sample(False, "border", "bicubic"), ((2, 3, 5, 6), (2, 4, 7, 2))),
     "complex product": (_rotated, ((2, 3, 4, 2), (3, 4))),
     "FFT": (lambda x: torch.fft.fft2(x).real, ((2, 6, 10),)),
     "maximum and its place": (lambda x: x.max(-1), (X,)),
