@@ -302,7 +302,7 @@ class Layouts:
                     return None
                 size, step = groups.pop()
                 part = min(size, left)
-                if size % part or left % part:
+                if not part or size % part or left % part:
                     return None
                 found.append((axis, part, step))
                 left //= part

@@ -53,8 +53,8 @@ class Lowering(Fusion):
                 continue
             if not any(self.computed(i) for i in operator.inputs):
                 continue  # made of parameters and constants alone: computed once, before the network runs
-            if not any(self.size(out) for out in operator.outputs):
-                continue  # an assertion, or nothing at all
+            if any(all(0 in self.shape(i) for i in ids) for ids in (operator.inputs, operator.outputs)):
+                continue  # an assertion, or made of nothing, or nothing itself
             try:
                 self.one(operator)
             except UnmappedError:

@@ -85,7 +85,7 @@ def whole_bytes(layouts: Layouts, value: int, copies: Sequence[Copy]) -> bool:
 def rearrangement(layouts: Layouts, value: int, shape: Sequence[int], order: Order) -> Copy | None:
     """The copy that puts a value, expanded to ``shape``, into ``order``; ``None`` if it lies so or its places are not known."""
     places = layouts.spread(value, shape)
-    if places is None or layouts.lies(value, shape, order):
+    if places is None or not prod(shape) or layouts.lies(value, shape, order):
         return None
     levels = tuple(map(Level, shape, places.steps, dense(shape, order)))
     return Copy(levels=levels, first=places.first)
@@ -97,6 +97,8 @@ def copies_of(layouts: Layouts, operator: Operator, out: int) -> tuple[Copy, ...
     Raises:
         UnmappedError: A copy fills with what is not told.
     """
+    if 0 in layouts.shape(out):
+        return ()
     operation = operator.attributes.get("operation")
     if operation == "concat":
         return tuple(_concatenated(layouts, operator, out))
@@ -244,6 +246,7 @@ def _padded(size: int, before: int, after: int, mode: str) -> Iterator[Piece]:
 
 def _boxes(axes: Sequence[Sequence[Piece]], places: Places, target: Sequence[int]) -> Iterator[Copy]:
     """A copy for each choice of a piece for each axis; what is filled along an axis is filled for all pieces of the axes after it."""
+    axes = [[piece for piece in pieces if piece.size] for pieces in axes]
     for k, pieces in enumerate(axes):
         for piece in pieces:
             if piece.filled:

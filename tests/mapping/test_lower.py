@@ -436,3 +436,49 @@ def test_an_operator_that_the_scratchpad_does_not_hold_is_refused():
     config = dataclasses.replace(MachineConfig(), scratchpad=ScratchpadConfig(size_kib=16, banks=16))
     with pytest.raises(UserError, match=r"does not fit the machine: scratchpad\."):
         simulate(graph_of(nn.Softmax(-1), (4, 8192)), config)
+
+
+class Function(nn.Module):
+    """A function of tensors as a network."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *operands):
+        return self.function(*operands)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.cat([x[:, :0], x], 1) * 2,
+        lambda x: x.new_empty(0, 8).reshape(0, 2, 4).transpose(0, 1).sum() + x[:, :0].permute(1, 0).sum() + x,
+        lambda x: nn.functional.pad(x, (0, 0, -3, 3)) + torch.roll(x, 0, 1),
+    ],
+    ids=["concatenated", "moved", "padded"],
+)
+def test_what_has_no_elements_is_no_task(function):
+    tasks = lower(graph_of(Function(function), (3, 8))).tasks
+    works = [task.work for task in tasks]
+    assert works
+    assert all(copy.elements for work in works if isinstance(work, MovementWork) for copy in work.copies)
+    assert all(work_cost(work, MachineConfig()).cycles for work in works)
+
+
+def test_a_mean_of_whole_pictures_leaves_registers_for_what_follows():
+    axes = (Axis(size=784, kernel=784),)
+    work = WindowsWork(function="average", images=1, axes=axes, channels=192, steps=(Step(function="gelu"),))
+    for machine in (MachineConfig(), MachineConfig().baseline()):  # software GELU takes most registers
+        assert work_cost(work, machine).cycles > 192 * 784 // 2 // machine.vector.lanes
+
+
+def test_dropout_in_place_is_nothing():
+    with_it, without = (
+        lower(graph_of(Function(function), (4, 8))).tasks
+        for function in (
+            lambda x: nn.functional.dropout(x + 1, 0.5, training=False, inplace=True) * 2,
+            lambda x: (x + 1) * 2,
+        )
+    )
+    assert [task.work for task in with_it] == [task.work for task in without]
