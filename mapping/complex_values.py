@@ -43,6 +43,8 @@ def _of_pairs(operator: Operator, values: list[Value], complex_ones: set[int]) -
     out = operator.outputs[0] in complex_ones
     parts = Parts(operator, values)
     match operator.kind, operator.function.removeprefix("complex_"):
+        case "movement", _ if operator.attributes.get("operation") == "_conj":  # a view to PyTorch
+            result = parts.of("multiply", operator.inputs[0], parts.constant("signs 1", (2,)))
         case "movement", _:
             return [_moved(operator, values, ins, out=out)]
         case "other", "_fft_c2c" | "_fft_r2c" | "_fft_c2r":

@@ -120,8 +120,13 @@ def _distances(parts: Parts) -> int | None:
     """Of all rows from all others: the root of both squares less twice the product."""
     left, right = parts.operator.inputs
     shape = parts.shape(right)
-    if not parts.computed(left) or (not parts.computed(right) and len(shape) != 2):
+    if not parts.computed(left):
         return None
+    if not parts.computed(right):
+        if prod(shape[:-2]) != 1:
+            return None
+        right = parts.view(right, shape[-2:])
+        shape = shape[-2:]
     squares = [parts.along("sum", parts.of("pow", each, exponent=2.0), -1) for each in (left, right)]
     axes = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
     product = parts.times(parts.product(left, parts.permuted(right, *axes)), -2.0)

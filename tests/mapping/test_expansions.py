@@ -191,6 +191,8 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "real FFT": (lambda x: torch.view_as_real(torch.fft.rfft(x)), ((3, 9),)),
     "real FFT and back": (lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=1), dim=1, n=8), ((3, 8, 2),)),
     "real FFT of two axes and back": (lambda x: torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho"), norm="ortho"), ((2, 4, 6),)),
+    "correlation": (lambda x: torch.fft.irfft(torch.fft.rfft(x) * torch.conj(torch.fft.rfft(x.flip(0)))), ((2, 8),)),
+    "distances from a codebook": (lambda x: torch.cdist(x, torch.arange(12.0).reshape(1, 4, 3), compute_mode="use_mm_for_euclid_dist"), ((1, 5, 3),)),
     "inverse FFT": (lambda x: torch.view_as_real(torch.fft.ifft(torch.fft.fft(x, dim=1))), ((2, 6, 3),)),
 }  # fmt: skip
 
