@@ -29,7 +29,8 @@ movement     what is moved           function: view if no data moves, else copy;
                                      operands
 recurrent    x, states, weights      macs, hidden, layers, bidirectional, steps; function lstm, gru,
                                      rnn_tanh, rnn_relu
-other        all tensors             none; the function is the aten name
+other        all tensors             those of :mod:`lanewise.mapping.rules.ordering`; the function is the aten
+                                     name
 ============ ======================= ======================================================================
 
 ``reverse_subtract`` and ``reverse_divide`` have their operands exchanged (``scalar - x``).

@@ -209,7 +209,8 @@ class Layouts:
             case "normalise" if operator.function == "batch_norm":
                 return channels_innermost(rank)
             case "normalise" if operator.function in ("group_norm", "instance_norm"):
-                return straight if source is None else self.order(source)
+                innermost = channels_innermost(rank)
+                return innermost if source is not None and self.order(source) == innermost else straight
             case "normalise" | "softmax":
                 axis = int(operator.attributes.get("axis", rank - 1)) % max(1, rank)  # type: ignore[arg-type]
                 return self.rows(operator.inputs[0], axis)

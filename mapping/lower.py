@@ -19,7 +19,7 @@ from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.layout import dense, joined
 from lanewise.mapping.lower_convolution import lower_convolution, lower_pool, stored_elements
 from lanewise.mapping.lower_fusion import Fusion
-from lanewise.mapping.lower_movement import embedding, movement
+from lanewise.mapping.lower_movement import PAIR, embedding, movement
 from lanewise.mapping.lower_recurrent import lower_recurrent
 from lanewise.mapping.lower_rows import lower_reduce, lower_rows
 from lanewise.mapping.matrix_operands import matrix_of
@@ -115,9 +115,9 @@ class Lowering(Fusion):
             )
         )  # fmt: skip
 
-    def quantise(self, operator: Operator) -> None:
-        """For what cannot quantise on the way out."""
-        out = operator.outputs[0]
+    def quantise(self, operator: Operator, value: int | None = None) -> None:
+        """For what cannot quantise its result on the way out, or the ``value`` behind its chain."""
+        out = operator.outputs[0] if value is None else value
         if "quantised" in self.outputs(out):
             work = ElementwiseWork(elements=self.size(out), outputs=("quantised",))
             self.alone(f"quantise {operator.name}", "quantise", work, out)
@@ -136,16 +136,20 @@ class Lowering(Fusion):
             if not matrix.direct and self.computed(operator.inputs[place]):
                 self.rearrange(operator, operator.inputs[place], *matrix.wanted, "quantised")
         pitch, step = self.result_distances(operator)
+        outputs = self.outputs(value)
+        apart = "quantised" in outputs and step % PAIR > 0  # a product's rows would not begin with a byte
         self.add(
             operator,
             MatmulWork(
                 m=m, k=k, n=n, batch=batch, weights=weights,
                 left_transposed=a.turned, left_first=a.first, left_pitch=a.pitch, left_step=a.step,
                 right_transposed=b.turned, right_first=b.first, right_pitch=b.pitch, right_step=b.step,
-                result_pitch=pitch, result_step=step, steps=tuple(steps), outputs=self.outputs(value),
+                result_pitch=pitch, result_step=step, steps=tuple(steps), outputs=("fp16",) if apart else outputs,
             ),
             chain,
         )  # fmt: skip
+        if apart:
+            self.quantise(operator, value)
 
     def result_distances(self, operator: Operator) -> tuple[int, int]:
         """From row to row and from product to product of the results, where they are not one after another."""

@@ -82,13 +82,29 @@ def whole_bytes(layouts: Layouts, value: int, copies: Sequence[Copy]) -> bool:
     )
 
 
-def rearrangement(layouts: Layouts, value: int, shape: Sequence[int], order: Order) -> Copy | None:
-    """The copy that puts a value, expanded to ``shape``, into ``order``; ``None`` if it lies so or its places are not known."""
+def rearrangement(
+    layouts: Layouts, value: int, shape: Sequence[int], order: Order, *, whole: bool = False
+) -> Copy | None:
+    """The copy that puts a value, expanded to ``shape``, into ``order``, with ``whole`` each line as long as whole bytes of INT4 are; ``None`` if it lies
+    so or its places are not known."""
     places = layouts.spread(value, shape)
     if places is None or not prod(shape) or layouts.lies(value, shape, order):
         return None
-    levels = tuple(map(Level, shape, places.steps, dense(shape, order)))
+    room = list(shape)
+    if whole and order:
+        room[order[-1]] += room[order[-1]] % PAIR
+    levels = tuple(map(Level, shape, places.steps, dense(room, order)))
     return Copy(levels=levels, first=places.first)
+
+
+def whole_lines(shape: Sequence[int], order: Order) -> int:
+    """Elements of a value in ``order`` whose lines are as long as whole bytes of INT4 are; a single line is as long as it is.
+
+    >>> whole_lines((3, 5), (0, 1)), whole_lines((3, 5), (1, 0)), whole_lines((1, 5), (0, 1))
+    (18, 20, 5)
+    """
+    size, line = max(1, prod(shape)), shape[order[-1]] if order else 1
+    return size if line == size else size // line * (line + line % PAIR)
 
 
 def copies_of(layouts: Layouts, operator: Operator, out: int) -> tuple[Copy, ...]:

@@ -13,6 +13,7 @@ from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.layout import Layouts, Order
 from lanewise.mapping.lower_convolution import sizes
+from lanewise.mapping.lower_movement import PAIR
 
 if TYPE_CHECKING:
     from lanewise.mapping.lower import Lowering
@@ -34,13 +35,29 @@ def lower_rows(lowering: "Lowering", operator: Operator) -> None:
         return
     length = operator.number("length")
     lowering.rearrange(operator, operator.inputs[0], lowering.shape(out), lowering.layouts.order(out))
+    affine, groups, channels = bool(operator.attributes.get("affine", False)), 1, 0
     if function in ("group_norm", "instance_norm"):
         function = "layer_norm"
+        groups, channels = groups_of(lowering.layouts, operator)
+        if not affine and (groups == 1 or not channels):
+            groups, channels = 1, 0  # rows like any others
+    outputs = lowering.outputs(out)
+    apart = "quantised" in outputs and groups > 1 and channels // groups % PAIR > 0
     rows = RowsWork(
-        function=function, rows=lowering.size(out) // length, length=length,
-        affine=bool(operator.attributes.get("affine", False)), outputs=lowering.outputs(out),
+        function=function, rows=lowering.size(out) // length, length=length, affine=affine, groups=groups, channels=channels,
+        outputs=("fp16",) if apart else outputs,
     )  # fmt: skip
     lowering.add(operator, rows, ())
+    if apart:
+        lowering.quantise(operator)
+
+
+def groups_of(layouts: Layouts, operator: Operator) -> tuple[int, int]:
+    """Groups of a group norm, and its channels if they lie innermost, else 0."""
+    out = operator.outputs[0]
+    channels = layouts.shape(out)[1]
+    groups = operator.number("groups") if "groups" in operator.attributes else channels
+    return groups, channels if layouts.innermost(out) == 1 else 0
 
 
 def _scan(lowering: "Lowering", operator: Operator) -> None:

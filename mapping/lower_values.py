@@ -9,7 +9,7 @@ from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.movement import MovementWork
 from lanewise.mapping.layout import Layouts, Order, channels_innermost
 from lanewise.mapping.lower_convolution import is_depthwise
-from lanewise.mapping.lower_movement import PAIR, moves_operands, rearrangement, whole_bytes
+from lanewise.mapping.lower_movement import PAIR, moves_operands, rearrangement, whole_bytes, whole_lines
 from lanewise.mapping.matrix_operands import matrix_of
 from lanewise.mapping.task import Task, Work
 
@@ -93,13 +93,18 @@ class LoweredValues:
     def rearrange(
         self, operator: Operator, value_id: int, shape: tuple[int, ...], wanted: Order, form: str = "fp16"
     ) -> None:
-        """Tasks that copy an operand, expanded to ``shape``, into the order ``wanted``, where it does not lie so: once, whoever reads it."""
+        """Tasks that copy an operand, expanded to ``shape``, into the order ``wanted``, where it does not lie so: once, whoever reads it. What is quantised
+        then is copied in lines of whole bytes."""
         copy = self.computed(value_id) and rearrangement(self.layouts, value_id, shape, wanted)
         if not copy or (form == "fp16" and self.layouts.given(value_id)):
             return
         moved = "fp16" if form == "quantised" and self._as_fp16(value_id, copy, shape, wanted) else form
         name = f"rearrange for {operator.name}"
-        if (key := (value_id, shape, wanted, moved)) not in self.rearranged:
+        elements = whole_lines(shape, wanted) if moved != form else 0
+        whole = elements > max(1, prod(shape))
+        if whole:
+            copy = rearrangement(self.layouts, value_id, shape, wanted, whole=True) or copy
+        if (key := (value_id, shape, wanted, "lines" if whole else moved)) not in self.rearranged:
             self.rearranged.add(key)
             if moved == "quantised" or not self.layouts.given(value_id):
                 self.alone(
@@ -107,7 +112,7 @@ class LoweredValues:
                 )
         if (key := (value_id, shape, wanted, form)) not in self.rearranged:
             self.rearranged.add(key)
-            work = ElementwiseWork(elements=max(1, prod(shape)), outputs=("quantised",))
+            work = ElementwiseWork(elements=elements, outputs=("quantised",))
             self.alone(f"quantise for {operator.name}", "quantise", work, value_id, shape, wanted)
 
     def _as_fp16(self, value_id: int, copy: Copy, shape: tuple[int, ...], wanted: Order) -> bool:

@@ -24,7 +24,10 @@ def steps_of(operator: Operator, layouts: Layouts, value: int | None = None) -> 
         own = max(computed, key=layouts.size)
         others = [i for i in operator.inputs if i != own]
     else:
-        own = next((i for i in operator.inputs if layouts.of(i) == layouts.of(value)), value)
+        views = [i for i in operator.inputs if layouts.of(i) == layouts.of(value)]
+        if len(set(views)) > 1:
+            return None  # the same tensor seen in two ways, of which registers hold one
+        own = views[0] if views else value
         others = [i for i in operator.inputs if layouts.of(i) != layouts.of(value)]
     constant = _number(operator)
     function = _RENAMED.get(operator.function, operator.function)
@@ -32,7 +35,7 @@ def steps_of(operator: Operator, layouts: Layouts, value: int | None = None) -> 
         return _selection(operator, own, layouts)
     if function == "cast":
         return _cast(operator)
-    first = layouts.of(operator.inputs[0]) == layouts.of(own)
+    first = operator.inputs[0] == own
     if function == "compare":
         function = str(operator.attributes["relation"])
         function = function if first else REVERSED_RELATIONS.get(function, function)

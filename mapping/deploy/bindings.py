@@ -26,7 +26,7 @@ from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.layout import Order, channels_innermost
 from lanewise.mapping.lower import Lowering, Task
-from lanewise.mapping.lower_rows import reduction_order
+from lanewise.mapping.lower_rows import groups_of, reduction_order
 from lanewise.mapping.matrix_operands import matrix_of
 from lanewise.mapping.tables import table_tensors
 from lanewise.models.matrix_layout import column_constants, packed_lines
@@ -137,18 +137,25 @@ class Bindings:
         work, layouts, tensors = replace(task.work, inverse_step=inverse), self.layouts, self.tensors
         if task.order is not None:
             line, size = task.shape[task.order[-1]] if task.order else 1, prod(task.shape)
-            self._whole(line, size)
-            names = {
-                form: tensors.moved(value, task.shape, task.order, form) for form in ("fp16", "quantised")
-            }
-            self._laid_by_host(value, task.shape, task.order)
-            tensors.room_for(names["quantised"], size, line, "quantised")
-            source = self.present(names["fp16"], "fp16")
-            return self.made(task, work, {"in": source, "quantised": names["quantised"]}, value, size)
+            given = movements.LINES if work.elements > size else "fp16"
+            found, name = (
+                tensors.moved(value, task.shape, task.order, form) for form in (given, "quantised")
+            )
+            self._laid_by_host(value, task.shape, task.order, lines=work.elements > size)
+            tensors.room_for(name, size, line, "quantised")
+            source = self.present(found, "fp16")
+            return self.made(task, work, {"in": source, "quantised": name}, value, work.elements)
         if work.elements != layouts.size(value):
             return self.made(task, work, {"in": self._stored_picture(task, value)}, value, work.elements)
-        self._whole(tensors.line(value), layouts.size(value))
+        self._whole(self._line_read(value), layouts.size(value))
         return self.made(task, work, {"in": self.present(tensors.name(value, "fp16"), "fp16")}, value)
+
+    def _line_read(self, value: int) -> int:
+        """Elements of a line of a value as all of its readers see it, such as heads that lie side by side in each token; else as it lies."""
+        layouts = self.layouts
+        views = {view for _, view in self.lowering.uses.get(layouts.of(value), ())}
+        lines = {layouts.shape(view)[layouts.order(view)[-1]] for view in views if layouts.order(view)}
+        return lines.pop() if len(lines) == 1 else self.tensors.line(value)
 
     def _stored_picture(self, task: Task, value: int) -> str:
         """A picture that is given, with a channel of zeros more."""
@@ -192,8 +199,6 @@ class Bindings:
 
     def _rows(self, task: Task, work: RowsWork, operator: Operator, inverse: float) -> BoundTask:
         x, out = operator.inputs[0], operator.outputs[0]
-        if operator.function in ("group_norm", "instance_norm"):
-            raise ValueError(f"{operator.function} has no deployment")
         order = (
             reduction_order(self.layouts, operator)[1]
             if operator.kind == "reduce"
@@ -201,8 +206,19 @@ class Bindings:
         )
         tensors = {"in": self.fp16(x, self.layouts.shape(x), order)}
         for name, value in zip([each.removeprefix("@") for each in work.weights], operator.inputs[1:]):
-            tensors[name] = self.host(task, name, self.parameters[value])
+            weights = self.parameters[value]
+            if operator.function in ("group_norm", "instance_norm"):
+                weights = self._of_groups(weights, work, operator)
+            tensors[name] = self.host(task, name, weights)
         return self.made(task, replace(work, inverse_step=inverse), tensors, out)
+
+    def _of_groups(self, weights: Reals, work: RowsWork, operator: Operator) -> Reals:
+        """A number for each channel, as a row of each group meets them."""
+        groups, channels = groups_of(self.layouts, operator)
+        own = weights.reshape(groups, -1)
+        if not channels:
+            return np.repeat(own, work.length // own.shape[1], axis=1)
+        return np.stack([np.resize(each, work.weight_elements(self.config)) for each in own])
 
     def _windows(
         self, task: Task, work: WindowsWork, members: Sequence[Operator], inverse: float
@@ -389,11 +405,12 @@ class Bindings:
         self._laid_by_host(value, shape, order)
         return self.present(self.tensors.moved(value, shape, order, "fp16"), "fp16")
 
-    def _laid_by_host(self, value: int, shape: Sequence[int], order: Order) -> None:
-        """What is given, in any order that it is read in."""
-        name = self.tensors.moved(value, shape, order, "fp16")
+    def _laid_by_host(self, value: int, shape: Sequence[int], order: Order, *, lines: bool = False) -> None:
+        """What is given, in any order that it is read in, with ``lines`` each with an element more."""
+        name = self.tensors.moved(value, shape, order, movements.LINES if lines else "fp16")
         if self.layouts.given(value) and name not in self.tensors.memory:
-            self.tensors.put(name, self.tensors.value(value, shape).transpose(order))
+            lying = self.tensors.value(value, shape).transpose(order)
+            self.tensors.put(name, np.pad(lying, [*[(0, 0)] * (lying.ndim - 1), (0, 1)]) if lines else lying)
 
     def present(self, name: str, form: str) -> str:
         """A tensor that is there.

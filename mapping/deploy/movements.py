@@ -9,20 +9,28 @@ from lanewise.mapping.kernels.copies import FILL
 from lanewise.mapping.kernels.movement import LookUpWork, MovementWork
 from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.lower import Task
-from lanewise.mapping.lower_movement import copies_of
+from lanewise.mapping.lower_movement import copies_of, whole_lines
 from lanewise.sim.program import flatten_once
 
 if TYPE_CHECKING:
     from lanewise.mapping.deploy.bindings import Bindings, BoundTask
 
 
+LINES = "fp16 in lines of whole bytes"
+"""The form of what is quantised line by line."""
+
+
 def rearrangement(bindings: "Bindings", task: Task, work: MovementWork, value: int) -> "BoundTask":
     """A value in another order."""
     tensors, form = bindings.tensors, work.form
     assert task.order is not None
-    name = tensors.moved(value, task.shape, task.order, form)
     line = task.shape[task.order[-1]] if task.order else 1
     size = int(np.prod(task.shape))
+    (copy,) = work.copies
+    if 1 + sum((level.repeats - 1) * level.target for level in copy.levels) > size:
+        form, size = LINES, whole_lines(task.shape, task.order)
+    name = tensors.moved(value, task.shape, task.order, form)
+    form = work.form
     source = bindings.present(tensors.name(value, form), form)
     tensors.room_for(name, size, line, form)
     if form == "quantised":

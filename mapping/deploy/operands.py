@@ -31,7 +31,9 @@ def step_operands(
             else value
         )
         steps = steps_of(operator, layouts, value) or ()
-        others = [i for i in operator.inputs if layouts.of(i) != layouts.of(own)]
+        others = [
+            i for i in operator.inputs if (i != own if value is None else layouts.of(i) != layouts.of(own))
+        ]
         wanting = [k for k, step in enumerate(steps) if step.operand in VECTORS or (step.operand and others)]
         if operator.function == "select" or (others and len(wanting) != len(others)):
             raise ValueError(

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lanewise.errors import UserError
+from lanewise.mapping.expansion_parts import constant_elements
 from lanewise.mapping.graph import Graph
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Parameters:
             UserError: Nothing is known of the value.
         """
         wanted = self._graph.values[value]
+        if (elements := constant_elements(wanted)) is not None:
+            return np.array(elements, np.float64).reshape(wanted.shape)
         found = self._folded.get(value, self._named.get(wanted.name))
         if found is None:
             raise UserError(

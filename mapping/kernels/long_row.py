@@ -26,6 +26,9 @@ class LongRow:
     Strips are taken four at a time, each with a sum of its own, so that no reduction waits for another.
     """
 
+    kept = True
+    """Whether what is shifted is kept for the last pass, or the row is read and shifted again."""
+
     def __init__(self, work: "RowsWork", config: MachineConfig) -> None:
         self.work, self.config = work, config
         self.kernel = VectorKernel(config=config, vl=min(work.length, 2 * config.vector.vlen_bits // 16))
@@ -33,7 +36,9 @@ class LongRow:
         self.nodes: list[Node] = []
         self.sums: list[Register] = []
         self.strip_elements = self.kernel.vl
-        self.strip, self.together = 0, 1
+        self.strip, self.together = 0, row_sums(ceil(work.length / self.strip_elements))
+        self.elements = work.length
+        """Of the row that are in the buffers."""
         self.kernel.places = self.place
 
     def place(self, buffer: str, bits: int, elements: int) -> Address:
@@ -84,13 +89,13 @@ class LongRow:
             elements = square_sums(self.work.length, vlen_bits)
             zeros = kernel.splat(0.0, 32, elements)
             sums = kernel.emit("vmv.v.v", zeros, sew_bits=32, vl=elements)
-            self.sums = [sums] * row_sums(ceil(self.work.length / self.strip_elements))
+            self.sums = [sums] * self.together
             self.sweep(lambda index: self.shift(index, offset))
             factor = row.inverse_root(row.reduce_squares(sums))
-        if offset is not None:
+        if offset is not None and self.kept:
             kernel.release(offset)
-        self.sweep(lambda _: self.scale(factor))
-        kernel.release(factor)
+        self.sweep(lambda _: self.scale(factor, offset))
+        kernel.release(factor, *(() if offset is None else (offset,)))
         return self.done()
 
     def done(self) -> tuple[Node, ...]:
@@ -105,10 +110,7 @@ class LongRow:
         """As many sums as strips are taken at a time, all 0."""
         kernel = self.kernel
         zero = kernel.splat(0.0, 32, 1)
-        self.sums = [
-            kernel.emit("vmv.v.v", zero, sew_bits=32, vl=1)
-            for _ in range(row_sums(ceil(self.work.length / self.strip_elements)))
-        ]
+        self.sums = [kernel.emit("vmv.v.v", zero, sew_bits=32, vl=1) for _ in range(self.together)]
 
     def gather(self) -> Register:
         """Neighbouring sums are added, then their sums."""
@@ -122,16 +124,23 @@ class LongRow:
         return self.sums.pop()
 
     def sweep(self, body: Callable[[int], None]) -> None:
-        """Run ``body`` on every strip, the strips of a round in registers of their own as far as there are enough."""
+        """Run ``body`` on every strip of the row."""
         self.flush()
-        strips = ceil(self.work.length / self.strip_elements)
-        self.together = row_sums(strips)
-        rounds = self.work.length // self.strip_elements // self.together
-        rest = strips - rounds * self.together  # the last one of them may be short
+        self.nodes += self.strips(body, self.work.length)
+
+    def strips(self, body: Callable[[int], None], elements: int) -> list[Node]:
+        """``body`` on the strips of so many elements, those of a round in registers of their own as far as there are enough."""
+        self.elements = elements
+        rounds = elements // self.strip_elements // self.together
+        rest = (
+            ceil(elements / self.strip_elements) - rounds * self.together
+        )  # the last one of them may be short
+        nodes: list[Node] = []
         if rounds:
-            self.nodes += repeat(rounds, *self.round(body, 0, self.together), index=STRIP)
+            nodes += repeat(rounds, *self.round(body, 0, self.together), index=STRIP)
         if rest:
-            self.nodes += self.round(body, rounds * self.together, rest)
+            nodes += self.round(body, rounds * self.together, rest)
+        return nodes
 
     def round(self, body: Callable[[int], None], first: int, strips: int) -> list[Instruction]:
         """``body`` on so many strips from the ``first`` on, scheduled."""
@@ -149,7 +158,7 @@ class LongRow:
                         held.clear()
                     kernel.touched.clear()
                     self.strip = first + index
-                    kernel.vl = min(self.strip_elements, self.work.length - self.strip * self.strip_elements)
+                    kernel.vl = min(self.strip_elements, self.elements - self.strip * self.strip_elements)
                     body(index)
                     held |= kernel.touched - kernel.used
                     kernel.used |= held
@@ -175,21 +184,28 @@ class LongRow:
         self.kernel.release(value)
 
     def shift(self, index: int, offset: Register | None) -> None:
-        """The shifted values, for softmax their exp, to the scratch row, and their sum or that of their squares."""
+        """The sum of the shifted values, for softmax of their exp, or of their squares."""
         kernel, total = self.kernel, self.sums[index]
-        value = kernel.load("@in.0")
-        if offset is not None:
-            kernel.emit("vfsub.vv", value, offset, into=value)
+        value = self.shifted(offset)
         if self.work.function == "softmax":
-            value = nonpositive_exponential(kernel, value, self.work)
             kernel.emit("vfwredusum.vs", value, total, into=total)
         else:
             self.row.add_squares(value, into=total)
-        kernel.store("@scratch", value)
+        if self.kept:
+            kernel.store("@scratch", value)
         kernel.release(value)
 
-    def scale(self, factor: Register) -> None:
-        value = self.kernel.load("@scratch")
+    def shifted(self, offset: Register | None) -> Register:
+        """A strip of the row less the offset, for softmax its exp."""
+        value = self.kernel.load("@in.0")
+        if offset is not None:
+            self.kernel.emit("vfsub.vv", value, offset, into=value)
+        if self.work.function == "softmax":
+            value = nonpositive_exponential(self.kernel, value, self.work)
+        return value
+
+    def scale(self, factor: Register, offset: Register | None) -> None:
+        value = self.kernel.load("@scratch") if self.kept else self.shifted(offset)
         self.kernel.emit("vfmul.vv", value, factor, into=value)
         self.row.weigh(value)
         self.row.finish(value)

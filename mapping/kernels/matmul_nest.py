@@ -14,6 +14,7 @@ from lanewise.mapping.kernels.place import Place, split
 from lanewise.mapping.kernels.price import MOST_ACCESSES, price
 from lanewise.sim.alignment import unrolled
 from lanewise.sim.engine import Run
+from lanewise.sim.matrix_stream import matrix_stream_result_clk, matrix_stream_tile_clk
 from lanewise.sim.program import Address, Instruction, Loop, Node, Program, Rotate, flatten_once, repeat
 
 STREAMED_TILES = (1, 2, 4)
@@ -36,7 +37,23 @@ class Nest(Tile):
 
     def program(self) -> tuple[Program, Run | None]:
         """The fastest of the nests that are worth trying, and its run if more than one was."""
-        return self.fastest(self.whole() or [*self.whole(staying=1), self.chunked()])
+        programs = self.whole()
+        if programs and self.waits:
+            programs += Nest(self.work, self.config, ring=self.ring + 1).whole()
+        return self.fastest(programs or [*self.whole(staying=1), self.chunked()])
+
+    @property
+    def waits(self) -> bool:
+        """Whether a short tile would wait for the buffer of its results, all of which are still on their way out: more of them than two hide that."""
+        matrix, dma = self.config.matrix, self.config.dma
+        if not matrix.splits:
+            return False
+        size = (self.work.k, self.passes, matrix)
+        row_bytes = self.result_bytes(self.produced, self.columns) if self.direct else 2 * self.columns
+        out = dma.descriptor_clk + self.rows * ceil(
+            row_bytes / dma.bytes_per_clk
+        )  # or, as fast, by the vector unit
+        return self.ring * max(matrix_stream_tile_clk(*size), out) < matrix_stream_result_clk(*size) + out
 
     def whole(self, staying: int = 2) -> list[Program]:
         """With all of k at once, where that fits with so many buffers for the operand that stays."""

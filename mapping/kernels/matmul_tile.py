@@ -41,10 +41,10 @@ class Block:
 
 
 class Tile:
-    """``rows x columns`` results of ``work`` on ``config``'s array."""
+    """``rows x columns`` results of ``work`` on ``config``'s array; what leaves it goes into one of ``ring`` buffers in turn."""
 
-    def __init__(self, work: "MatmulWork", config: MachineConfig) -> None:
-        self.work, self.config = work, config
+    def __init__(self, work: "MatmulWork", config: MachineConfig, *, ring: int = 2) -> None:
+        self.work, self.config, self.ring = work, config, ring
         matrix = config.matrix
         self.bits = matrix.operand_bits
         self.left_bits, self.right_bits = (
@@ -74,11 +74,11 @@ class Tile:
     def fixed_bytes(self) -> dict[str, int]:
         """Buffers that do not depend on the tiling: results, second operands of the steps, the constants of a product of activations."""
         elements = self.rows * self.columns if self.direct else self.code.touched(self.config)
-        sizes = {} if self.direct else {"@middle.0": 2 * elements, "@middle.1": 2 * elements}
+        sizes = {} if self.direct else dict.fromkeys(self.turned("middle"), 2 * elements)
         for form in self.outputs:
             rows = self.rows * self.result_bytes(form, self.columns)
             size = max(rows, self.code.bytes_of(form, elements, self.bits))
-            sizes |= {f"@{form}.0": size, f"@{form}.1": size}
+            sizes |= dict.fromkeys(self.turned(form), size)
         for index in self.code.tensors:
             sizes |= {f"@operand{index}.0": 2 * elements, f"@operand{index}.1": 2 * elements}
         for name, element in self.code.beside.items():
@@ -90,6 +90,15 @@ class Tile:
         if self.shared_constants:
             sizes["@constants"] = self.constants_bytes
         return sizes | table_bytes(self.setup)
+
+    @property
+    def produced(self) -> str:
+        """What the output path writes: results, or what the vector unit makes them of."""
+        return self.outputs[0] if self.direct else "middle"
+
+    def turned(self, name: str) -> tuple[str, ...]:
+        """Buffers that take turns."""
+        return tuple(f"@{name}.{copy}" for copy in range(self.ring if name == self.produced else 2))
 
     @property
     def shared_constants(self) -> bool:
@@ -216,7 +225,7 @@ class Tile:
 
     def tile(self, block: Block, first: int, passes: int, *, shift: bool, reload: bool) -> Instruction:
         """The command that ends a tile."""
-        form = self.outputs[0] if self.direct else "middle"
+        form = self.produced
         reload = reload and self.config.matrix.integers and self.work.weights
         reads = ("@left.0", "@right.0", *(("@scales.0",) if self.work.row_scales else ()))
         made = Instruction(
@@ -266,7 +275,7 @@ class Tile:
         names += [] if self.direct else ["middle"]
         names += ["scales"] if work.row_scales else []
         names += self.code.beside
-        return (*body, *(Rotate(names=(f"@{name}.0", f"@{name}.1")) for name in names))
+        return (*body, *(Rotate(names=self.turned(name)) for name in names))
 
     def _move(
         self, name: str, form: str, row: Place, column: Place, rows: int, columns: int, *, out: bool = False

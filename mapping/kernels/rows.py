@@ -16,8 +16,9 @@ from lanewise.mapping.kernels.builder import STRIP, Register, VectorKernel
 from lanewise.mapping.kernels.candidate import Candidate, Choice, Family, Shared, family, quickest
 from lanewise.mapping.kernels.epilogue import Step, format_bits
 from lanewise.mapping.kernels.long_row import ROW, LongRow
-from lanewise.mapping.kernels.price import price
+from lanewise.mapping.kernels.price import banks, price
 from lanewise.mapping.kernels.row import RowKernel, nonpositive_exponential
+from lanewise.mapping.kernels.streamed_row import StreamedRow
 from lanewise.mapping.kernels.strips import best_kernel, load, store, table_bytes
 from lanewise.sim.program import Address, Instruction, Node, Program, Rotate, flatten_once, repeat
 
@@ -27,6 +28,8 @@ CHUNK_BYTES = 16384
 """Bytes of whole rows that one DMA transfer brings, but no more than"""
 BUDGET_SHARE = 10
 """this part of the scratchpad, or one row if that is longer."""
+ROWS_HELD = 6
+"""Rows that the scratchpad holds where one of them is loaded whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ class RowsWork:
     """``function`` of each of ``rows`` rows of ``length`` FP16 elements, then ``steps``, then the results to memory.
 
     Tensors: ``in``, ``weight`` and ``bias``, ``operand0`` for step 0 and so on, and a result for each of ``outputs``, of its name, in which every row
-    begins at a byte.
+    begins at a byte. Weights of ``channels`` are as long as :meth:`weight_elements` says, for each group.
     """
 
     function: str
@@ -42,6 +45,10 @@ class RowsWork:
     length: int
     affine: bool = False
     """Whether a scale (and for layer norm an offset) of ``length`` elements follows."""
+    groups: int = 1
+    """Of a group norm: a row's number modulo this is its group, which has weights of its own. Rows that are at least this many lie one after the other, or"""
+    channels: int = 0
+    """if not 0, as positions of so many channels, those of a row side by side; its weights are the channels' over and over."""
     steps: tuple[Step, ...] = ()
     outputs: tuple[str, ...] = ("fp16",)
     inverse_step: float = 1.0
@@ -56,6 +63,13 @@ class RowsWork:
         if self.exponential not in EXPONENTIALS:
             raise ValueError(
                 f"exponential must be one of {', '.join(EXPONENTIALS)}, not {self.exponential!r}"
+            )
+        for name, size in (("rows", self.rows), ("channels", self.channels)):
+            if size % self.groups:
+                raise ValueError(f"{name} must be a multiple of {self.groups} groups, not {size}")
+        if self.channels and self.length * self.groups % self.channels:
+            raise ValueError(
+                f"length must be whole positions of {self.channels // self.groups} channels, not {self.length}"
             )
 
     @property
@@ -73,16 +87,42 @@ class RowsWork:
         """Elements of a row's result."""
         return 1 if self.function in ("sum", "mean", "max") else self.length
 
+    def streamed(self, config: MachineConfig) -> bool:
+        """Whether a row must go through the scratchpad in chunks: it is too long for that, or has weights or places of its own."""
+        too_long = 2 * self.length > config.scratchpad.bytes // ROWS_HELD
+        return too_long or self.groups > 1 or (self.channels > 0 and self.affine)
+
+    def weight_elements(self, config: MachineConfig) -> int:
+        """Elements of ``weight`` and ``bias`` for each group, the channels' over and over where there are ``channels``."""
+        if not self.streamed(config):
+            return self.length
+        row = StreamedRow(self, config)
+        return row.chunk if row.periodic else self.length
+
     def program(self, config: MachineConfig) -> Program:
-        """Chunks of rows through double buffers.
+        """Chunks of rows through double buffers, or chunks of a row where rows do not fit so, or are longer than a chunk and faster so.
 
         Raises:
-            ValueError: A row does not fit a quarter of the scratchpad.
+            ValueError: The scratchpad does not hold two chunks of a row.
         """
-        if 2 * self.length > config.scratchpad.bytes // 6:
-            raise ValueError(
-                f"scratchpad.size_kib must hold six rows of {self.length} elements, not {config.scratchpad.size_kib}"
-            )
+        if self.streamed(config):
+            return StreamedRow(self, config).program()
+        whole = self.of_whole_rows(config)
+        if 2 * self.length <= CHUNK_BYTES:
+            return whole
+        fits = banks(whole, config) <= config.scratchpad.banks
+        try:
+            parts = StreamedRow(self, config).program()
+        except ValueError:
+            if fits:
+                return whole
+            raise
+        if not fits:
+            return parts
+        return min(whole, parts, key=lambda program: price(program, config).cycles)
+
+    def of_whole_rows(self, config: MachineConfig) -> Program:
+        """Chunks of rows."""
         most = min(CHUNK_BYTES, config.scratchpad.bytes // BUDGET_SHARE)
         chunks = ceil(self.rows / max(1, most // (2 * self.length)))
         rows = ceil(self.rows / chunks)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lanewise.config import MachineConfig, ScratchpadConfig
+from lanewise.config import MachineConfig, MatrixConfig, ScratchpadConfig
 from lanewise.errors import UserError
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
@@ -262,14 +262,14 @@ def test_macs_survive_the_lowering():
 
 class Odd(nn.Module):
     def forward(self, x):
-        return torch.cumprod(torch.relu(x), -1)
+        return torch.lgamma(torch.relu(x))
 
 
 def test_an_operator_without_a_kernel_stops_the_run_with_its_name():
     graph = graph_of(Odd(), (4, 64))
     with pytest.raises(
         UserError,
-        match=r"operator .*cumprod.* has no kernel; expected one that lanewise maps, or --allow-unmapped",
+        match=r"operator .*lgamma.* has no kernel; expected one that lanewise maps, or --allow-unmapped",
     ):
         simulate(graph, MachineConfig())
     result = simulate(graph, MachineConfig(), allow_unmapped=True)
@@ -433,9 +433,50 @@ def test_software_on_a_depthwise_convolution_is_no_worse_than_in_a_pass_of_its_o
 
 
 def test_an_operator_that_the_scratchpad_does_not_hold_is_refused():
-    config = dataclasses.replace(MachineConfig(), scratchpad=ScratchpadConfig(size_kib=16, banks=16))
+    config = dataclasses.replace(
+        MachineConfig(), matrix=MatrixConfig(rows=64, columns=64), scratchpad=ScratchpadConfig(size_kib=16, banks=16)
+    )  # fmt: skip
     with pytest.raises(UserError, match=r"does not fit the machine: scratchpad\."):
-        simulate(graph_of(nn.Softmax(-1), (4, 8192)), config)
+        simulate(graph_of(nn.Linear(64, 64), (64, 64)), config)
+
+
+def test_rows_of_any_length_fit_a_small_scratchpad():
+    config = dataclasses.replace(MachineConfig(), scratchpad=ScratchpadConfig(size_kib=16, banks=16))
+    assert simulate(graph_of(nn.Softmax(-1), (4, 8192)), config).machine.cycles > 0
+
+
+@pytest.mark.parametrize(
+    ("groups", "affine", "wanted"),
+    [(4, True, (4, 24)), (1, True, (1, 24)), (4, False, (4, 24)), (1, False, (1, 0)), (24, True, (24, 24))],
+)
+def test_a_group_norm_reads_channels_where_they_lie(groups, affine, wanted):
+    net = nn.Sequential(nn.Conv2d(8, 24, 1), nn.GroupNorm(groups, 24, affine=affine), nn.Conv2d(24, 8, 1))
+    tasks = lower(graph_of(net, (2, 8, 6, 6))).tasks
+    assert not any(isinstance(t.work, MovementWork) for t in tasks)
+    rows = next(t.work for t in tasks if isinstance(t.work, RowsWork))
+    assert (rows.rows, rows.length) == (2 * groups, 36 * 24 // groups)
+    assert (rows.groups, rows.channels) == wanted
+    apart = groups == 24  # operands of a channel alone are no whole bytes
+    assert rows.outputs == (("fp16",) if apart else ("quantised",))
+    assert sum(t.kind == "quantise" for t in tasks) == 1 + apart  # the input, too
+
+
+def test_heads_of_an_odd_width_are_quantised_side_by_side():
+    class Mixed(nn.Module):
+        def forward(self, weights, v, out):
+            mixed = weights @ heads(v, 2)
+            return mixed.transpose(1, 2).reshape(1, 10, 30) @ out
+
+    tasks = lower(graph_of(Mixed(), (1, 2, 10, 10), (1, 10, 30), (30, 8))).tasks
+    first = next(t.work for t in tasks if isinstance(t.work, MatmulWork))
+    assert (first.n, first.result_pitch, first.result_step, first.outputs) == (15, 30, 15, ("fp16",))
+    (lines,) = (
+        t.work for t in tasks if isinstance(t.work, ElementwiseWork) and t.work.elements == 2 * 10 * 16
+    )
+    assert lines.outputs == ("quantised",)  # of the values: lines of 15, each a byte's half longer
+    assert (
+        simulate(graph_of(Mixed(), (1, 2, 10, 10), (1, 10, 30), (30, 8)), MachineConfig()).machine.cycles > 0
+    )
 
 
 class Function(nn.Module):

@@ -18,7 +18,7 @@ from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork, LookUpWork, MovementWork
 from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.price import priced
-from lanewise.mapping.kernels.rows import FUNCTIONS, RowsWork
+from lanewise.mapping.kernels.rows import FUNCTIONS, ROWS_HELD, RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
@@ -88,6 +88,10 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
                 f"{function} of {rows} x {length}",
                 RowsWork(function=function, rows=rows, length=length, affine=affine),
             )
+    long = config.scratchpad.bytes // (2 * ROWS_HELD) + 39
+    yield f"layer norm of {long}, streamed", RowsWork(function="layer_norm", rows=1, length=long, affine=True)
+    pieces = RowsWork(function="layer_norm", rows=4, length=75, affine=True, groups=2, channels=6)
+    yield "group norm of 4 x 75, in pieces", pieces
     yield from _movements(config)
     yield "zeros", FillWork(elements=300)
     for operator in OPERATORS:

@@ -54,6 +54,39 @@ class Heads(nn.Module):
         return mixed, self.tokens(torch.relu(x).transpose(1, 2))
 
 
+class Groups(nn.Module):
+    """Group norms of what lies with its channels innermost, of one group, of several, of one channel each, and of what lies as its shape says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.next = nn.Conv2d(4, 24, 3, padding=1), nn.Conv2d(24, 24, 1)
+        self.norms = nn.ModuleList([nn.GroupNorm(g, 24) for g in (1, 4, 8)])
+        self.each, self.straight = nn.InstanceNorm2d(24, affine=True), nn.GroupNorm(2, 6)
+        with torch.no_grad():
+            for norm in (*self.norms, self.each, self.straight):
+                norm.weight.normal_(0, 1)  # type: ignore[union-attr, operator]
+                norm.bias.normal_(0, 1)  # type: ignore[union-attr, operator]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        y = self.first(x)
+        one, four, eight = (norm(y) for norm in self.norms)
+        flat = torch.softmax(x.reshape(2, 6, 48), -1) * 48
+        return one, self.next(four), self.each(eight), self.straight(flat)
+
+
+class OddHeads(nn.Module):
+    """Attention of heads of 15 channels, which are mixed into tokens again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(30, 90, bias=False), nn.Linear(30, 30, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).view(*x.shape[:2], 3, 2, 15).permute(2, 0, 3, 1, 4)
+        mixed = torch.softmax(q @ k.transpose(-2, -1), -1) @ v
+        return self.out(mixed.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+
+
 CASES: list[tuple[Callable[[], nn.Module], tuple[int, ...], float]] = [
     (small_network, (1, 4, 12, 12), 0.97),
     (Blocks, (2, 4, 11, 9), 0.97),
@@ -65,6 +98,8 @@ CASES: list[tuple[Callable[[], nn.Module], tuple[int, ...], float]] = [
     (lambda: nn.Sequential(nn.LayerNorm(32), nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 7), nn.Softmax(-1)), (3, 6, 32), 0.97),
     (Heads, (1, 10, 16), 0.95),
     (lambda: nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 4, bias=False)), (3, 8), 0.97),  # rows of an odd length
+    (Groups, (2, 4, 9, 8), 0.95),
+    (OddHeads, (1, 10, 30), 0.95),
 ]  # fmt: skip
 
 
@@ -72,7 +107,9 @@ CASES: list[tuple[Callable[[], nn.Module], tuple[int, ...], float]] = [
     "config", [SMALL, SMALL.baseline(), MachineConfig()], ids=["small", "software", "default"]
 )
 @pytest.mark.parametrize(
-    ("make", "shape", "alike"), CASES, ids=["all", "blocks", "groups", "mlp", "rows", "heads", "odd"]
+    ("make", "shape", "alike"),
+    CASES,
+    ids=["all", "blocks", "groups", "mlp", "rows", "heads", "odd", "group norms", "odd heads"],
 )
 def test_results_are_near_to_pytorch_s(
     make: Callable[[], nn.Module], shape: tuple[int, ...], alike: float, config: MachineConfig
@@ -122,7 +159,7 @@ def test_running_the_tasks_again_changes_memory_from_before_to_after() -> None:
 @pytest.mark.parametrize(
     ("module", "shape", "message"),
     [
-        (nn.Sequential(nn.ReLU(), nn.GroupNorm(2, 4)), (1, 4, 3, 3), "group_norm has no deployment"),
+        (nn.Sequential(nn.ReLU(), nn.LSTM(4, 4)), (3, 1, 4), "lstm has no deployment"),
     ],
 )
 def test_what_cannot_be_deployed_is_refused_in_one_line(

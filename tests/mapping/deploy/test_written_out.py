@@ -68,6 +68,9 @@ CASES: dict[str, Callable[[Tensor], Tensor]] = {
     "softsign": F.softsign,
     "remainder": lambda x: torch.remainder(x, 0.75),
     "sign": torch.sign,
+    "asinh": torch.asinh,
+    "acos": lambda x: torch.acos(torch.tanh(x)),
+    "asin": lambda x: torch.asin(torch.tanh(x)),
     "sinh": torch.sinh,
     "cosh": torch.cosh,
     "tan": lambda x: torch.tan(x / 4),
@@ -79,6 +82,18 @@ CASES: dict[str, Callable[[Tensor], Tensor]] = {
     "log10": lambda x: torch.log10(x.abs() + 0.5),
     "erfc": torch.erfc,
     "clamp": lambda x: torch.clamp(x, x - 1, x.square()),
+    "halves of one value": lambda x: (lambda y: y[..., :4] - y[..., 4:])(x.relu()),
+    "a value and itself turned": lambda x: (lambda y: y * y.transpose(1, 2))(x.relu()[:, :, :3]),
+    "argmax": lambda x: x.argmax(-1),
+    "argmin of the middle axis": lambda x: x.argmin(1, keepdim=True),
+    "topk": lambda x: x.topk(2)[1] + x.topk(2)[0],
+    "sort": lambda x: x.sort(-1)[0],
+    "argsort": lambda x: x.argsort(1),
+    "histc": lambda x: x.histc(4, -1.0, 1.0),
+    "searchsorted": lambda x: torch.searchsorted(torch.tensor([-1.0, 0.0, 0.5]), x),
+    "fold": lambda x: F.fold(x.reshape(1, 12, 4), (3, 3), 2, stride=1),
+    "product": lambda x: x.prod(-1),
+    "cumprod": lambda x: x.cumprod(-1),
 }  # fmt: skip
 
 

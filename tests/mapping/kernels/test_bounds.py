@@ -191,7 +191,10 @@ def test_the_nest_that_is_chosen_is_the_fastest(work: MatmulWork, bits: int, sma
         matrix=MatrixConfig(operand_bits=bits), scratchpad=ScratchpadConfig(size_kib=64 if small else 512)
     )
     nest = Nest(work.on(config), config)
-    everything = nest.whole() or [*nest.whole(staying=1), nest.chunked()]
+    everything = nest.whole()
+    if everything and nest.waits:
+        everything += Nest(nest.work, config, ring=3).whole()
+    everything = everything or [*nest.whole(staying=1), nest.chunked()]
     for parts in K_PARTS if bits == 16 else ():
         k = ceil(nest.work.k / parts)
         if k >= nest.rows and nest.fits(nest.rows, nest.columns, k):

@@ -12,6 +12,7 @@ from lanewise.mapping.kernels.copies import Copy, Level
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.matmul import MatmulWork
+from lanewise.mapping.kernels.matmul_nest import Nest
 from lanewise.mapping.kernels.movement import MovementWork
 from lanewise.mapping.kernels.price import price
 from lanewise.mapping.kernels.rows import RowsWork
@@ -95,6 +96,23 @@ def test_what_leaves_the_output_path_as_it_is_stored_is_not_touched_by_the_vecto
         assert not any(busy for unit, busy in result.busy_clk.items() if unit.startswith("vector"))
     both = price(MatmulWork(m=64, k=256, n=64, outputs=("fp16", "quantised")).program(MACHINE), MACHINE)
     assert both.busy_clk["vector_fma"] > 0
+
+
+@pytest.mark.parametrize(("k", "outputs"), [(32, ("fp16",)), (64, ("fp16",)), (32, ("quantised",))])
+def test_short_tiles_do_not_wait_for_the_buffers_of_their_results(k, outputs):
+    """Attention's scores: a tile leaves in 128 clocks, and its results are on their way for longer than two of them."""
+    work = MatmulWork(m=128, k=k, n=128, batch=12, weights=False, outputs=outputs)
+    alone = price(work.program(MACHINE), MACHINE)
+    tiles = 12 * 16
+    assert alone.cycles < 128 * tiles + 600
+    scaled = dataclasses.replace(work, steps=(Step(function="multiply", operand="scalar", constant=0.25),))
+    assert alone.cycles <= price(scaled.program(MACHINE), MACHINE).cycles
+
+
+def test_long_tiles_have_two_buffers_for_their_results():
+    work = MatmulWork(m=256, k=768, n=256)
+    assert "@fp16.2" not in work.program(MACHINE).buffers_bytes
+    assert not Nest(work, MACHINE).waits
 
 
 def test_wider_operands_take_passes_and_bytes():
