@@ -18,6 +18,14 @@ app = typer.Typer(
     help="From a real network to Verilog, cycles, area and accuracy of a vector unit with Flex-SFU and INT4 MACs.",
 )  # fmt: skip
 
+Batch = Annotated[int, typer.Option("--batch", min=1, max=4096, help="Batch size.")]
+Resolution = Annotated[
+    int | None,
+    typer.Option("--resolution", min=1, max=8192, help="Side of the input image; default: the model's."),
+]
+AllowUnmapped = Annotated[
+    bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
+]
 Sequence = Annotated[
     int | None,
     typer.Option(
@@ -278,18 +286,13 @@ def synth(
 @app.command()
 def simulate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)],
-    batch: Annotated[int, typer.Option("--batch", min=1, max=4096, help="Batch size.")] = 1,
+    batch: Batch = 1,
     sequence: Sequence = None,
-    resolution: Annotated[
-        int | None,
-        typer.Option("--resolution", min=1, max=8192, help="Side of the input image; default: the model's."),
-    ] = None,
+    resolution: Resolution = None,
     dim: Dims = None,
     phase: Phase = None,
     context: Context = None,
-    allow_unmapped: Annotated[
-        bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
-    ] = False,
+    allow_unmapped: AllowUnmapped = False,
     trace: Annotated[
         Path | None,
         typer.Option("--trace", metavar="FILE", help="Write every instruction's start and end for Perfetto."),
@@ -418,12 +421,9 @@ def sweep(
     models_file: Annotated[
         Path | None, typer.Option("--models", metavar="FILE", help="More of them, one a line.")
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, max=4096, help="Batch size.")] = 1,
+    batch: Batch = 1,
     sequence: Sequence = None,
-    resolution: Annotated[
-        int | None,
-        typer.Option("--resolution", min=1, max=8192, help="Side of the input image; default: the model's."),
-    ] = None,
+    resolution: Resolution = None,
     phase: Phase = None,
     context: Context = None,
     config: Annotated[
@@ -450,9 +450,7 @@ def sweep(
         typer.Option("--timeout", metavar="SECONDS", help="Of a network's trace, and of each machine."),
     ] = None,
     memory: Annotated[float, typer.Option("--memory", metavar="GIB", help="Limit of a worker.")] = 4.0,
-    allow_unmapped: Annotated[
-        bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
-    ] = False,
+    allow_unmapped: AllowUnmapped = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Compute what failed once more.")
     ] = False,
@@ -491,9 +489,7 @@ def report(
     ] = 256,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sentences' choice.")] = 0,
     dim: Dims = None,
-    allow_unmapped: Annotated[
-        bool, typer.Option("--allow-unmapped", help="Price operators without a kernel as a fallback.")
-    ] = False,
+    allow_unmapped: AllowUnmapped = False,
     config: Config = None,
     json_: Json = False,
 ) -> None:
