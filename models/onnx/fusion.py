@@ -5,7 +5,7 @@ before it runs such a file.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -160,19 +160,26 @@ def _factors(graph: _Graph, name: str, parts: list[OnnxNode]) -> tuple[float, li
     return constant, names
 
 
-def _gelu(graph: _Graph, last: OnnxNode) -> _Found:
-    """x (1 + erf(x / sqrt 2)) / 2, its factors in any order."""
+def _halves(graph: _Graph, last: OnnxNode) -> Iterator[tuple[str, list[OnnxNode], str]]:
+    """What x (1 + y) / 2 may be made of, its factors in any order: x, the nodes down to the sum, and y."""
     if last.operator != "Mul":
-        return None
+        return
     parts: list[OnnxNode] = []
     constant, names = _factors(graph, last.output, parts)
     if len(names) != 2 or abs(constant - 0.5) > 1e-6:
-        return None
+        return
     for x, name in (names, names[::-1]):
         total = graph.made(name, "Add")
         inner = graph.with_constant(total, 1.0)
-        erf = graph.made(inner, "Erf") if inner is not None else None
-        if total is None or erf is None:
+        if total is not None and inner is not None:
+            yield x, [*parts, total], inner
+
+
+def _gelu(graph: _Graph, last: OnnxNode) -> _Found:
+    """x (1 + erf(x / sqrt 2)) / 2, its factors in any order."""
+    for x, parts, inner in _halves(graph, last):
+        erf = graph.made(inner, "Erf")
+        if erf is None:
             continue
         scaled, factor = graph.made(erf.inputs[0], "Div"), 2**0.5
         if scaled is None:
@@ -180,26 +187,18 @@ def _gelu(graph: _Graph, last: OnnxNode) -> _Found:
         if scaled is None or (factor > 1 and scaled.inputs[0] != x):
             continue
         if graph.with_constant(scaled, factor) == x:
-            return _node("Gelu", (x,), last.output), [*parts, total, erf, scaled]
+            return _node("Gelu", (x,), last.output), [*parts, erf, scaled]
     return None
 
 
 def _tanh_gelu(graph: _Graph, last: OnnxNode) -> _Found:
     """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
-    if last.operator != "Mul":
-        return None
-    parts: list[OnnxNode] = []
-    constant, names = _factors(graph, last.output, parts)
-    if len(names) != 2 or abs(constant - 0.5) > 1e-6:
-        return None
-    for x, name in (names, names[::-1]):
-        total = graph.made(name, "Add")
-        inner = graph.with_constant(total, 1.0)
-        tanh = graph.made(inner, "Tanh") if inner is not None else None
+    for x, parts, inner in _halves(graph, last):
+        tanh = graph.made(inner, "Tanh")
         outer = graph.made(tanh.inputs[0], "Mul") if tanh is not None else None
         sum_name = graph.with_constant(outer, math.sqrt(2 / math.pi))
         added = graph.made(sum_name, "Add") if sum_name is not None else None
-        if not (total and tanh and outer and added) or x not in added.inputs:
+        if not (tanh and outer and added) or x not in added.inputs:
             continue
         cubic = graph.made(added.inputs[1 if added.inputs[0] == x else 0], "Mul")
         power_name = graph.with_constant(cubic, 0.044715)
@@ -207,7 +206,7 @@ def _tanh_gelu(graph: _Graph, last: OnnxNode) -> _Found:
         if cubic is None or power is None or graph.with_constant(power, 3.0) != x:
             continue
         node = _node("Gelu", (x,), last.output, {"approximate": "tanh"})
-        return node, [*parts, total, tanh, outer, added, cubic, power]
+        return node, [*parts, tanh, outer, added, cubic, power]
     return None
 
 
