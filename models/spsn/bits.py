@@ -88,29 +88,29 @@ def thresholds(voltage: Half, table: SfuTable) -> npt.NDArray[np.int16]:
 
 
 def draws(
-    generator: str, seeds: Words, steps: int, neurons: int, *, block: int, samples: int, joint: bool
+    generator: str, seeds: Words, steps: int, neurons: int, *, block: int, samples: int, joint: bool, fold: int = 1
 ) -> npt.NDArray[np.uint16]:
-    """The random integers of a group of samples, in the order in which the kernel draws them.
+    """The random integers of a group of lines, in the order in which the kernel draws them.
 
-    A block of steps at a time, sample by sample, one vector for both halves of its neurons (``joint``), or one for each.
+    A block of steps at a time, ``fold`` lines side by side after ``fold`` lines, one vector for both halves of the neurons (``joint``), or one for each.
 
     Args:
         seeds: States at the beginning, shape ``(words,)``.
 
     Returns:
-        Shape ``(steps, samples, neurons)``.
+        Shape ``(steps, samples fold, neurons)``.
     """
     half, blocks = neurons // 2, -(-steps // block)
     stream = numbers(generator, seeds)
-    out = np.empty((blocks, block, samples, 2, half), np.uint16)
+    out = np.empty((blocks, block, samples, fold, 2, half), np.uint16)
     for k in range(blocks):
         for sample in range(samples):
             if joint:
-                out[k, :, sample] = next(stream).reshape(2, block, half).transpose(1, 0, 2)
+                out[k, :, sample] = next(stream).reshape(2, block, fold, half).transpose(1, 2, 0, 3)
             else:
                 for part in (0, 1):
-                    out[k, :, sample, part] = next(stream).reshape(block, half)
-    return out.reshape(blocks * block, samples, neurons)[:steps]
+                    out[k, :, sample, :, part] = next(stream).reshape(block, fold, half)
+    return out.reshape(blocks * block, samples * fold, neurons)[:steps]
 
 
 def spsn_spikes(

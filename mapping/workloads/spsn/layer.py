@@ -22,7 +22,7 @@ from lanewise.models.spsn.random_numbers import GENERATORS
 from lanewise.sim.program import Program
 
 MODELS = ("lif", "spsn")
-PROBE_STEPS = 1024
+PROBE_STEPS = 512
 """Steps of the layer that layouts are compared on."""
 
 
@@ -46,6 +46,10 @@ class SpikingLayerWork:
     voltage_decay: float = 0.9
     generator: str = "congruential"
     """Of random numbers (SPSN)."""
+    segments: int = 1
+    """Parts of the time of a single sample that run side by side (SPSN), each from a state of 0, and"""
+    warm_up: int = 0
+    """how many steps of the part before each begins with; the part before writes their results anew."""
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -56,6 +60,13 @@ class SpikingLayerWork:
             raise ValueError(f"neurons must be a multiple of 4, not {self.neurons}")
         if self.steps < 1 or self.batch < 1:
             raise ValueError(f"steps and batch must be at least 1, not {self.steps} and {self.batch}")
+        if self.segments > 1 and (self.model == "lif" or self.batch > 1):
+            raise ValueError(f"segments must be 1 for LIF and for a batch, not {self.segments}")
+        whole = self.steps + (self.segments - 1) * self.warm_up
+        if whole % self.segments or self.line_distance < 1:
+            raise ValueError(
+                f"steps must be parts of one length, each longer than warm_up, not {self.steps} in {self.segments} with {self.warm_up}"
+            )
 
     @property
     def macs(self) -> int:
@@ -67,18 +78,40 @@ class SpikingLayerWork:
         """Rows of ``out`` for each sample."""
         return self.steps + (self.model == "lif")
 
+    @property
+    def lines(self) -> int:
+        """Sequences that are side by side."""
+        return self.batch * self.segments
+
+    @property
+    def line_steps(self) -> int:
+        """Steps of each."""
+        return (self.steps + (self.segments - 1) * self.warm_up) // self.segments
+
+    @property
+    def line_rows(self) -> int:
+        """Rows of ``out`` that each writes."""
+        return self.line_steps + (self.model == "lif")
+
+    @property
+    def line_distance(self) -> int:
+        """Rows of neurons from one to the next in memory."""
+        return 1 if self.segments == 1 else self.line_steps - self.warm_up
+
     def layout(self, config: MachineConfig) -> Layout:
         """The fastest layout.
 
         Raises:
             ValueError: Half of the neurons are more than the registers hold.
         """
-        return _fastest(replace(self, steps=min(self.steps, PROBE_STEPS)), config)
+        steps = min(self.line_steps, PROBE_STEPS)
+        probe = replace(self, steps=steps, segments=1, warm_up=0, batch=self.lines)
+        return _fastest(probe, config)
 
     def seeds_shape(self, config: MachineConfig) -> tuple[int, int]:
         """Groups of samples, and words of each one's states."""
         layout = self.layout(config)
-        return self.batch // layout.samples, layout.drawn(self.neurons) // 2
+        return self.lines // layout.lines, layout.drawn(self.neurons) // 2
 
     def program(self, config: MachineConfig) -> Program:
         """Groups of samples; of each, chunks of time through double buffers; blocks of steps.
@@ -109,11 +142,18 @@ def _fastest(work: SpikingLayerWork, config: MachineConfig) -> Layout:
 
 def _layouts(work: SpikingLayerWork, config: MachineConfig) -> Iterator[Layout]:
     """All that may be the fastest; a step of a block begins with a register, so only whole registers go in blocks."""
-    registers, rest = divmod(work.neurons // 2 * 16, config.vector.vlen_bits)
+    folds = [1]
+    while 2 * folds[-1] * work.neurons // 2 * 16 <= config.vector.vlen_bits and work.lines % (2 * folds[-1]) == 0:
+        folds.append(2 * folds[-1])
+    fold = folds[-1]
+    registers, rest = divmod(fold * work.neurons // 2 * 16, config.vector.vlen_bits)
     whole = not rest and registers.bit_count() == 1
     for block in (1, 2, 4) if whole else (1,):
         for samples in (1, 2, 4):
-            if work.batch % samples:
+            if work.lines % (fold * samples):
                 continue
-            for rounds in (2, 4):
-                yield Layout(block=block, samples=samples, rounds=rounds, joint=whole)
+            for rounds in (4, 8):
+                for rotating in (False, True) if work.model == "spsn" and block == 1 else (False,):
+                    yield Layout(
+                        block=block, samples=samples, fold=fold, rounds=rounds, joint=whole, rotating=rotating
+                    )

@@ -29,11 +29,15 @@ class Layout:
     block: int
     """Steps that are loaded and filtered at a time."""
     samples: int
-    """Of the batch, side by side."""
+    """Groups of lines, in registers of their own."""
+    fold: int
+    """Lines whose neurons lie side by side in a register."""
     rounds: int
     """Blocks of a loop's body, an even number: two register groups take turns."""
     joint: bool
     """Whether both halves of the neurons lie in one register group, half of it each."""
+    rotating: bool = False
+    """Whether a block's intermediate values are in other registers than the one's before (SPSN)."""
 
     @property
     def period(self) -> int:
@@ -42,7 +46,12 @@ class Layout:
 
     def drawn(self, neurons: int) -> int:
         """Random numbers that are drawn at a time."""
-        return self.block * neurons // (1 if self.joint else 2)
+        return self.block * self.fold * neurons // (1 if self.joint else 2)
+
+    @property
+    def lines(self) -> int:
+        """That are in the registers at a time."""
+        return self.samples * self.fold
 
 
 class Layer(Protocol):
@@ -53,11 +62,15 @@ class Layer(Protocol):
     @property
     def neurons(self) -> int: ...
     @property
-    def steps(self) -> int: ...
-    @property
     def batch(self) -> int: ...
     @property
-    def rows(self) -> int: ...
+    def lines(self) -> int: ...
+    @property
+    def line_steps(self) -> int: ...
+    @property
+    def line_rows(self) -> int: ...
+    @property
+    def line_distance(self) -> int: ...
     @property
     def current_decay(self) -> float: ...
     @property
@@ -82,15 +95,18 @@ class _Writer:
     """
 
     def __init__(self, layer: Layer, config: MachineConfig, layout: Layout) -> None:
-        self.layer, self.layout, self.half = layer, layout, layer.neurons // 2
+        self.layer, self.layout, self.half = layer, layout, layout.fold * layer.neurons // 2
         self.wide = layout.drawn(layer.neurons)
         """Elements of a whole."""
         self.part = layout.block * self.half
         self.kernel = VectorKernel(config=config, vl=self.wide)
         self.chunk = max(1, CHUNK_STEPS // layout.period) * layout.period
         self.samples = range(layout.samples)
-        self.groups = [[self._wholes() for _ in self.samples] for _ in (0, 1)]
+        turns = 1 if layer.model == "spsn" and layout.block == 1 else 2
+        self.groups = [[self._wholes() for _ in self.samples] for _ in range(turns)]
         """Where blocks are, by turn and sample."""
+        self.cooling: list[Register] = []
+        """What the block before has used: the next one takes other registers, so that it need not wait."""
         self.last = [self._wholes(layout.block) for _ in self.samples]
         """The currents' last state, by sample; of the wholes' places the first step's."""
 
@@ -107,7 +123,7 @@ class _Writer:
                 self._block(turn, sample)
         code = schedule(kernel.code, kernel.config)
         body: list[Node] = list(kernel.setup)
-        groups = self.layer.batch // layout.samples
+        groups = self.layer.lines // layout.lines
         body += repeat(groups, *start, *self._chunks(list(code)), index="group")
         rows = layout.samples * self.chunk * self.half
         sizes = {f"@{name}.{copy}": size for name, size in (("in", 4 * rows), ("out", rows)) for copy in "01"}
@@ -123,7 +139,7 @@ class _Writer:
         """States of new samples: 0."""
         kernel = self.kernel
         for sample in self.samples:
-            for register in self.groups[1][sample]:
+            for register in self.groups[-1][sample]:
                 kernel.emit("vmv.v.i", into=register, constant=0, vl=self.wide)
             for register in self.last[sample]:
                 kernel.emit("vmv.v.i", into=register, constant=0, vl=self.wide // self.layout.block)
@@ -175,12 +191,12 @@ class _Writer:
 
     def _chunks(self, code: list[Node]) -> list[Node]:
         """All of time; the last chunk has what is left, or all of a chunk."""
-        rows, made = self.layer.rows, []
+        rows, made = self.layer.line_rows, []
         whole = (rows - 1) // self.chunk
         for count, steps, before in ((whole, self.chunk, 0), (1, rows - whole * self.chunk, whole * self.chunk)):
             if not count:
                 continue
-            inner: list[Node] = self._loads(min(steps, self.layer.steps - before), before)
+            inner: list[Node] = self._loads(min(steps, self.layer.line_steps - before), before)
             inner += repeat(-(-steps // self.layout.period), *code, index=LOOP)
             inner += self._stores(steps, before)
             inner += [Rotate(names=(f"@{name}.0", f"@{name}.1")) for name in ("in", "out")]
@@ -188,26 +204,35 @@ class _Writer:
         return made
 
     def _loads(self, steps: int, before: int) -> list[Node]:
-        """Half a sample's neurons for some steps, one after the other, into each part of the buffer."""
-        size, row = 2 * self.half, 2 * self.layer.batch * self.layer.neurons
-        numbers = range(2 * self.layout.samples if steps else 0)
+        """Half a line's neurons for some steps into its place in each part of the buffer."""
+        size, width = self.layer.neurons, 2 * self.half
         return [
             load(
-                Address("@in.0", number * self.chunk * size), steps, size, stride_bytes=size, distance_bytes=row,
-                external=Address("in", before * row + number * size).along("chunk", self.chunk * row).along("group", len(numbers) * size),
+                Address("@in.0", (2 * sample + part) * self.chunk * width + line * size), steps, size, stride_bytes=width,
+                distance_bytes=2 * self.layer.batch * size, external=self._outside("in", before, sample, line, 2).moved(part * size),
             )
-            for number in numbers
+            for sample in self.samples
+            for part in (0, 1)
+            for line in range(self.layout.fold if steps else 0)
         ]  # fmt: skip
 
     def _stores(self, steps: int, before: int) -> list[Node]:
-        size, row = self.half, self.layer.batch * self.half
+        size = self.layer.neurons // 2
         return [
             store(
-                Address("@out.0", sample * self.chunk * size), steps, size, stride_bytes=size, distance_bytes=row,
-                external=Address("out", before * row + sample * size).along("chunk", self.chunk * row).along("group", len(self.samples) * size),
+                Address("@out.0", sample * self.chunk * self.half + line * size), steps, size, stride_bytes=self.half,
+                distance_bytes=self.layer.batch * size, external=self._outside("out", before, sample, line, 0.5),
             )
             for sample in self.samples
+            for line in range(self.layout.fold)
         ]  # fmt: skip
+
+    def _outside(self, name: str, before: int, sample: int, line: int, neuron_bytes: float) -> Address:
+        """A line of external memory after some steps."""
+        one = int(self.layer.neurons * neuron_bytes)
+        row, distance = self.layer.batch * one, self.layer.line_distance * one
+        place = Address(name, before * row + (sample * self.layout.fold + line) * distance)
+        return place.along("chunk", self.chunk * row).along("group", self.layout.lines * distance)
 
 
 class _LifWriter(_Writer):
@@ -281,15 +306,15 @@ class _SpsnWriter(_Writer):
 
     def _block(self, turn: int, sample: int) -> None:
         kernel, layer = self.kernel, self.layer
-        voltages = self.groups[turn % 2][sample]
+        voltages = self.groups[turn % len(self.groups)][sample]
+        used: list[Register] = []
         if self.layout.block == 1:  # both states stay in their registers
             inputs = self._wholes()
             self._load(turn, sample, inputs)
-            voltages = self.groups[1][sample]
+            used += inputs
             for register, current, voltage in zip(inputs, self.last[sample], voltages, strict=True):
                 kernel.emit("vfmadd.vf", register, into=current, constant=layer.current_decay, vl=self.wide)
                 kernel.emit("vfmadd.vf", current, into=voltage, constant=layer.voltage_decay, vl=self.wide)
-            kernel.release(*inputs)
         else:
             self._load(turn, sample, voltages)
             before = self._parts(self.groups[1 - turn % 2][sample], self.part)
@@ -298,19 +323,23 @@ class _SpsnWriter(_Writer):
                 last = self._filtered(part, state, layer.current_decay)
                 kernel.emit("vmv.v.v", last, into=state, vl=self.half)
                 self._filtered(part, self._slot(old, self.layout.block - 1), layer.voltage_decay)
-        packed, parts = kernel.allocate(8, self.part), 0
-        for voltage in voltages:
+        packed = kernel.allocate(8, self.part)
+        used.append(packed)
+        for parts, voltage in enumerate(voltages):
             numbers = self._drawn()
             if self.kernel.tables:
-                self._compare("vmslt.vv", numbers, kernel.flex_sfu(voltage, vl=self.wide), packed, parts)
+                other = kernel.flex_sfu(voltage, vl=self.wide)
+                self._compare("vmslt.vv", numbers, other, packed, parts)
             else:  # random (1 + exp(-v)) is below the range's end
-                power = exponential(kernel, voltage, -GAIN)
-                kernel.emit("vfadd.vf", power, into=power, constant=1.0)
-                kernel.emit("vfmul.vv", numbers, power, into=numbers)
-                self._compare("vmflt.vf", numbers, power, packed, parts)
-            parts += 1
+                other = exponential(kernel, voltage, -GAIN)
+                kernel.emit("vfadd.vf", other, into=other, constant=1.0)
+                kernel.emit("vfmul.vv", numbers, other, into=numbers)
+                self._compare("vmflt.vf", numbers, other, packed, parts)
+            used += [numbers, other]
         self._store(turn, sample, 0, packed, self.layout.block)
-        kernel.release(packed)
+        kernel.release(*self.cooling)
+        self.cooling = used if self.layout.rotating else []
+        kernel.release(*used if not self.layout.rotating else ())
 
     def _drawn(self) -> Register:
         """The next random integers."""
@@ -325,7 +354,7 @@ class _SpsnWriter(_Writer):
         return kernel.emit("vsrl.vi", random, constant=16 - BITS, vl=self.wide)
 
     def _compare(self, opcode: str, left: Register, right: Register, packed: Register, first: int) -> None:
-        """The masks of a whole's halves, packed; gives the registers back."""
+        """The masks of a whole's halves, packed."""
         kernel = self.kernel
         lefts, rights = (self._parts([register], self.part) for register in (left, right))
         for part, (own, other) in enumerate(zip(lefts, rights, strict=True), first):
@@ -339,4 +368,3 @@ class _SpsnWriter(_Writer):
                 kernel.emit(
                     "vor.vx", packed, into=packed, constant=BOTH - LOW, sew_bits=8, vl=self.part, masked=True
                 )
-        kernel.release(left, right)
