@@ -139,3 +139,18 @@ def packed(spikes: Spikes) -> npt.NDArray[np.uint8]:
     half = spikes.shape[-1] // 2
     low, high = spikes[..., :half].astype(np.uint8), spikes[..., half:].astype(np.uint8)
     return low | high << np.uint8(4)
+
+
+def readout(x: Half, current_decay: float, voltage_decay: float) -> npt.NDArray[np.float32]:
+    """Sum over time of the voltages of the layer that does not fire: states in FP16, the sum in FP32, step by step.
+
+    Args:
+        x: Inputs times 1 - b, float16, shape ``(steps, ...)``.
+
+    Returns:
+        Shape ``(...)``.
+    """
+    total = np.zeros(x.shape[1:], np.float32)
+    for voltage in voltages(x, current_decay, voltage_decay):
+        total = total + voltage.astype(np.float32)
+    return total

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.price import banks, price
-from lanewise.mapping.workloads.spsn.writer import Layout, write
+from lanewise.mapping.workloads.spsn.writer import QUANTISER, Layout, write
 from lanewise.models.spsn.random_numbers import GENERATORS
 from lanewise.sim.program import Program
 
@@ -45,7 +45,7 @@ class SpikingLayerWork:
     current_decay: float = 0.8
     voltage_decay: float = 0.9
     generator: str = "congruential"
-    """Of random numbers (SPSN)."""
+    """Of random numbers (SPSN); ``quantiser``: those of the operand path, which is priced and no more."""
     segments: int = 1
     """Parts of the time of a single sample that run side by side (SPSN), each from a state of 0, and"""
     warm_up: int = 0
@@ -54,8 +54,10 @@ class SpikingLayerWork:
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise ValueError(f"model must be one of {', '.join(MODELS)}, not {self.model!r}")
-        if self.generator not in GENERATORS:
-            raise ValueError(f"generator must be one of {', '.join(GENERATORS)}, not {self.generator!r}")
+        if self.generator not in (*GENERATORS, QUANTISER):
+            raise ValueError(
+                f"generator must be one of {', '.join((*GENERATORS, QUANTISER))}, not {self.generator!r}"
+            )
         if self.neurons < 4 or self.neurons % 4:
             raise ValueError(f"neurons must be a multiple of 4, not {self.neurons}")
         if self.steps < 1 or self.batch < 1:

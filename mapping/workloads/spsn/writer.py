@@ -11,8 +11,10 @@ from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import load, store, table_bytes
 from lanewise.models.spsn.bits import GAIN
 from lanewise.models.spsn.random_numbers import BITS, FACTOR, INCREMENT, SHIFTS
-from lanewise.sim.program import Address, Node, Program, Rotate, repeat
+from lanewise.sim.program import Address, Instruction, Node, Program, Rotate, repeat
 
+QUANTISER = "quantiser"
+"""What makes spikes of probabilities where the vector unit does not: stochastic rounding in the operand path."""
 FIRING = "firing"
 """Name of Flex-SFU's table of scaled probabilities."""
 CHUNK_STEPS = 64
@@ -85,7 +87,9 @@ def write(layer: Layer, config: MachineConfig, layout: Layout) -> Program:
     Raises:
         ValueError: There are too few registers.
     """
-    return (_LifWriter if layer.model == "lif" else _SpsnWriter)(layer, config, layout).program()
+    if layer.model == "lif":
+        return _LifWriter(layer, config, layout).program()
+    return (_QuantisedWriter if layer.generator == QUANTISER else _SpsnWriter)(layer, config, layout).program()
 
 
 class _Writer:
@@ -181,6 +185,10 @@ class _Writer:
         place = Address("@out.0", row * self.half).along(LOOP, self.layout.period * self.half)
         self.kernel.store(place, source, sew_bits=8, vl=steps * self.half)
 
+    def _fire(self, steps: int) -> list[Node]:  # noqa: ARG002
+        """What is done to a chunk's results before they are stored."""
+        return []
+
     def _filtered(self, part: Register, last: Register, decay: float) -> Register:
         """A filter along a block of half of the neurons, in place; its last state."""
         for step in range(self.layout.block):
@@ -198,8 +206,10 @@ class _Writer:
                 continue
             inner: list[Node] = self._loads(min(steps, self.layer.line_steps - before), before)
             inner += repeat(-(-steps // self.layout.period), *code, index=LOOP)
+            inner += self._fire(steps)
             inner += self._stores(steps, before)
-            inner += [Rotate(names=(f"@{name}.0", f"@{name}.1")) for name in ("in", "out")]
+            names = [name.removesuffix(".0") for name in self.sizes if name.endswith(".0")]
+            inner += [Rotate(names=(f"{name}.0", f"{name}.1")) for name in ("@in", "@out", *names)]
             made += repeat(count, *inner, index="chunk")
         return made
 
@@ -305,6 +315,14 @@ class _SpsnWriter(_Writer):
         return [load("@seeds", 1, size, external=place), *zeroed, *self.kernel.code]
 
     def _block(self, turn: int, sample: int) -> None:
+        voltages, used = self._voltages(turn, sample)
+        used += self._fired(turn, sample, voltages)
+        self.kernel.release(*self.cooling)
+        self.cooling = used if self.layout.rotating else []
+        self.kernel.release(*used if not self.layout.rotating else ())
+
+    def _voltages(self, turn: int, sample: int) -> tuple[list[Register], list[Register]]:
+        """Both filters: where the voltages are, and what else was needed."""
         kernel, layer = self.kernel, self.layer
         voltages = self.groups[turn % len(self.groups)][sample]
         used: list[Register] = []
@@ -323,8 +341,13 @@ class _SpsnWriter(_Writer):
                 last = self._filtered(part, state, layer.current_decay)
                 kernel.emit("vmv.v.v", last, into=state, vl=self.half)
                 self._filtered(part, self._slot(old, self.layout.block - 1), layer.voltage_decay)
+        return voltages, used
+
+    def _fired(self, turn: int, sample: int, voltages: list[Register]) -> list[Register]:
+        """Compare with random integers and store; the registers that it took."""
+        kernel = self.kernel
         packed = kernel.allocate(8, self.part)
-        used.append(packed)
+        used = [packed]
         for parts, voltage in enumerate(voltages):
             numbers = self._drawn()
             if self.kernel.tables:
@@ -337,9 +360,7 @@ class _SpsnWriter(_Writer):
                 self._compare("vmflt.vf", numbers, other, packed, parts)
             used += [numbers, other]
         self._store(turn, sample, 0, packed, self.layout.block)
-        kernel.release(*self.cooling)
-        self.cooling = used if self.layout.rotating else []
-        kernel.release(*used if not self.layout.rotating else ())
+        return used
 
     def _drawn(self) -> Register:
         """The next random integers."""
@@ -368,3 +389,39 @@ class _SpsnWriter(_Writer):
                 kernel.emit(
                     "vor.vx", packed, into=packed, constant=BOTH - LOW, sew_bits=8, vl=self.part, masked=True
                 )
+
+
+class _QuantisedWriter(_SpsnWriter):
+    """Probabilities go to the operand path, whose lanes have LFSRs: rounded stochastically, a probability is a spike, and packed. Priced, for
+    the operand path is beside the core."""
+
+    def _constants(self) -> None:
+        if not self.kernel.config.flex_sfu.serves("fp16"):
+            raise ValueError("flex_sfu.enabled must be true for probabilities to the operand path")
+        self.kernel.load_table(FIRING)
+        self.kernel.setup.append(Instruction(opcode="op.settings", writes=("op.settings",)))
+        size = 4 * self.layout.samples * self.chunk * self.half
+        self.sizes = {"@chances.0": size, "@chances.1": size}
+
+    def _start(self) -> list[Node]:
+        return _Writer._start(self)
+
+    def _fired(self, turn: int, sample: int, voltages: list[Register]) -> list[Register]:
+        """Store the probabilities, step by step both halves."""
+        kernel, size, used = self.kernel, 2 * self.half, []
+        for voltage in voltages:
+            used.append(kernel.flex_sfu(voltage, vl=self.wide))
+        for part, register in enumerate(self._parts(used, self.part)):
+            for step in range(self.layout.block):
+                row = sample * self.chunk + turn * self.layout.block + step
+                place = Address("@chances.0", (2 * row + part) * size).along(LOOP, 2 * self.layout.period * size)
+                kernel.store(place, self._slot(register, step), vl=self.half)
+        return used
+
+    def _fire(self, steps: int) -> list[Node]:
+        return [
+            Instruction(
+                opcode="op.quantise", reads=("@chances.0", "op.settings"), writes=("@out.0",),
+                vl=2 * self.layout.samples * steps * self.half,
+            )
+        ]  # fmt: skip
