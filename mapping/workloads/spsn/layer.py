@@ -17,7 +17,9 @@ from functools import lru_cache
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.price import banks, price
-from lanewise.mapping.workloads.spsn.writer import QUANTISER, Layout, write
+from lanewise.mapping.workloads.spsn.lif import lif_program
+from lanewise.mapping.workloads.spsn.stochastic import QUANTISER, spsn_program
+from lanewise.mapping.workloads.spsn.writer import Layout
 from lanewise.models.spsn.random_numbers import GENERATORS
 from lanewise.sim.program import Program
 
@@ -124,6 +126,15 @@ class SpikingLayerWork:
         return write(self, config, self.layout(config))
 
 
+def write(work: SpikingLayerWork, config: MachineConfig, layout: Layout) -> Program:
+    """The Program of a work in a layout.
+
+    Raises:
+        ValueError: There are too few registers.
+    """
+    return (lif_program if work.model == "lif" else spsn_program)(work, config, layout)
+
+
 @lru_cache(maxsize=256)
 def _fastest(work: SpikingLayerWork, config: MachineConfig) -> Layout:
     best: tuple[int, Layout] | None = None
@@ -143,19 +154,29 @@ def _fastest(work: SpikingLayerWork, config: MachineConfig) -> Layout:
 
 
 def _layouts(work: SpikingLayerWork, config: MachineConfig) -> Iterator[Layout]:
-    """All that may be the fastest; a step of a block begins with a register, so only whole registers go in blocks."""
-    folds = [1]
-    while 2 * folds[-1] * work.neurons // 2 * 16 <= config.vector.vlen_bits and work.lines % (2 * folds[-1]) == 0:
-        folds.append(2 * folds[-1])
-    fold = folds[-1]
-    registers, rest = divmod(fold * work.neurons // 2 * 16, config.vector.vlen_bits)
+    """All that may be the fastest."""
+    if work.model == "spsn":
+        yield from _of_width(work, config, work.neurons // 2, joint=None)
+        return
+    for joint in (False, True):
+        yield from _of_width(work, config, work.neurons // (1 if joint else 2), joint=joint)
+
+
+def _of_width(work: SpikingLayerWork, config: MachineConfig, width: int, joint: bool | None) -> Iterator[Layout]:
+    """With so many neurons in a vector; a step of a block begins with a register, so only whole registers go in blocks."""
+    vlen = config.vector.vlen_bits
+    fold = 1
+    while 32 * fold * width <= vlen and work.lines % (2 * fold) == 0:
+        fold *= 2
+    registers, rest = divmod(16 * fold * width, vlen)
     whole = not rest and registers.bit_count() == 1
     for block in (1, 2, 4) if whole else (1,):
         for samples in (1, 2, 4):
             if work.lines % (fold * samples):
                 continue
             for rounds in (4, 8):
-                for rotating in (False, True) if work.model == "spsn" and block == 1 else (False,):
+                for rotating in (False, True) if joint is None and block == 1 else (False,):
                     yield Layout(
-                        block=block, samples=samples, fold=fold, rounds=rounds, joint=whole, rotating=rotating
-                    )
+                        block=block, samples=samples, fold=fold, rounds=rounds, joint=whole if joint is None else joint,
+                        rotating=rotating,
+                    )  # fmt: skip
