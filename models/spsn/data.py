@@ -32,7 +32,7 @@ class SpikingDigits:
     """Samples and their classes."""
 
     spikes: Tensor
-    """float32, 0 or 1, shape ``(samples, steps, channels)``."""
+    """bool, shape ``(samples, steps, channels)``."""
     labels: Tensor
     """int64, shape ``(samples,)``."""
 
@@ -55,7 +55,7 @@ def spiking_digits(config: SpsnConfig, samples: int, seed: int) -> SpikingDigits
             distance = (places - (_centre(track, own) + tone)[:, None]) / WIDTH
             chance = np.maximum(chance, np.exp(-0.5 * distance**2))
         spikes[number] = rng.random(chance.shape) < PEAK * chance + NOISE
-    return SpikingDigits(spikes=torch.from_numpy(spikes).float(), labels=torch.from_numpy(labels))
+    return SpikingDigits(spikes=torch.from_numpy(spikes), labels=torch.from_numpy(labels))
 
 
 def _centre(track: npt.NDArray[np.float64], time: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

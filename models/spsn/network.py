@@ -41,13 +41,13 @@ class SpikingNetwork(nn.Module):
         """Outputs and spikes.
 
         Args:
-            spikes: Of the inputs, shape ``(batch, steps, channels)``.
+            spikes: Of the inputs, bool or numbers, shape ``(batch, steps, channels)``.
 
         Returns:
             Scores, shape ``(batch, classes)``, and the spikes of each hidden layer, shape ``(steps, batch, neurons)``.
         """
         a, b = self.config.current_decay, self.config.voltage_decay
-        x, hidden = spikes.transpose(0, 1), []
+        x, hidden = spikes.transpose(0, 1).to(torch.float32), []
         for weight in list(self.weights)[:-1]:
             x = self.fire(x @ weight.T, a, b)
             hidden.append(x)
@@ -60,5 +60,5 @@ class SpikingNetwork(nn.Module):
         return (bernoulli if self.kind == "sb" else gumbel)(self.form(x, a, b), self.random)
 
 
-GAINS = {"lif": 3.0, "sb": 1.0, "gs": 1.0}
+GAINS = {"lif": 3.0, "sb": 3.0, "gs": 1.5}
 """Of the weights before spiking layers: inputs are sparse, and a LIF neuron that never reaches its threshold has no gradient."""
