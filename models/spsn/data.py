@@ -18,7 +18,7 @@ from lanewise.models.spsn.config import SpsnConfig
 TRACKS = 3
 WIDTH = 0.02
 """Of a track, as a share of the channels."""
-PEAK = 0.35
+PEAK = 0.5
 """Probability of a spike in the middle of a track, a step."""
 NOISE = 0.005
 """Probability anywhere."""

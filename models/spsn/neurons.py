@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lanewise.models.spsn.filters import scan
+
 SHARPNESS = 100.0
 
 
@@ -38,12 +40,11 @@ class _Bernoulli(torch.autograd.Function):
 
 
 def lif(x: Tensor, a: float, b: float) -> Tensor:
-    """Spikes of inputs, both of shape ``(steps, ...)``."""
-    current = voltage = torch.zeros_like(x[0])
+    """Spikes of inputs, both of shape ``(steps, ...)``; the currents, which know no reset, by a scan, and only the voltages step by step."""
+    voltage = torch.zeros_like(x[0])
     spikes = []
-    for inputs in x:
-        current = a * current + inputs
-        voltage = b * voltage + (1 - b) * current
+    for current in ((1 - b) * scan(x, a)).unbind():
+        voltage = b * voltage + current
         fired: Tensor = _Threshold.apply(voltage)  # type: ignore[no-untyped-call]
         voltage = voltage * (1 - fired)
         spikes.append(fired)

@@ -24,6 +24,8 @@ from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.tables import table_bytes
+from lanewise.mapping.workloads.spsn.layer import SpikingLayerWork
+from lanewise.mapping.workloads.spsn.readout import ReadoutWork
 from lanewise.models.scan import OPERATORS
 from lanewise.sim.engine import run
 from lanewise.sim.program import Program, flatten_once, priced_only
@@ -42,6 +44,8 @@ Work: TypeAlias = (
     | FftWork
     | WindowsWork
     | MatmulWork
+    | SpikingLayerWork
+    | ReadoutWork
 )
 
 _FAR = 32
@@ -108,9 +112,20 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
                 yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
     for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
         yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
+    yield from _spiking(config)
     yield from _windows()
     if config.matrix.splits:
         yield from _products(config.matrix)
+
+
+def _spiking(config: MachineConfig) -> Iterator[tuple[str, Work]]:
+    """Layers of spiking neurons: a mask a step and two, lines side by side, segments of time, both generators; the sums of outputs."""
+    half = config.vector.vlen_bits // 16
+    for model, neurons, batch in (("lif", 4, 1), ("lif", 2 * half, 1), ("lif", half, 4), ("spsn", 2 * half, 2), ("spsn", 4, 1)):
+        yield f"{model} of {neurons}, batch {batch}", SpikingLayerWork(model=model, neurons=neurons, steps=69, batch=batch)
+    parts = SpikingLayerWork(model="spsn", neurons=half, steps=67, segments=2, warm_up=11, generator="xorshift")
+    yield "spsn in segments", parts
+    yield "readout", ReadoutWork(columns=half + 3, steps=69)
 
 
 def _movements(config: MachineConfig) -> Iterator[tuple[str, MovementWork | LookUpWork]]:
