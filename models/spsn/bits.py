@@ -88,7 +88,15 @@ def thresholds(voltage: Half, table: SfuTable) -> npt.NDArray[np.int16]:
 
 
 def draws(
-    generator: str, seeds: Words, steps: int, neurons: int, *, block: int, samples: int, joint: bool, fold: int = 1
+    generator: str,
+    seeds: Words,
+    steps: int,
+    neurons: int,
+    *,
+    block: int,
+    samples: int,
+    joint: bool,
+    fold: int = 1,
 ) -> npt.NDArray[np.uint16]:
     """The random integers of a group of lines, in the order in which the kernel draws them.
 

@@ -69,7 +69,9 @@ def accuracy_claim(name: str, where: str, accuracies: Mapping[str, Sequence[floa
     )  # fmt: skip
 
 
-def regulariser_claim(plain: Mapping[str, float], regularised: Mapping[str, float], accuracy: Mapping[str, tuple[float, float]]) -> Claim:
+def regulariser_claim(
+    plain: Mapping[str, float], regularised: Mapping[str, float], accuracy: Mapping[str, tuple[float, float]]
+) -> Claim:
     """The regulariser lowers the firing rate.
 
     Args:
@@ -81,7 +83,8 @@ def regulariser_claim(plain: Mapping[str, float], regularised: Mapping[str, floa
         name="regulariser", claim="The regulariser lowers the firing rate of SB and of GS.",
         paper="accuracy with it 89.70 % (SB), 89.39 % (GS); no figure of rates",
         measured="; ".join(
-            f"{kind.upper()} {plain[kind]:.3f} to {regularised[kind]:.3f} spikes a step, accuracy {100 * accuracy[kind][0]:.1f} to {100 * accuracy[kind][1]:.1f} %"
+            f"{kind.upper()} {plain[kind]:.3f} to {regularised[kind]:.3f} spikes a step, "
+            f"accuracy {100 * accuracy[kind][0]:.1f} to {100 * accuracy[kind][1]:.1f} %"
             for kind in plain
         ),
         holds=all(regularised[kind] < plain[kind] for kind in plain),

@@ -64,6 +64,14 @@ class SpsnConfig:
 PAPER = SpsnConfig()
 """SHD's shape (Yarga and Wood 2023), batch 64, Adamax 1e-3."""
 SMALL = SpsnConfig(
-    channels=80, hidden=(64, 64, 64), classes=10, steps=60, train=800, test=500, epochs=15, rate=1e-2, batch=32
+    channels=80,
+    hidden=(64, 64, 64),
+    classes=10,
+    steps=60,
+    train=800,
+    test=500,
+    epochs=15,
+    rate=1e-2,
+    batch=32,
 )
 """Learned in seconds."""

@@ -67,4 +67,6 @@ def by_convolution(x: Tensor, a: float, b: float) -> Tensor:
     steps = len(x)
     lines = x.reshape(steps, -1).T.unsqueeze(1)
     taps = kernel(steps, a, b, x).flip(0).reshape(1, 1, -1)
-    return torch.nn.functional.conv1d(lines, taps, padding=steps - 1)[..., :steps].squeeze(1).T.reshape(x.shape)
+    return (
+        torch.nn.functional.conv1d(lines, taps, padding=steps - 1)[..., :steps].squeeze(1).T.reshape(x.shape)
+    )

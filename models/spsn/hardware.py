@@ -66,7 +66,9 @@ def quantised(
     return np.clip(np.rint(weight / best), -top - 1, top).astype(np.int64), best
 
 
-def accuracy(network: SpikingNetwork, samples: SpikingDigits, settings: HardwareSettings) -> tuple[float, tuple[float, ...]]:
+def accuracy(
+    network: SpikingNetwork, samples: SpikingDigits, settings: HardwareSettings
+) -> tuple[float, tuple[float, ...]]:
     """Share of samples that the network tells right, and the firing rate of each hidden layer."""
     right, rates, total = 0, np.zeros(len(network.config.hidden)), len(samples.labels)
     for first in range(0, total, SAMPLES):
@@ -98,7 +100,13 @@ def run(
         else:
             seeds = lane_states(seed * len(weights) + layer, len(weight) // 2)
             random = draws(
-                settings.generator, seeds, config.steps, len(weight), block=1, samples=inputs.shape[1], joint=True
+                settings.generator,
+                seeds,
+                config.steps,
+                len(weight),
+                block=1,
+                samples=inputs.shape[1],
+                joint=True,
             )
             x = spsn_spikes(inputs, a, b, random, table)
         hidden.append(x)

@@ -1,6 +1,7 @@
 """Networks of spiking layers; the last layer does not fire and is averaged over time (Yarga and Wood 2023, arXiv 2306.12666)."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class SpikingNetwork(nn.Module):
         sizes = config.sizes
         self.weights = nn.ParameterList(
             torch.randn(own, before, generator=self.random) * (GAINS[kind] if own != sizes[-1] else 1.0) / before**0.5
-            for before, own in zip(sizes, sizes[1:])
+            for before, own in pairwise(sizes)
         )  # fmt: skip
 
     def forward(self, spikes: Tensor) -> tuple[Tensor, list[Tensor]]:

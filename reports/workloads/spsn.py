@@ -11,6 +11,22 @@ from lanewise.reports.plots import PALETTE, STYLE, svg
 from lanewise.reports.workloads.picture import Picture
 from lanewise.workload.result import WorkloadResult
 
+RASTER = (
+    "One sample of class {label}: its spikes, and those of the first hidden layer of each network. A dot is a spike; a stochastic neuron "
+    "fires by chance, half of the time without an input."
+)
+ACCURACY = (
+    "Accuracy on samples that were not learned from (a dot a seed, the bar is their mean), and spikes of a neuron a step, without and with "
+    "the regulariser."
+)
+RATIO = (
+    "LIF's time over SPSN's. On this processor (a layer of 128 neurons) it grows with T. On the core (whole network, cycles) only against LIF "
+    "that is run operator by operator, step by step; our best LIF kernel keeps its state in registers and takes as long as SPSN."
+)
+LAYERS = (
+    "Cycles a step of one layer at T = 10,000, batch 1. LIF waits for its own loop however few neurons and many lanes there are; "
+    "SPSN cuts time into segments that run side by side, so fewer neurons cost less, until DMA's short runs bound it."
+)
 NAMES = {"lif": "LIF", "sb": "SPSN, SB", "gs": "SPSN, GS"}
 COLOURS = {"lif": PALETTE[0], "sb": PALETTE[1], "gs": PALETTE[2]}
 
@@ -19,14 +35,11 @@ def draw(result: WorkloadResult, folder: Path) -> list[Picture]:
     """Write the pictures to ``folder``."""
     data = result.data
     drawn = (
-        ("raster", _raster(data["raster"]), f"One sample of class {data['raster']['label']}: its spikes, and those of the first hidden layer of each network. "
-         "A dot is a spike; a stochastic neuron fires by chance, half of the time without an input."),
-        ("accuracy", _accuracy(data), "Accuracy on samples that were not learned from (a dot a seed, the bar is their mean), and spikes of a neuron a step, without and with the regulariser."),
-        ("ratio", _ratio(data), "LIF's time over SPSN's. On this processor (a layer of 128 neurons) it grows with T. On the core (whole network, cycles) only against LIF that is run "
-         "operator by operator, step by step; our best LIF kernel keeps its state in registers and takes as long as SPSN."),
-        ("layers", _layers(data["cycles"]), "Cycles a step of one layer at T = 10,000, batch 1. LIF waits for its own loop however few neurons and many lanes there are; "
-         "SPSN cuts time into segments that run side by side, so fewer neurons cost less, until DMA's short runs bound it."),
-    )  # fmt: skip
+        ("raster", _raster(data["raster"]), RASTER.format(label=data["raster"]["label"])),
+        ("accuracy", _accuracy(data), ACCURACY),
+        ("ratio", _ratio(data), RATIO),
+        ("layers", _layers(data["cycles"]), LAYERS),
+    )
     pictures = []
     for name, text, caption in drawn:
         write_text(folder / f"{name}.svg", text)
@@ -41,7 +54,11 @@ def _raster(data: Mapping[str, Any]) -> str:
         shown += [(kind, NAMES[kind], COLOURS[kind], "neuron", data["neurons"]) for kind in NAMES]
         for axes, (key, name, colour, what, most) in zip(panels, shown, strict=True):
             axes.scatter(
-                [t for t, _ in data[key]], [n for _, n in data[key]], s=min(6.0, 220 / most), color=colour, linewidths=0
+                [t for t, _ in data[key]],
+                [n for _, n in data[key]],
+                s=min(6.0, 220 / most),
+                color=colour,
+                linewidths=0,
             )
             axes.set(title=name, xlabel="step", ylabel=what, xlim=(-1, data["steps"]), ylim=(-1, most))
         figure.tight_layout()
@@ -56,17 +73,23 @@ def _accuracy(data: Mapping[str, Any]) -> str:
                 values = [100 * value for value in network["accuracy"][kind]]
                 x = group + (place - 1) * 0.26
                 mean = sum(values) / len(values)
-                left.bar(x, mean, 0.23, color=COLOURS[kind], label=NAMES[kind] if group == 0 else None, alpha=0.8)
+                left.bar(
+                    x, mean, 0.23, color=COLOURS[kind], label=NAMES[kind] if group == 0 else None, alpha=0.8
+                )
                 left.scatter([x] * len(values), values, s=10, color="black", zorder=3)
                 left.text(x, 2, f"{mean:.1f}", ha="center", color="white", fontsize=8)
-        left.set_xticks(range(len(data["accuracies"])), [network["network"] for network in data["accuracies"]])
+        left.set_xticks(
+            range(len(data["accuracies"])), [network["network"] for network in data["accuracies"]]
+        )
         left.set(ylabel="accuracy, %", ylim=(0, 105))
         left.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.17))
         for place, (kind, rates) in enumerate(data["regularised"].items()):
             for offset, rate, alpha in zip((-0.17, 0.17), rates, (0.45, 1.0), strict=True):
                 right.bar(place + offset, rate, 0.3, color=COLOURS[kind], alpha=alpha)
                 right.text(place + offset, rate, f"{rate:.2f}", ha="center", va="bottom", fontsize=8)
-        right.set_xticks(range(len(data["regularised"])), [f"{NAMES[kind]}\nwithout, with" for kind in data["regularised"]])
+        right.set_xticks(
+            range(len(data["regularised"])), [f"{NAMES[kind]}\nwithout, with" for kind in data["regularised"]]
+        )
         right.set(ylabel="spikes a step", title="regulariser")
         figure.tight_layout()
         return svg(figure)
@@ -102,7 +125,11 @@ def _layers(cycles: Mapping[str, Any]) -> str:
             widths = [one["neurons"] for one in own]
             for model, name, style in (("lif", "LIF", "s-"), ("spsn", "SPSN", "o--")):
                 axes.plot(
-                    widths, [one[model] / steps for one in own], style, color=PALETTE[place], label=f"{name}, {count} lanes"
+                    widths,
+                    [one[model] / steps for one in own],
+                    style,
+                    color=PALETTE[place],
+                    label=f"{name}, {count} lanes",
                 )
         axes.set(xscale="log", yscale="log", xlabel="neurons", ylabel="cycles a step")
         axes.set_xticks(widths, [str(width) for width in widths])

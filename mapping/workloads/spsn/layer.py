@@ -162,7 +162,9 @@ def _layouts(work: SpikingLayerWork, config: MachineConfig) -> Iterator[Layout]:
         yield from _of_width(work, config, work.neurons // (1 if joint else 2), joint=joint)
 
 
-def _of_width(work: SpikingLayerWork, config: MachineConfig, width: int, joint: bool | None) -> Iterator[Layout]:
+def _of_width(
+    work: SpikingLayerWork, config: MachineConfig, width: int, joint: bool | None
+) -> Iterator[Layout]:
     """With so many neurons in a vector; a step of a block begins with a register, so only whole registers go in blocks."""
     vlen = config.vector.vlen_bits
     fold = 1

@@ -3,7 +3,7 @@
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import Register
 from lanewise.mapping.kernels.logic import MASK
-from lanewise.mapping.workloads.spsn.writer import BOTH, LOOP, LOW, Layer, Layout, LayerWriter
+from lanewise.mapping.workloads.spsn.writer import BOTH, LOOP, LOW, Layer, LayerWriter, Layout
 from lanewise.sim.program import Address, Program
 
 PACKED = 3
@@ -64,12 +64,20 @@ class _HalvesWriter(_LifWriter):
             packed = self.packed[self.stored % PACKED]
             self.stored += 1
             for part in (0, 1):
-                old = self._slot(here[part], step - 1) if step else self._slot(before[part], self.layout.block - 1)
+                old = (
+                    self._slot(here[part], step - 1)
+                    if step
+                    else self._slot(before[part], self.layout.block - 1)
+                )
                 self._voltage(old, self._slot(here[part], step), half)
                 if part == 0:
-                    kernel.emit("vmerge.vxm", self.full, into=packed, constant=BOTH - LOW, sew_bits=8, vl=half)
+                    kernel.emit(
+                        "vmerge.vxm", self.full, into=packed, constant=BOTH - LOW, sew_bits=8, vl=half
+                    )
                 else:
-                    kernel.emit("vand.vx", packed, into=packed, constant=LOW, sew_bits=8, vl=half, masked=True)
+                    kernel.emit(
+                        "vand.vx", packed, into=packed, constant=LOW, sew_bits=8, vl=half, masked=True
+                    )
             self._store(turn, sample, step, packed, 1)
 
 
@@ -79,7 +87,9 @@ class _WholeWriter(_LifWriter):
     def _constants(self) -> None:
         kernel = self.kernel
         self.neurons = 2 * self.half
-        self.packed = [(kernel.allocate(8, self.neurons), kernel.allocate(8, self.neurons)) for _ in range(PACKED)]
+        self.packed = [
+            (kernel.allocate(8, self.neurons), kernel.allocate(8, self.neurons)) for _ in range(PACKED)
+        ]
         self.stored = 0
         self.ones = kernel.allocate(8, self.neurons)
         kernel.emit("vmv.v.i", into=self.ones, constant=LOW, sew_bits=8, vl=self.neurons)
@@ -100,7 +110,9 @@ class _WholeWriter(_LifWriter):
         for step in range(layout.block):
             packed, upper = self.packed[self.stored % PACKED]
             self.stored += 1
-            old = self._slot(here, step - 1, neurons) if step else self._slot(before, layout.block - 1, neurons)
+            old = (
+                self._slot(here, step - 1, neurons) if step else self._slot(before, layout.block - 1, neurons)
+            )
             self._voltage(old, self._slot(here, step, neurons), neurons)
             kernel.emit("vmerge.vim", self.ones, into=packed, constant=0, sew_bits=8, vl=neurons)
             kernel.emit("vslidedown.vx", packed, into=upper, constant=self.half, sew_bits=8, vl=neurons)

@@ -39,7 +39,9 @@ class NetworkShape:
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 3 or self.model not in ("lif", "spsn"):
-            raise ValueError(f"a network must be lif or spsn of three sizes at least, not {self.model!r} of {self.sizes}")
+            raise ValueError(
+                f"a network must be lif or spsn of three sizes at least, not {self.model!r} of {self.sizes}"
+            )
 
     @property
     def text(self) -> str:
@@ -79,7 +81,9 @@ def lowered(shape: NetworkShape, config: MachineConfig) -> Lowered:
     """The network's tasks."""
     tasks: list[Task] = []
     for number, (inputs, outputs) in enumerate(zip(shape.sizes, shape.sizes[1:]), 1):
-        product = MatmulWork(m=shape.steps * shape.batch, k=inputs, n=outputs, right_bits=_bits(shape, config))
+        product = MatmulWork(
+            m=shape.steps * shape.batch, k=inputs, n=outputs, right_bits=_bits(shape, config)
+        )
         last = number == len(shape.sizes) - 1
         neurons: Any = (
             ReadoutWork(
@@ -112,13 +116,18 @@ def step_by_step(shape: NetworkShape, config: MachineConfig) -> Lowered:
 
 def _operators(shape: NetworkShape, last: bool) -> Sequence[tuple[str, tuple[Step, ...]]]:
     def decayed(decay: float) -> tuple[Step, ...]:
-        return Step(function="multiply", operand="scalar", constant=decay), Step(function="add", operand="tensor")
+        return Step(function="multiply", operand="scalar", constant=decay), Step(
+            function="add", operand="tensor"
+        )
 
     filters = [("current", decayed(shape.current_decay)), ("voltage", decayed(shape.voltage_decay))]
     if last:
         return [*filters, ("sum", (Step(function="add", operand="tensor"),))]
     fired = Step(function="greater", operand="scalar", constant=1.0)
-    kept = Step(function="less_equal", operand="scalar", constant=1.0), Step(function="multiply", operand="tensor")
+    kept = (
+        Step(function="less_equal", operand="scalar", constant=1.0),
+        Step(function="multiply", operand="tensor"),
+    )
     return [*filters, ("spikes", (fired,)), ("reset", kept)]
 
 

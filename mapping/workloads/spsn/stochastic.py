@@ -5,7 +5,7 @@ from lanewise.mapping.kernels.activations import exponential
 from lanewise.mapping.kernels.builder import Register
 from lanewise.mapping.kernels.logic import MASK
 from lanewise.mapping.kernels.strips import load
-from lanewise.mapping.workloads.spsn.writer import BOTH, LOOP, LOW, Layer, Layout, LayerWriter
+from lanewise.mapping.workloads.spsn.writer import BOTH, LOOP, LOW, Layer, LayerWriter, Layout
 from lanewise.models.spsn.bits import GAIN
 from lanewise.models.spsn.random_numbers import BITS, FACTOR, INCREMENT, SHIFTS
 from lanewise.sim.program import Address, Instruction, Node, Program
@@ -22,7 +22,9 @@ def spsn_program(layer: Layer, config: MachineConfig, layout: Layout) -> Program
     Raises:
         ValueError: There are too few registers.
     """
-    return (_QuantisedWriter if layer.generator == QUANTISER else _SpsnWriter)(layer, config, layout).program()
+    return (_QuantisedWriter if layer.generator == QUANTISER else _SpsnWriter)(
+        layer, config, layout
+    ).program()
 
 
 class _SpsnWriter(LayerWriter):
@@ -149,13 +151,14 @@ class _QuantisedWriter(_SpsnWriter):
 
     def _fired(self, turn: int, sample: int, voltages: list[Register]) -> list[Register]:
         """Store the probabilities, step by step both halves."""
-        kernel, size, used = self.kernel, 2 * self.half, []
-        for voltage in voltages:
-            used.append(kernel.flex_sfu(voltage, vl=self.wide))
+        kernel, size = self.kernel, 2 * self.half
+        used = [kernel.flex_sfu(voltage, vl=self.wide) for voltage in voltages]
         for part, register in enumerate(self._parts(used, self.part)):
             for step in range(self.layout.block):
                 row = sample * self.chunk + turn * self.layout.block + step
-                place = Address("@chances.0", (2 * row + part) * size).along(LOOP, 2 * self.layout.period * size)
+                place = Address("@chances.0", (2 * row + part) * size).along(
+                    LOOP, 2 * self.layout.period * size
+                )
                 kernel.store(place, self._slot(register, step), vl=self.half)
         return used
 

@@ -139,9 +139,7 @@ class LayerWriter:
         raise NotImplementedError
 
     def _wholes(self, divisor: int = 1) -> list[Register]:
-        return [
-            self.kernel.allocate(16, self.wide // divisor) for _ in range(1 if self.layout.joint else 2)
-        ]
+        return [self.kernel.allocate(16, self.wide // divisor) for _ in range(1 if self.layout.joint else 2)]
 
     def _parts(self, wholes: list[Register], elements: int) -> list[Register]:
         """Both halves, of so many elements each."""
@@ -186,7 +184,10 @@ class LayerWriter:
         """All of time; the last chunk has what is left, or all of a chunk."""
         rows, made = self.layer.line_rows, []
         whole = (rows - 1) // self.chunk
-        for count, steps, before in ((whole, self.chunk, 0), (1, rows - whole * self.chunk, whole * self.chunk)):
+        for count, steps, before in (
+            (whole, self.chunk, 0),
+            (1, rows - whole * self.chunk, whole * self.chunk),
+        ):
             if not count:
                 continue
             inner: list[Node] = self._loads(min(steps, self.layer.line_steps - before), before)

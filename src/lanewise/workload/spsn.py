@@ -19,9 +19,7 @@ POINTS = 0.02
 """Of accuracy that the hardware's bits may cost."""
 
 
-def run(
-    config: MachineConfig, *, seed: int, small: bool, progress: Callable[[str], None]
-) -> WorkloadResult:
+def run(config: MachineConfig, *, seed: int, small: bool, progress: Callable[[str], None]) -> WorkloadResult:
     """Claims, cases, fidelity, and what the pictures show.
 
     Training runs on one thread; ``small`` trains the small network once, for half as long.
@@ -41,7 +39,7 @@ def run(
     claims += [*trained, ratio_claim(CPU_LENGTHS, ratios), *core_claims(cases, drawn)]
     return WorkloadResult(
         name="spsn", title=TITLE, seed=seed, small=small, config_hash=config.hash, claims=tuple(claims), cases=tuple(cases),
-        fidelity=tuple(fidelity), findings=tuple([*core_findings(config, cases, drawn), *_decay_findings()]),
+        fidelity=tuple(fidelity), findings=(*core_findings(config, drawn), *_decay_findings()),
         data={
             **data, "cycles": drawn,
             "cpu": {"lengths": list(CPU_LENGTHS), "lif": [one for one, _ in seconds], "spsn": [one for _, one in seconds]},
@@ -92,6 +90,8 @@ def _training(
 
 
 def _hardware(size: Any, networks: dict[str, Any], seed: int) -> tuple[Claim, list[Fidelity]]:
+    import numpy as np
+
     from lanewise.models.spsn.hardware import (
         HardwareSettings,
         accuracy,
@@ -99,7 +99,6 @@ def _hardware(size: Any, networks: dict[str, Any], seed: int) -> tuple[Claim, li
         probability_error,
     )
     from lanewise.models.spsn.training import held_out
-    import numpy as np
 
     samples, fidelity, losses = held_out(size, seed), [], {}
     for kind, trained in networks.items():
@@ -113,20 +112,20 @@ def _hardware(size: Any, networks: dict[str, Any], seed: int) -> tuple[Claim, li
                     unit="%", note=f"firing rate {sum(trained.rates) / len(rates):.3f} in PyTorch, {sum(rates) / len(rates):.3f} here",
                 )
             )  # fmt: skip
-    for segments in (8, 16, 32, 64):
-        fidelity.append(
-            Fidelity(
-                name="largest error of the firing probability", setting=f"Flex-SFU, {segments} segments, FP16 as integers of 11 bits",
-                reference=0.0, hardware=probability_error(segments), unit="",
-            )
-        )  # fmt: skip
-    for time_constant in (10, 100, 1000):
-        fidelity.append(
-            Fidelity(
-                name=f"gain of a filter of {time_constant:,} steps, FP16", setting="decay exp(-1/tau) as an FP16 number", reference=1.0,
-                hardware=1.0 + decay_error(time_constant, np.float16), unit="", note=f"FP32: {decay_error(time_constant, np.float32):.0e} off",
-            )
-        )  # fmt: skip
+    fidelity += [
+        Fidelity(
+            name="largest error of the firing probability", setting=f"Flex-SFU, {segments} segments, FP16 as integers of 11 bits",
+            reference=0.0, hardware=probability_error(segments), unit="",
+        )
+        for segments in (8, 16, 32, 64)
+    ]  # fmt: skip
+    fidelity += [
+        Fidelity(
+            name=f"gain of a filter of {time_constant:,} steps", setting="decay exp(-1/tau) as an FP16 number", reference=1.0,
+            hardware=1.0 + decay_error(time_constant, np.float16), unit="", note=f"FP32: {decay_error(time_constant, np.float32):.0e} off",
+        )
+        for time_constant in (10, 100, 1000)
+    ]  # fmt: skip
     worst = {bits: max(losses[kind, bits] for kind in networks) for bits in (4, 8)}
     claim = Claim(
         name="hardware", claim="With the hardware's bits (INT8 weights, FP16 states, Flex-SFU) accuracy is within 2 points of PyTorch's.",

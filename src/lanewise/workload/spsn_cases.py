@@ -1,6 +1,7 @@
 """Cycles of spiking networks on the core, what they say of the paper's speedup, and what bounds it."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from lanewise.config import MachineConfig, VectorConfig
@@ -50,7 +51,9 @@ def _fired(shape: NetworkShape, config: MachineConfig, other: Case) -> Case:
     if not config.flex_sfu.serves("fp16"):
         return replace(other, name=FIRED)
     cost = network_cost(lowered(replace(shape, generator=QUANTISER), config), config)
-    loaded, stored = (sum(getattr(one, f"{name}_bytes") for one in cost.costs) for name in ("loaded", "stored"))
+    loaded, stored = (
+        sum(getattr(one, f"{name}_bytes") for one in cost.costs) for name in ("loaded", "stored")
+    )
     return replace(
         other, name=FIRED, cycles=cost.cycles, loaded_bytes=loaded, stored_bytes=stored, energy_pj=None, baseline_energy_pj=None
     )  # fmt: skip
@@ -125,30 +128,33 @@ def core_claims(cases: list[Case], drawn: dict[str, Any]) -> list[Claim]:
     ]  # fmt: skip
 
 
-def core_findings(config: MachineConfig, cases: list[Case], drawn: dict[str, Any]) -> list[str]:
+def core_findings(config: MachineConfig, drawn: dict[str, Any]) -> list[str]:
     """What bounds the speedup, with numbers."""
     vector = config.vector
     elements, loop = vector.bits_per_clk // 16, vector.alu_latency_clk + vector.fma_latency_clk
-    neurons = PAPER_SIZES[1]
-    shape = NetworkShape(model="spsn", sizes=(1, neurons, 1), steps=LENGTHS[-1], **_DECAYS)
-    clocks = {}
-    for name, changed in (
-        ("lif", replace(shape, model="lif")), ("spsn", shape), ("xorshift", replace(shape, generator="xorshift")),
-        ("quantiser", replace(shape, generator=QUANTISER)),
-    ):  # fmt: skip
-        if name != "quantiser" or config.flex_sfu.serves("fp16"):
-            clocks[name] = work_cost(layer_work(changed, neurons, config), config).cycles / shape.steps
-    product = sum(before * own for before, own in zip(PAPER_SIZES, PAPER_SIZES[1:])) / config.matrix.macs_per_clk
+    neurons, steps = PAPER_SIZES[1], LENGTHS[-1]
+    shape = NetworkShape(model="spsn", sizes=(1, neurons, 1), steps=steps, **_DECAYS)
+    kinds = {
+        "lif": replace(shape, model="lif"), "spsn": shape, "xorshift": replace(shape, generator="xorshift"),
+        **({QUANTISER: replace(shape, generator=QUANTISER)} if config.flex_sfu.serves("fp16") else {}),
+    }  # fmt: skip
+    clocks = {
+        name: work_cost(layer_work(one, neurons, config), config).cycles / steps
+        for name, one in kinds.items()
+    }
+    filters = 2 * neurons / elements
+    product = sum(before * own for before, own in pairwise(PAPER_SIZES)) / config.matrix.macs_per_clk
     best = max(drawn["layers"], key=lambda one: one["lif"] / one["spsn"])
-    fired = f", {clocks['quantiser']:.1f} with spikes by the operand path" if "quantiser" in clocks else ""
+    fired = f", {clocks[QUANTISER]:.1f} with spikes by the operand path" if QUANTISER in clocks else ""
     return [
         f"What bounds the ratio: a LIF step can follow the one before after {loop} clocks (multiply-add {vector.fma_latency_clk}, comparison "
-        f"{vector.alu_latency_clk}) whatever the width; an SPSN needs two multiply-adds an element, {elements} of them a clock. So no SPSN kernel is more than "
-        f"max({loop}, 2 N / {elements}) / (2 N / {elements}) times as fast for N neurons and one sample: {max(loop, 2 * neurons / elements) / (2 * neurons / elements):.1f}x for {neurons}, "
-        f"{loop * elements / 2:.0f}x for one neuron. The neurons of one step fill the lanes already; a GPU has thousands of them, and starts kernels for every step.",
-        f"A layer of {neurons} neurons takes {clocks['lif']:.1f} clocks a step as LIF (its multiply-adds alone {2 * neurons / elements:.0f}) and {clocks['spsn']:.1f} as SPSN{fired}: "
-        f"two multiply-adds and one for the random bits. A xorshift of six instructions takes {clocks['xorshift']:.1f}: random bits cost more than the neurons then.",
-        f"The products are the same for both: {product:.0f} clocks a step at the least ({config.matrix.macs_per_clk:,} MACs a clock), more than any of the layers' neurons.",
-        f"Largest measured ratio of a layer at T = {LENGTHS[-1]:,}: {best['lif'] / best['spsn']:.1f}x, {best['neurons']} neurons on {best['lanes']} lanes, "
-        "whose time is cut into segments that run side by side.",
+        f"{vector.alu_latency_clk}) whatever the width; both need two multiply-adds an element, {elements} of them a clock. So for one sample SPSN is at most "
+        f"max({loop}, N / {elements // 2}) / (N / {elements // 2}) times as fast for N neurons: {max(loop, filters) / filters:.1f}x for {neurons}, "
+        f"{loop * elements / 2:.0f}x for one neuron. A step's neurons fill the lanes already; a GPU has thousands of them, and starts kernels for every step.",
+        f"A layer of {neurons} neurons takes {clocks['lif']:.1f} clocks a step as LIF (its multiply-adds alone {filters:.0f}) and {clocks['spsn']:.1f} as "
+        f"SPSN{fired}: two multiply-adds, and one for the random bits. A xorshift of six instructions takes {clocks['xorshift']:.1f}: random bits "
+        "cost more than the neurons then.",
+        f"The products are the same for both: {product:.0f} clocks a step at the least ({config.matrix.macs_per_clk:,} MACs a clock), more than the neurons of all layers.",
+        f"Largest measured ratio of a layer at T = {steps:,}, batch 1: {best['lif'] / best['spsn']:.1f}x, {best['neurons']} neurons on {best['lanes']} lanes, "
+        "whose time is cut into segments that run side by side; narrower layers wait for DMA, whose runs are half a step's neurons.",
     ]

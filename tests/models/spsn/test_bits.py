@@ -3,12 +3,21 @@
 import numpy as np
 import pytest
 
+from lanewise.config import Rounding
+from lanewise.models.int4_quantiser import QuantiserSettings
 from lanewise.models.lfsr import lane_states, random_bits
 from lanewise.models.operand_path import OperandSettings, operand_path, quantiser_scale
-from lanewise.models.int4_quantiser import QuantiserSettings
-from lanewise.config import Rounding
 from lanewise.models.spsn.bits import (
-    GAIN, currents, draws, firing_table, lif_spikes, packed, readout, spsn_spikes, thresholds, voltages,
+    GAIN,
+    currents,
+    draws,
+    firing_table,
+    lif_spikes,
+    packed,
+    readout,
+    spsn_spikes,
+    thresholds,
+    voltages,
 )  # fmt: skip
 from lanewise.models.spsn.hardware import HardwareSettings, probability_error, quantised
 from lanewise.models.spsn.random_numbers import BITS, GENERATORS, advance, numbers
@@ -70,7 +79,9 @@ def test_numbers_are_uniform_and_do_not_follow_each_other(generator):
 
 def test_generators_step_as_they_are_defined():
     states = np.array([1, 0xDEADBEEF], np.uint32)
-    assert advance("congruential", states).tolist() == [(int(s) * 1664525 + 1013904223) % 2**32 for s in states]
+    assert advance("congruential", states).tolist() == [
+        (int(s) * 1664525 + 1013904223) % 2**32 for s in states
+    ]
     with pytest.raises(ValueError, match="generator must be one of congruential, xorshift, not 'lfsr'"):
         advance("lfsr", states)
 

@@ -16,7 +16,9 @@ from lanewise.models.spsn.neurons import bernoulli, gumbel, lif
 from lanewise.models.spsn.training import excess, held_out, train
 
 SEEDS = (0, 1, 2)
-TINY = SpsnConfig(channels=30, hidden=(16,), classes=4, steps=30, train=160, test=120, epochs=6, rate=2e-2, batch=16)
+TINY = SpsnConfig(
+    channels=30, hidden=(16,), classes=4, steps=30, train=160, test=120, epochs=6, rate=2e-2, batch=16
+)
 
 
 def test_digits_follow_from_the_seed():
@@ -82,7 +84,7 @@ def test_forms_in_a_network_are_one_network():
 def test_bad_sizes():
     with pytest.raises(ValueError, match="kind must be one of lif, sb, gs, not 'relu'"):
         SpikingNetwork(TINY, "relu", 0)
-    with pytest.raises(ValueError, match="current_decay must be between 0 and 1, not 1.0"):
+    with pytest.raises(ValueError, match=r"current_decay must be between 0 and 1, not 1\.0"):
         SpsnConfig(current_decay=1.0)
 
 

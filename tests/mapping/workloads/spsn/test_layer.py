@@ -27,7 +27,9 @@ def tensors(work: SpikingLayerWork, config: MachineConfig) -> dict[str, np.ndarr
     shape = work.steps, work.batch, work.neurons
     x = rng.normal(0.05, 0.3, shape) / (1 if work.model == "lif" else GAIN)
     memory = {"in": x.astype(np.float16)}
-    memory["out"] = np.full((work.rows, work.batch, work.neurons // 2), 0xEE, np.uint8)  # what is not stored is seen
+    memory["out"] = np.full(
+        (work.rows, work.batch, work.neurons // 2), 0xEE, np.uint8
+    )  # what is not stored is seen
     if work.model == "spsn":
         memory["seeds"] = rng.integers(1, 1 << 32, work.seeds_shape(config), dtype=np.uint32)
     return memory | table_tensors(work.program(config), config)

@@ -72,7 +72,9 @@ def test_a_products_results_are_a_layers_inputs():
     other = {"in": memory["fp16"], "out": np.zeros((steps, neurons // 2), np.uint8), "seeds": seeds}
     execute_program(program, MACHINE, other | table_tensors(program, MACHINE))
     layout = layer.layout(MACHINE)
-    random = draws(layer.generator, seeds[0], steps, neurons, block=layout.block, samples=1, joint=layout.joint)
+    random = draws(
+        layer.generator, seeds[0], steps, neurons, block=layout.block, samples=1, joint=layout.joint
+    )
     fired = spsn_spikes(wanted, layer.current_decay, layer.voltage_decay, random[:, 0], firing_table())
     assert np.array_equal(other["out"], packed(fired))
 
