@@ -154,7 +154,8 @@ def core_findings(config: MachineConfig, drawn: dict[str, Any]) -> list[str]:
         f"A layer of {neurons} neurons takes {clocks['lif']:.1f} clocks a step as LIF (its multiply-adds alone {filters:.0f}) and {clocks['spsn']:.1f} as "
         f"SPSN{fired}: two multiply-adds, and one for the random bits. A xorshift of six instructions takes {clocks['xorshift']:.1f}: random bits "
         "cost more than the neurons then.",
-        f"The products are the same for both: {product:.0f} clocks a step at the least ({config.matrix.macs_per_clk:,} MACs a clock), more than the neurons of all layers.",
+        f"The products are the same for both: {product:.0f} clocks a step at the least ({config.matrix.macs_per_clk:,} MACs a clock), "
+        "more than the neurons of all layers.",
         f"Largest measured ratio of a layer at T = {steps:,}, batch 1: {best['lif'] / best['spsn']:.1f}x, {best['neurons']} neurons on {best['lanes']} lanes, "
         "whose time is cut into segments that run side by side; narrower layers wait for DMA, whose runs are half a step's neurons.",
     ]
