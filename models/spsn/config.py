@@ -70,8 +70,8 @@ SMALL = SpsnConfig(
     steps=60,
     train=800,
     test=500,
-    epochs=15,
+    epochs=18,
     rate=1e-2,
-    batch=32,
+    batch=25,
 )
 """Learned in seconds."""

@@ -61,5 +61,5 @@ class SpikingNetwork(nn.Module):
         return (bernoulli if self.kind == "sb" else gumbel)(self.form(x, a, b), self.random)
 
 
-GAINS = {"lif": 3.0, "sb": 3.0, "gs": 1.5}
+GAINS = {"lif": 3.0, "sb": 3.0, "gs": 2.0}
 """Of the weights before spiking layers: inputs are sparse, and a LIF neuron that never reaches its threshold has no gradient."""

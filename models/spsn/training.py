@@ -8,8 +8,11 @@ from torch import Tensor
 from lanewise.models.one_thread import one_thread
 from lanewise.models.spsn.config import THETA, SpsnConfig
 from lanewise.models.spsn.data import SpikingDigits, spiking_digits
+from lanewise.models.spsn.filters import by_fft, by_scan
 from lanewise.models.spsn.network import SpikingNetwork
 
+SCANNED_STEPS = 512
+"""Below so many steps a scan is faster on a processor than an FFT."""
 STRENGTH = 1.0
 """Of the regulariser, on rates; ours: the source has no number."""
 _TEST_SEED = 1_000_003
@@ -53,7 +56,8 @@ def train(
     """
     with one_thread():
         samples = spiking_digits(config, config.train, seed)
-        network = SpikingNetwork(config, kind, seed)
+        form = by_scan if config.steps < SCANNED_STEPS else by_fft
+        network = SpikingNetwork(config, kind, seed, form)
         optimiser = torch.optim.Adamax(network.parameters(), lr=config.rate)
         order = torch.Generator().manual_seed(seed)
         limit = THETA[kind] if theta is None else theta

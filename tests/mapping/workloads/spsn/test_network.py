@@ -60,7 +60,7 @@ def test_a_products_results_are_a_layers_inputs():
     multiplier, shift = 40_000, 22
     constants = column_constants(np.zeros(neurons), np.full(neurons, multiplier), MACHINE.matrix)
     memory = {
-        "left": packed(spikes), "right": nibbles[:, ::2] | nibbles[:, 1::2] << np.uint8(4), "constants": constants,
+        "left": packed(spikes), "right": np.ascontiguousarray(nibbles[:, ::2] | nibbles[:, 1::2] << np.uint8(4)), "constants": constants,
         "fp16": np.zeros((steps, neurons), np.float16),
     }  # fmt: skip
     execute_program(replace(product, multiplier=1, shift=shift).program(MACHINE), MACHINE, memory)
