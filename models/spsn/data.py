@@ -62,4 +62,5 @@ def _centre(track: npt.NDArray[np.float64], time: npt.NDArray[np.float64]) -> np
     """Place of a track from 0.1 to 0.9: a level, a slow wave and a faster one."""
     level, slow, phase, fast, other = track
     wave = 0.2 * slow * np.sin(np.pi * (2 * time + phase)) + 0.1 * fast * np.sin(np.pi * (4 * time + other))
-    return np.clip(0.5 + 0.3 * level + wave, 0.1, 0.9)
+    centre: npt.NDArray[np.float64] = np.clip(0.5 + 0.3 * level + wave, 0.1, 0.9)
+    return centre

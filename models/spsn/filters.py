@@ -43,7 +43,8 @@ def kernel(steps: int, a: float, b: float, like: Tensor) -> Tensor:
     """``l * k``, shape ``(steps,)``: ``(1 - b) (a**(t+1) - b**(t+1)) / (a - b)``."""
     time = torch.arange(1, steps + 1, dtype=torch.float64)
     both = a ** (time - 1) * time if a == b else (a**time - b**time) / (a - b)
-    return ((1 - b) * both).to(like.dtype)
+    taps: Tensor = ((1 - b) * both).to(like.dtype)
+    return taps
 
 
 def by_fft(x: Tensor, a: float, b: float, *, length: int = 0) -> Tensor:

@@ -121,7 +121,8 @@ def _product(
     fraction, exponent = np.frexp(scale * factor)
     scale = np.ldexp(np.rint(np.ldexp(fraction, MULTIPLIER_BITS)), exponent - MULTIPLIER_BITS)
     sums = x.astype(np.float32) @ integers.T.astype(np.float32)  # whole numbers below 2**24
-    return (sums.astype(np.float64) * scale.T).astype(np.float16)
+    results: npt.NDArray[np.float16] = (sums.astype(np.float64) * scale.T).astype(np.float16)
+    return results
 
 
 def probability_error(segments: int, degree: int = 1) -> float:

@@ -24,7 +24,8 @@ class _Threshold(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (voltage,) = ctx.saved_tensors
-        return gradients[0] / (SHARPNESS * (voltage - 1).abs() + 1) ** 2
+        slope: Tensor = 1 / (SHARPNESS * (voltage - 1).abs() + 1) ** 2
+        return gradients[0] * slope
 
 
 class _Bernoulli(torch.autograd.Function):

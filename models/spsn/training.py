@@ -64,14 +64,14 @@ def train(
         losses = []
         for _ in range(config.epochs):
             total = 0.0
-            for chosen in torch.randperm(config.train, generator=order).split(config.batch):
+            for chosen in torch.split(torch.randperm(config.train, generator=order), config.batch):
                 scores, hidden = network(samples.spikes[chosen])
                 loss = torch.nn.functional.cross_entropy(scores, samples.labels[chosen])
                 total += float(loss.detach()) * len(chosen)
                 if regularise:
                     loss = loss + STRENGTH * excess(hidden, limit)
                 optimiser.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
             losses.append(total / config.train)
         accuracy, rates = evaluate(network, held_out(config, seed))
@@ -82,7 +82,9 @@ def evaluate(network: SpikingNetwork, samples: SpikingDigits) -> tuple[float, tu
     """Accuracy, and the firing rate of each hidden layer."""
     right, rates = 0, torch.zeros(len(network.config.hidden))
     with torch.no_grad():
-        for spikes, labels in zip(samples.spikes.split(200), samples.labels.split(200), strict=True):
+        for spikes, labels in zip(
+            torch.split(samples.spikes, 200), torch.split(samples.labels, 200), strict=True
+        ):
             scores, hidden = network(spikes)
             right += int((scores.argmax(1) == labels).sum())
             rates += torch.tensor([float(layer.mean()) for layer in hidden]) * len(labels)

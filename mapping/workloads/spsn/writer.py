@@ -182,7 +182,8 @@ class LayerWriter:
 
     def _chunks(self, code: list[Node]) -> list[Node]:
         """All of time; the last chunk has what is left, or all of a chunk."""
-        rows, made = self.layer.line_rows, []
+        rows = self.layer.line_rows
+        made: list[Node] = []
         whole = (rows - 1) // self.chunk
         for count, steps, before in (
             (whole, self.chunk, 0),

@@ -67,8 +67,6 @@ class KernelRun:
 
 def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
     """Works of every kind of kernel that the core's streams can run, at several sizes."""
-    yield from _spiking(config)
-    return
     functions = (
         ("gelu", "silu", "tanh", "sigmoid", "exp", "relu")
         if config.flex_sfu.enabled

@@ -9,9 +9,10 @@ from lanewise.mapping.simulate import network_cost, simulate_lowered, work_cost
 from lanewise.mapping.workloads.spsn.network import NetworkShape, layer_work, lowered, step_by_step
 from lanewise.mapping.workloads.spsn.stochastic import QUANTISER
 from lanewise.models.claim import Claim
+from lanewise.models.spsn.config import PAPER, SMALL
 from lanewise.workload.result import Case
 
-PAPER_SIZES, SMALL_SIZES = (700, 128, 128, 128, 20), (80, 32, 32, 32, 10)
+PAPER_SIZES, SMALL_SIZES = PAPER.sizes, SMALL.sizes
 LENGTHS = (100, 300, 1_000, 3_000, 10_000)
 WIDTHS = (4, 16, 32, 128)
 """Neurons of a layer."""
@@ -19,24 +20,30 @@ LANES = (8, 16, 32)
 WANTED = 100
 """Times that SPSN at T = 10,000 should be faster than LIF step by step."""
 SPSN, LIF, FIRED, OPERATORS = "SPSN", "LIF", "SPSN, spikes by the operand path", "LIF, operator by operator"
-_DECAYS = {"current_decay": 0.8187, "voltage_decay": 0.9048}
-"""exp(-1/5) and exp(-1/10)."""
+_SPSN = NetworkShape(
+    model="spsn",
+    sizes=PAPER_SIZES,
+    steps=LENGTHS[-1],
+    current_decay=PAPER.current_decay,
+    voltage_decay=PAPER.voltage_decay,
+)
+"""The headline."""
 
 
 def simulated_cases(config: MachineConfig) -> list[Case]:
     """Whole networks: the paper's sizes at T = 10,000 first, then a batch of 64, then small ones."""
     cases = []
     for sizes, steps, batch in (
-        (PAPER_SIZES, 10_000, 1), (PAPER_SIZES, 100, 64), (SMALL_SIZES, 10_000, 1), (SMALL_SIZES, 60, 32),
+        (PAPER_SIZES, 10_000, 1), (PAPER_SIZES, 100, 64), (SMALL_SIZES, 10_000, 1), (SMALL_SIZES, SMALL.steps, 32),
     ):  # fmt: skip
-        shape = NetworkShape(model="spsn", sizes=sizes, steps=steps, batch=batch, **_DECAYS)
+        shape = replace(_SPSN, sizes=sizes, steps=steps, batch=batch)
         cases.append(_case(shape, config, SPSN))
         cases.append(_fired(shape, config, cases[-1]))
         lif = replace(shape, model="lif")
         cases += [_case(lif, config, LIF), _operators(lif, config)]
-    eight = NetworkShape(model="spsn", sizes=PAPER_SIZES, steps=10_000, weight_bits=8, **_DECAYS)
+    eight = replace(_SPSN, weight_bits=8)
     cases.append(_case(eight, config, f"{SPSN}, INT8 weights"))
-    xorshift = NetworkShape(model="spsn", sizes=PAPER_SIZES, steps=10_000, generator="xorshift", **_DECAYS)
+    xorshift = replace(_SPSN, generator="xorshift")
     cases.append(_case(xorshift, config, f"{SPSN}, xorshift"))
     return cases
 
@@ -76,7 +83,7 @@ def curves(config: MachineConfig) -> dict[str, Any]:
     """Cycles against T of the paper's network, and cycles a step of a layer against its width and the lanes."""
     networks: dict[str, list[int]] = {SPSN: [], FIRED: [], LIF: [], OPERATORS: []}
     for steps in LENGTHS:
-        shape = NetworkShape(model="spsn", sizes=PAPER_SIZES, steps=steps, **_DECAYS)
+        shape = replace(_SPSN, steps=steps)
         case, lif = _case(shape, config, SPSN), replace(shape, model="lif")
         networks[SPSN].append(case.cycles)
         networks[FIRED].append(_fired(shape, config, case).cycles)
@@ -88,7 +95,7 @@ def curves(config: MachineConfig) -> dict[str, Any]:
         for neurons in WIDTHS:
             clocks = {}
             for model in ("lif", "spsn"):
-                shape = NetworkShape(model=model, sizes=(1, neurons, 1), steps=LENGTHS[-1], **_DECAYS)
+                shape = replace(_SPSN, model=model, sizes=(1, neurons, 1), steps=LENGTHS[-1])
                 clocks[model] = work_cost(layer_work(shape, neurons, machine), machine).cycles
             layers.append({"lanes": lanes, "neurons": neurons, **clocks})
     return {"lengths": list(LENGTHS), "networks": networks, "layers": layers}
@@ -133,7 +140,7 @@ def core_findings(config: MachineConfig, drawn: dict[str, Any]) -> list[str]:
     vector = config.vector
     elements, loop = vector.bits_per_clk // 16, vector.alu_latency_clk + vector.fma_latency_clk
     neurons, steps = PAPER_SIZES[1], LENGTHS[-1]
-    shape = NetworkShape(model="spsn", sizes=(1, neurons, 1), steps=steps, **_DECAYS)
+    shape = replace(_SPSN, sizes=(1, neurons, 1), steps=steps)
     kinds = {
         "lif": replace(shape, model="lif"), "spsn": shape, "xorshift": replace(shape, generator="xorshift"),
         **({QUANTISER: replace(shape, generator=QUANTISER)} if config.flex_sfu.serves("fp16") else {}),
