@@ -60,7 +60,8 @@ def by_fft(x: Tensor, a: float, b: float, *, length: int = 0) -> Tensor:
     for taps in kernels(steps, a, b, x):
         transfer = torch.fft.rfft(taps, n=length)
         spectrum = spectrum * transfer.reshape(-1, *[1] * (x.dim() - 1))
-    return torch.fft.irfft(spectrum, n=length, dim=0)[:steps]
+    voltages: Tensor = torch.fft.irfft(spectrum, n=length, dim=0)
+    return voltages[:steps]
 
 
 def by_convolution(x: Tensor, a: float, b: float) -> Tensor:
