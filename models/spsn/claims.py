@@ -91,11 +91,19 @@ def regulariser_claim(
     )  # fmt: skip
 
 
-def ratio_claim(lengths: Sequence[int], ratios: Sequence[float]) -> Claim:
-    """LIF takes the longer over SPSN, the longer the sequence."""
+def ratio_claim(lengths: Sequence[int], ratios: Mapping[int, Sequence[float]]) -> Claim:
+    """LIF takes the longer over SPSN, the longer the sequence, where a step's neurons alone do not keep the processor busy.
+
+    Args:
+        ratios: By neurons of the layer, the fewest first.
+    """
+    few = min(ratios)
+    listed = "; ".join(
+        f"{neurons} neurons: " + ", ".join(f"{ratio:.1f}x" for ratio in row)
+        for neurons, row in ratios.items()
+    )
     return Claim(
-        name="time-ratio", claim="On this processor LIF's time over SPSN's grows with T, 100 to 10,000.",
+        name="time-ratio", claim=f"On this processor LIF's time over SPSN's grows with T, 100 to 10,000, for a layer of {few} neurons.",
         paper="10x on SHD, up to 4,000x at 10,000 steps (GPU)",
-        measured=", ".join(f"T = {steps:,}: {ratio:.1f}x" for steps, ratio in zip(lengths, ratios, strict=True)),
-        holds=ratios[-1] > ratios[0],
+        measured=f"T = {', '.join(f'{steps:,}' for steps in lengths)}: {listed}", holds=ratios[few][-1] > 2 * ratios[few][0],
     )  # fmt: skip

@@ -56,12 +56,10 @@ def by_fft(x: Tensor, a: float, b: float, *, length: int = 0) -> Tensor:
     """
     steps = len(x)
     length = length or 1 << (3 * steps - 3).bit_length()
-    spectrum = torch.fft.rfft(x, n=length, dim=0)
-    for taps in kernels(steps, a, b, x):
-        transfer = torch.fft.rfft(taps, n=length)
-        spectrum = spectrum * transfer.reshape(-1, *[1] * (x.dim() - 1))
-    voltages: Tensor = torch.fft.irfft(spectrum, n=length, dim=0)
-    return voltages[:steps]
+    first, second = (torch.fft.rfft(taps, n=length) for taps in kernels(steps, a, b, x))
+    lines = x.reshape(steps, -1).T.contiguous()
+    voltages: Tensor = torch.fft.irfft(torch.fft.rfft(lines, n=length) * (first * second), n=length)
+    return voltages[:, :steps].T.reshape(x.shape)
 
 
 def by_convolution(x: Tensor, a: float, b: float) -> Tensor:

@@ -20,8 +20,9 @@ ACCURACY = (
     "the regulariser."
 )
 RATIO = (
-    "LIF's time over SPSN's. On this processor (a layer of 128 neurons) it grows with T. On the core (whole network, cycles) only against LIF "
-    "that is run operator by operator, step by step; our best LIF kernel keeps its state in registers and takes as long as SPSN."
+    "LIF's time over SPSN's. On this processor (one layer, one thread) it grows with T where neurons are few. On the core (whole network, "
+    "cycles) it grows only against LIF that is run operator by operator, step by step; our best LIF kernel keeps its state in registers and "
+    "takes as long as SPSN."
 )
 LAYERS = (
     "Cycles a step of one layer at T = 10,000, batch 1. LIF waits for its own loop however few neurons and many lanes there are; "
@@ -99,8 +100,14 @@ def _ratio(data: Mapping[str, Any]) -> str:
     cpu, cycles = data["cpu"], data["cycles"]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.2, 3.6))
-        ratios = [lif / spsn for lif, spsn in zip(cpu["lif"], cpu["spsn"], strict=True)]
-        axes.plot(cpu["lengths"], ratios, "o-", color=PALETTE[6], label="this processor: LIF / SPSN by FFT")
+        for (neurons, ratios), style in zip(cpu["ratios"].items(), ("o:", "o-"), strict=True):
+            axes.plot(
+                cpu["lengths"],
+                ratios,
+                style,
+                color=PALETTE[6],
+                label=f"this processor, {neurons} neurons: LIF / SPSN by FFT",
+            )
         spsn = cycles["networks"]["SPSN, spikes by the operand path"]
         for name, style, colour in (
             ("LIF, operator by operator", "s--", PALETTE[3]), ("LIF", "s-", PALETTE[0]),
@@ -110,7 +117,7 @@ def _ratio(data: Mapping[str, Any]) -> str:
             axes.plot(cycles["lengths"], values, style, color=colour, label=label)
         axes.axhline(1, color=PALETTE[6], linewidth=0.6, linestyle=":")
         axes.set(xscale="log", yscale="log", xlabel="T, steps", ylabel="times as long as SPSN")
-        axes.legend(loc="center left", bbox_to_anchor=(0.0, 0.62))
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.3), ncols=2)
         figure.tight_layout()
         return svg(figure)
 
@@ -132,6 +139,7 @@ def _layers(cycles: Mapping[str, Any]) -> str:
                     label=f"{name}, {count} lanes",
                 )
         axes.set(xscale="log", yscale="log", xlabel="neurons", ylabel="cycles a step")
+        axes.set_yticks((2, 5, 10, 20), ("2", "5", "10", "20"))
         axes.set_xticks(widths, [str(width) for width in widths])
         axes.minorticks_off()
         axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.2))

@@ -11,7 +11,9 @@ from lanewise.workload.spsn_cases import core_claims, core_findings, curves, sim
 
 TITLE = "Stochastic parallelisable spiking neurons"
 CPU_LENGTHS = (100, 300, 1_000, 3_000, 10_000)
-SEEDS = 3
+CPU_NEURONS = (8, 128)
+"""Of the layers that are timed on this processor: few, and the paper's."""
+SEEDS = 2
 """Of the small network; one of the paper's."""
 PAPER_EPOCHS, PAPER_RATE, PAPER_SAMPLES = 6, 1e-2, 1000
 """Shorter than the paper's training, and its rate larger for it."""
@@ -30,8 +32,10 @@ def run(config: MachineConfig, *, seed: int, small: bool, progress: Callable[[st
     seeds = [seed + k for k in range(1 if small else SEEDS)]
     progress("spsn: forms of the filter, time on this processor")
     claims = [forms_claim(seeds), length_claim(seed)]
-    seconds = layer_seconds(CPU_LENGTHS)
-    ratios = [lif / spsn for lif, spsn in seconds]
+    ratios = {
+        neurons: [lif / spsn for lif, spsn in layer_seconds(CPU_LENGTHS, neurons=neurons)]
+        for neurons in CPU_NEURONS
+    }
     trained, fidelity, data = _training(seeds, small, progress)
     progress("spsn: cycles")
     cases = simulated_cases(config)
@@ -42,7 +46,7 @@ def run(config: MachineConfig, *, seed: int, small: bool, progress: Callable[[st
         fidelity=tuple(fidelity), findings=(*core_findings(config, drawn), *_decay_findings()),
         data={
             **data, "cycles": drawn,
-            "cpu": {"lengths": list(CPU_LENGTHS), "lif": [one for one, _ in seconds], "spsn": [one for _, one in seconds]},
+            "cpu": {"lengths": list(CPU_LENGTHS), "ratios": {str(neurons): row for neurons, row in ratios.items()}},
         },
     )  # fmt: skip
 
