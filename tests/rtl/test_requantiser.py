@@ -7,9 +7,10 @@ from lanewise.rtl.requantiser import Requantiser
 from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify.benches.requantiser import BENCH
 
+from .quick import quick_and_full
+
 MACHINE = MachineConfig(matrix=MatrixConfig(rows=4, columns=8, output_lanes=4))
-QUICK = BENCH.cases(MACHINE, False)
-FULL = [case for case in BENCH.cases(MACHINE, True) if case not in QUICK]
+QUICK, FULL = quick_and_full(BENCH, MACHINE, "5by3", "1by1")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
