@@ -1,5 +1,7 @@
 """The output path's RTL: bits without stalls, bits with random stalls, clocks, reloads."""
 
+import dataclasses
+
 import pytest
 
 from lanewise.config import MachineConfig, MatrixConfig
@@ -11,6 +13,11 @@ from .quick import quick_and_full
 
 MACHINE = MachineConfig(matrix=MatrixConfig(rows=4, columns=8, output_lanes=4))
 QUICK, FULL = quick_and_full(BENCH, MACHINE, "5by3", "1by1")
+THREE_BEATS = dataclasses.replace(
+    QUICK[0], label="5by2", config=dataclasses.replace(QUICK[0].config, output_lanes=2)
+)
+"""A count of beats that does not wrap by itself."""
+QUICK.append(THREE_BEATS)
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
