@@ -121,9 +121,20 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
 def _spiking(config: MachineConfig) -> Iterator[tuple[str, Work]]:
     """Layers of spiking neurons: a mask a step and two, lines side by side, segments of time, both generators; the sums of outputs."""
     half = config.vector.vlen_bits // 16
-    for model, neurons, batch in (("lif", 4, 1), ("lif", 2 * half, 1), ("lif", half, 4), ("spsn", 2 * half, 2), ("spsn", 4, 1)):
-        yield f"{model} of {neurons}, batch {batch}", SpikingLayerWork(model=model, neurons=neurons, steps=69, batch=batch)
-    parts = SpikingLayerWork(model="spsn", neurons=half, steps=67, segments=2, warm_up=11, generator="xorshift")
+    for model, neurons, batch in (
+        ("lif", 4, 1),
+        ("lif", 2 * half, 1),
+        ("lif", half, 4),
+        ("spsn", 2 * half, 2),
+        ("spsn", 4, 1),
+    ):
+        yield (
+            f"{model} of {neurons}, batch {batch}",
+            SpikingLayerWork(model=model, neurons=neurons, steps=69, batch=batch),
+        )
+    parts = SpikingLayerWork(
+        model="spsn", neurons=half, steps=67, segments=2, warm_up=11, generator="xorshift"
+    )
     yield "spsn in segments", parts
     yield "readout", ReadoutWork(columns=half + 3, steps=69)
 
