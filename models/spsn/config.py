@@ -68,10 +68,10 @@ SMALL = SpsnConfig(
     hidden=(64, 64, 64),
     classes=10,
     steps=60,
-    train=800,
+    train=2400,
     test=500,
-    epochs=18,
-    rate=1e-2,
+    epochs=14,
+    rate=1.5e-2,
     batch=25,
 )
 """Learned in seconds."""

@@ -24,7 +24,7 @@ POINTS = 0.03
 def run(config: MachineConfig, *, seed: int, small: bool, progress: Callable[[str], None]) -> WorkloadResult:
     """Claims, cases, fidelity, and what the pictures show.
 
-    Training runs on one thread; ``small`` trains the small network once, for half as long.
+    Training runs on one thread; ``small`` trains the small network once, for a quarter of the time.
     """
     from lanewise.models.spsn.claims import forms_claim, length_claim, ratio_claim
     from lanewise.models.spsn.timing import layer_seconds
@@ -59,7 +59,7 @@ def _training(
     from lanewise.models.spsn.config import KINDS, PAPER, SMALL
     from lanewise.models.spsn.training import train
 
-    size = replace(SMALL, epochs=SMALL.epochs // 2) if small else SMALL
+    size = replace(SMALL, epochs=SMALL.epochs // 4) if small else SMALL
     networks = {}
     for kind in KINDS:
         progress(f"spsn: training {kind}, {size.name}")
