@@ -27,10 +27,9 @@ def test_cycles_and_what_they_say():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("seed", [0, 1])
-def test_small_run(tmp_path, monkeypatch, seed):
+def test_small_run(tmp_path, monkeypatch):
     monkeypatch.setenv("LANEWISE_CACHE", str(tmp_path / "cache"))
-    result = run(WORKLOADS["spsn"], MACHINE, seed=seed, small=True)
+    result = run(WORKLOADS["spsn"], MACHINE, seed=0, small=True)
     claims = {claim.name: claim.holds for claim in result.claims}
     assert claims.pop("cycle-ratio") is False
     for name in ("forms", "fft-length", "regulariser", "time-ratio", "cycle-ratio-grows", "hardware"):
