@@ -14,7 +14,7 @@ import numpy.typing as npt
 from lanewise.formats import FORMATS
 from lanewise.models.multiply_add import multiply_add
 from lanewise.models.numbers import bits_dtype
-from lanewise.models.vector import canonical
+from lanewise.models.vector import canonical, execute
 from lanewise.models.vector_estimates import reciprocal_estimate
 
 Float: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -68,6 +68,13 @@ class Recipe:
         if bits and bits < self.bits:
             value = self._step("narrow", value, bits=bits)
         self._step("store", value, place=Place(buffer, row), bits=bits)
+
+    def store_integer(self, value: int, buffer: str, row: int = 0) -> None:
+        """Write elements rounded to INT8, saturating; of an FP32 recipe by way of FP16."""
+        if self.bits == 32:
+            value = self._step("narrow", value, bits=16)
+        value = self._step("integer", value, bits=8)
+        self._step("store", value, place=Place(buffer, row), bits=8)
 
     def add(self, a: int | None, b: int | None) -> int | None:
         """a + b."""
@@ -186,6 +193,8 @@ def evaluate(
                     made = s[0]
                 case "widen" | "narrow":
                     made = canonical(s[0].astype(KINDS[step.bits]))
+                case "integer":
+                    made = execute("vfncvt.x.f", [np.ascontiguousarray(s[0])], 16, None)
                 case "constant":
                     made = np.asarray(constant)
                 case "add":

@@ -6,7 +6,7 @@ one's rows: DMA turns them, element by element, a clock each. Where one part is 
 takes less time than the butterflies. The golden model is :mod:`lanewise.models.fft_columns`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -28,8 +28,9 @@ ORDERS = ("prc", "rpc", "pcr", "cpr")
 class ColumnsFftWork:
     """The transform of every column of ``planes`` arrays of ``columns.length`` rows and ``width`` columns.
 
-    Tensors: of each of ``columns.sources`` and ``columns.results`` one of its name, its axes in the order that ``sources`` or ``results`` says for
-    its part. With ``stacked``, the parts of the input are one tensor ``in``, ``rpc``: twice the planes, the real parts' first.
+    Tensors: ``in real``, ``in imaginary``, ``out real`` and ``out imaginary``, their axes in the order that ``sources`` or ``results`` says for the part.
+    What is real, the input of ``split`` and the result of ``join``, is one tensor, ``in`` or ``out``, of twice the planes: plane p goes with plane
+    ``planes + p``. The two halves that ``split`` makes of them, and ``join`` takes, lie likewise in planes p and ``planes + p``.
 
     Raises:
         ValueError: An order is none of :data:`ORDERS`, or a slab across planes cannot be addressed so.
@@ -41,14 +42,14 @@ class ColumnsFftWork:
     sources: tuple[str, str] = ("prc", "prc")
     """Order of real and imaginary tensors of the input."""
     results: tuple[str, str] = ("prc", "prc")
-    stacked: bool = False
 
     def __post_init__(self) -> None:
         for order in (*self.sources, *self.results):
             if order not in ORDERS:
                 raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
-        if self.stacked and (self.columns.join or set(self.sources) != {"rpc"}):
-            raise ValueError("stacked must have sources in the order rpc, without join")
+        real = (self.sources,) * self.columns.split + (self.results,) * self.columns.join
+        if any(first != second for first, second in real):
+            raise ValueError(f"orders of a real tensor must be one, not {real[0][0]} and {real[0][1]}")
 
     @property
     def macs(self) -> int:
@@ -58,7 +59,8 @@ class ColumnsFftWork:
     @property
     def merged(self) -> bool:
         """Whether slabs may reach from plane to plane."""
-        return not self.stacked and set((*self.sources, *self.results)) <= {"rpc", "pcr"}
+        paired = self.columns.join or self.columns.split
+        return not paired and set((*self.sources, *self.results)) <= {"rpc", "pcr"}
 
     def program(self, config: MachineConfig) -> Program:
         """Slab after slab.
@@ -128,29 +130,28 @@ class _Writer:
     def _loads(self, width: int, first: int) -> Iterator[Node]:
         for name, rows in self.columns.sources:
             order = self.work.sources[name.endswith(PARTS[1])]
-            tensor, offset, planes = name, 0, self.work.planes
-            if self.work.stacked:
-                tensor, planes = "in", 2 * planes
-                offset = self.work.planes * self.work.width * name.endswith(PARTS[1])
-            yield from self._transfer(load, name, tensor, order, (planes, rows), (width, first), offset)
+            yield from self._transfer(load, name, order, rows, (width, first), real=self.columns.split)
 
     def _stores(self, width: int, first: int) -> Iterator[Node]:
         for name, rows in self.columns.results:
             order = self.work.results[name.endswith(PARTS[1])]
-            yield from self._transfer(store, name, name, order, (self.work.planes, rows), (width, first), 0)
+            yield from self._transfer(store, name, order, rows, (width, first), real=self.columns.join)
 
     def _transfer(
-        self, move: "type[object] | object", name: str, tensor: str, order: str, shape: tuple[int, int], slab: tuple[int, int], offset: int,
+        self, transfer: Callable[..., Instruction], name: str, order: str, rows: int, slab: tuple[int, int], *, real: bool
     ) -> Sequence[Node]:  # fmt: skip
         """Between a tensor and a buffer: by rows, or element by element where rows lie innermost."""
-        transfer = load if move is load else store
-        (planes, rows), (width, first), size = shape, slab, self.size
-        extents = {"p": planes, "r": rows, "c": self.work.width}
+        (width, first), size = slab, self.size
+        side, part = name.split()
+        second = part == PARTS[1] if real else side.endswith("1")
+        tensor = side.rstrip("01") if real else f"{side.rstrip('01')} {part}"
+        paired = self.columns.join or self.columns.split
+        extents = {"p": self.work.planes * (1 + paired), "r": rows, "c": self.work.width}
         steps, step = {}, size
         for axis in reversed(order):
             steps[axis] = step
             step *= extents[axis]
-        outside = Address(tensor, offset * size + first * steps["c"])
+        outside = Address(tensor, second * self.work.planes * steps["p"] + first * steps["c"])
         outside = outside.along("slab", self.vl * steps["c"]).along("plane", steps["p"])
         pitch = self.vl * size
         if steps["c"] == size:
