@@ -93,6 +93,16 @@ class ForwardModel(torch.nn.Module):
             coefficients: Shape ``(batch, frames, modes)``.
             spectra: FFT2 of the frames' deviation from the mean intensity, shape ``(batch, frames, pixels, pixels)``.
         """
+        loss, restored, by_phase = self._slopes(coefficients, spectra)
+        gradient = torch.einsum("bjyx,kyx->bjk", by_phase, self.modes)
+        return Estimate(loss=loss, object=torch.fft.ifft2(restored).real, gradient=gradient)
+
+    def phase_slope(self, coefficients: Tensor, spectra: Tensor) -> Tensor:
+        """The loss's slope by the phase, shape ``(batch, frames, box, box)``."""
+        return self._slopes(coefficients, spectra)[2]
+
+    def _slopes(self, coefficients: Tensor, spectra: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, object's transform, slope by the phase."""
         field = self.field(self.phase(coefficients))
         wave = self.wave(field)
         transfer = torch.fft.fft2((wave.real**2 + wave.imag**2) / self.power)
@@ -105,8 +115,7 @@ class ForwardModel(torch.nn.Module):
         by_psf = torch.fft.fft2(slope).real
         back = torch.fft.fft2(by_psf * wave.conj())[..., : self.config.box, : self.config.box]
         by_phase = (field.real * back.imag + field.imag * back.real) * (4 / (count * self.power))
-        gradient = torch.einsum("bjyx,kyx->bjk", by_phase, self.modes)
-        return Estimate(loss=loss, object=torch.fft.ifft2(restored).real, gradient=gradient)
+        return loss, restored, by_phase
 
     def sensitivities(self, restored: Tensor, denominator: Tensor) -> tuple[Tensor, Tensor]:
         """Factors of conj(I_j) and of conj(S_j) in G_j."""
