@@ -32,6 +32,8 @@ class Bursts:
     """Shape ``(batch, frames, pixels, pixels)``."""
     truth: torch.Tensor
     """Shape ``(batch, pixels, pixels)``."""
+    psf: torch.Tensor
+    """Of each frame, shape as ``frames``, its middle at pixel 0."""
 
     @property
     def spectra(self) -> torch.Tensor:
@@ -107,7 +109,7 @@ def bursts(config: DeconvolutionConfig, count: int, seed: int) -> Bursts:
     rng = np.random.default_rng([seed, config.pixels])
     truth = torch.tensor(np.stack([granulation(config, rng) for _ in range(count)]), dtype=torch.float32)
     phase = torch.tensor(np.stack([phases(config, rng) for _ in range(count)]), dtype=torch.float32)
-    transfer = torch.fft.fft2(ForwardModel(config).psf(phase))
-    frames = torch.fft.ifft2(torch.fft.fft2(truth)[:, None] * transfer).real
+    psf = ForwardModel(config).psf(phase)
+    frames = torch.fft.ifft2(torch.fft.fft2(truth)[:, None] * torch.fft.fft2(psf)).real
     noise = rng.normal(0, config.noise, frames.shape)
-    return Bursts(frames=frames + torch.tensor(noise, dtype=torch.float32), truth=truth)
+    return Bursts(frames=frames + torch.tensor(noise, dtype=torch.float32), truth=truth, psf=psf)

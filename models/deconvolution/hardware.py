@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lanewise.formats import FORMATS
 from lanewise.models.deconvolution import formulas
 from lanewise.models.deconvolution.config import DeconvolutionConfig
 from lanewise.models.deconvolution.forward import ForwardModel
 from lanewise.models.deconvolution.modes import pupil
 from lanewise.models.deconvolution.scales import Scales
 from lanewise.models.fft_columns import PARTS, Columns, transform
-from lanewise.models.nn.config import ApproximateConfig
 from lanewise.models.nn.activation import activation
+from lanewise.models.nn.config import ApproximateConfig
 from lanewise.models.nn.lookup import patterns
-from lanewise.formats import FORMATS
 from lanewise.models.recipe import KINDS, Place, Recipe, evaluate
 
 Array = npt.NDArray[Any]

@@ -18,7 +18,7 @@ POOL = 256
 class TrainingConfig:
     """How long, and with what."""
 
-    iterations: int = 600
+    iterations: int = 400
     batch: int = 12
     rate: float = 2e-3
     """Adam's, falling to 0 along a cosine."""
@@ -61,5 +61,5 @@ def train(
         optimiser.step()
         schedule.step()
         if (iteration + 1) % 50 == 0:
-            progress(f"iteration {iteration + 1}: loss {float(losses[-1].exp()):.3g} after the last step")
+            progress(f"iteration {iteration + 1}: loss {float(losses[-1].detach().exp()):.3g} after the last step")
     return network.eval().requires_grad_(False)
