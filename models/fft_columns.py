@@ -84,10 +84,11 @@ def stages(columns: Columns) -> tuple[tuple[Recipe, ...], ...]:
         last = number == len(radices) - 1
         target = "out" if last and not columns.split else "ab"[number % 2]
         rest //= radix
-        stage = []
-        for q in range(done):
-            for j in range(rest):
-                stage.append(_butterfly_at(columns, source, target, radix, (q, done), (j, rest), last=last))
+        stage = [
+            _butterfly_at(columns, source, target, radix, (q, done), (j, rest), last=last)
+            for q in range(done)
+            for j in range(rest)
+        ]
         made.append(tuple(recipe for recipe in stage if recipe.steps))
         done *= radix
     if columns.split:
@@ -153,7 +154,9 @@ def _row(columns: Columns, recipe: Recipe, source: str, row: int) -> Pair:
         return recipe.load("in real", row), recipe.load("in imaginary", row)
     mirrored = row >= columns.half
     place = columns.length - row if mirrored else row
-    (a, b), (c, d) = ((recipe.load(f"in{k} real", place), recipe.load(f"in{k} imaginary", place)) for k in "01")
+    (a, b), (c, d) = (
+        (recipe.load(f"in{k} real", place), recipe.load(f"in{k} imaginary", place)) for k in "01"
+    )
     if mirrored:  # conj(X) + i conj(Y)
         return recipe.add(a, d), recipe.subtract(c, b)
     return recipe.subtract(a, d), recipe.add(b, c)

@@ -172,9 +172,7 @@ def fused(a: Float, b: Float, c: Float) -> Float:
     return made
 
 
-def evaluate(
-    recipe: Recipe, load: Callable[[Place], Float], store: Callable[[Place, Float], None]
-) -> None:
+def evaluate(recipe: Recipe, load: Callable[[Place], Float], store: Callable[[Place, Float], None]) -> None:
     """Run a recipe on arrays of any one shape."""
     kind: Any = KINDS[recipe.bits]
     form = FORMATS[f"fp{recipe.bits}"]

@@ -60,7 +60,7 @@ class ColumnsFftWork:
     def merged(self) -> bool:
         """Whether slabs may reach from plane to plane."""
         paired = self.columns.join or self.columns.split
-        return not paired and set((*self.sources, *self.results)) <= {"rpc", "pcr"}
+        return not paired and {*self.sources, *self.results} <= {"rpc", "pcr"}
 
     def program(self, config: MachineConfig) -> Program:
         """Slab after slab.
@@ -123,7 +123,9 @@ class _Writer:
                 inner += repeat(count, *slab, index="slab")
         rows = dict((*columns.sources, *columns.results))
         sizes = {f"@{name}.{copy}": rows[name] * self.vl * self.size for name in doubled for copy in "01"}
-        middle = {address.base for i in code if (address := i.address) is not None and address.base not in sizes}
+        middle = {
+            address.base for i in code if (address := i.address) is not None and address.base not in sizes
+        }
         sizes |= dict.fromkeys(sorted(middle), columns.length * self.vl * self.size)
         return Program(body=repeat(planes, *inner, index="plane"), buffers_bytes=sizes)
 
@@ -156,7 +158,12 @@ class _Writer:
         pitch = self.vl * size
         if steps["c"] == size:
             one = transfer(
-                f"@{name}.0", rows, width * size, external=outside, distance_bytes=steps["r"], stride_bytes=pitch
+                f"@{name}.0",
+                rows,
+                width * size,
+                external=outside,
+                distance_bytes=steps["r"],
+                stride_bytes=pitch,
             )
             return (one,)
         one = transfer(

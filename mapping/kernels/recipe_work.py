@@ -52,7 +52,9 @@ class RecipeWork:
         for recipe in self.recipes:
             for step in recipe.steps:
                 if step.place is not None and step.place.buffer not in names:
-                    raise ValueError(f"buffer must be one of {', '.join(sorted(names))}, not {step.place.buffer!r}")
+                    raise ValueError(
+                        f"buffer must be one of {', '.join(sorted(names))}, not {step.place.buffer!r}"
+                    )
 
     @property
     def macs(self) -> int:
@@ -119,7 +121,9 @@ def _program(work: RecipeWork, config: MachineConfig, vl: int, ways: int, widest
     inner: list[Node] = [_move(work, stream, load) for stream in work.inputs if not stream.shared]
     inner += code
     inner += [_move(work, stream, store) for stream in work.outputs]
-    inner += [Rotate(names=(f"@{name}.0", f"@{name}.1")) for name, stream in streams.items() if not stream.shared]
+    inner += [
+        Rotate(names=(f"@{name}.0", f"@{name}.1")) for name, stream in streams.items() if not stream.shared
+    ]
     sizes: dict[str, int] = {}
     for stream in streams.values():
         size = ((stream.rows - 1) * work.width + strips * ways * vl) * stream.bits // 8

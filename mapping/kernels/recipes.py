@@ -70,7 +70,9 @@ class RecipeCode:
             wide = 32 if step.name == "narrow" else 16
             made = self.kernel.emit(opcode, registers[0], into=into, sew_bits=wide, result_bits=48 - wide)
         elif step.name == "integer":
-            made = self.kernel.emit("vfncvt.x.f.w", registers[0], into=self._take(), sew_bits=16, result_bits=8)
+            made = self.kernel.emit(
+                "vfncvt.x.f.w", registers[0], into=self._take(), sew_bits=16, result_bits=8
+            )
         else:
             made = self._fused(step, registers)
         kept = {register.first for register in (made,) if register is not None}

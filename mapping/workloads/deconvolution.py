@@ -1,7 +1,7 @@
 """Unrolled deconvolution on the core: a gradient of the loss as works, the networks of the steps as they are traced, and what they take.
 
-A detector's axes are X and Y, from the pupil's x and y; a frequency's are u, of X, and v, of Y. Frames are the planes. Frame f is transformed together with frame
-f + frames / 2, the point spread functions being real. Of every pair of transforms, one along each axis, the real part is turned as it is stored, the
+A detector's axes are X and Y, from the pupil's x and y; a frequency's are u, of X, and v, of Y. Frames are the planes. Frame f is transformed together
+with frame f + frames / 2, the point spread functions being real. Of every pair of transforms, one along each axis, the real part is turned as it is stored, the
 imaginary as it is loaded. Tensors, axes from the outermost:
 
 ========== ==================== =================
@@ -32,7 +32,7 @@ from lanewise.mapping.lower import lower
 from lanewise.mapping.simulate import Simulation, simulate_lowered
 from lanewise.mapping.task import Lowered, Task, Work
 from lanewise.mapping.user import trace
-from lanewise.models.fft_columns import Columns
+from lanewise.models.fft_columns import PARTS, Columns
 
 if TYPE_CHECKING:
     from lanewise.models.deconvolution.config import DeconvolutionConfig
@@ -63,9 +63,18 @@ class Setting:
     """Of the modes' products on the array: 8 or 4."""
 
 
-def _planes(source: str, target: str, *, real_source: bool = False, real_target: bool = False) -> dict[str, str]:
-    tensors = {"in": source} if real_source else {f"in {p}": f"{source} {p}" for p in ("real", "imaginary")}
-    return tensors | ({"out": target} if real_target else {f"out {p}": f"{target} {p}" for p in ("real", "imaginary")})
+def _named(**names: str) -> dict[str, str]:
+    """A work's tensors by the chain's complex ones: ``x`` names ``x real`` and ``x imaginary``; the work's has spaces for underscores."""
+    return {
+        f"{local.rstrip('_')} {part}": f"{name} {part}" for local, name in names.items() for part in PARTS
+    }
+
+
+def _planes(
+    source: str, target: str, *, real_source: bool = False, real_target: bool = False
+) -> dict[str, str]:
+    tensors = {"in": source} if real_source else {f"in {p}": f"{source} {p}" for p in PARTS}
+    return tensors | ({"out": target} if real_target else {f"out {p}": f"{target} {p}" for p in PARTS})
 
 
 def spectra_parts(config: "DeconvolutionConfig", setting: Setting, source: str, target: str) -> list[Part]:
@@ -83,7 +92,9 @@ def spectra_parts(config: "DeconvolutionConfig", setting: Setting, source: str, 
     ]  # fmt: skip
 
 
-def image_parts(config: "DeconvolutionConfig", setting: Setting, source: str, target: str, frames: int) -> list[Part]:
+def image_parts(
+    config: "DeconvolutionConfig", setting: Setting, source: str, target: str, frames: int
+) -> list[Part]:
     """Transforms of half planes v f u of Hermitian numbers, to real planes X f Y."""
     n, bits = config.pixels, setting.transform_bits
     along_v = ColumnsFftWork(
@@ -118,7 +129,7 @@ def wave_parts(config: "DeconvolutionConfig", setting: Setting) -> list[Part]:
     aperture = RecipeWork(
         recipes=(formulas.field(bits),), groups=frames, width=box**2,
         inputs=(Stream(name="aperture", bits=bits, shared=True), Stream(name="cos", bits=16), Stream(name="sin", bits=16)),
-        outputs=tuple(Stream(name=f"in {part}", bits=bits) for part in ("real", "imaginary")),
+        outputs=tuple(Stream(name=f"in {part}", bits=bits) for part in PARTS),
     )  # fmt: skip
     along_y = ColumnsFftWork(
         columns=Columns(length=n, bits=bits, filled=box), planes=frames, width=box, sources=("prc", "prc"), results=("cpr", "prc")
@@ -127,14 +138,16 @@ def wave_parts(config: "DeconvolutionConfig", setting: Setting) -> list[Part]:
         columns=Columns(length=n, bits=bits, filled=box), planes=frames, width=n, sources=("rpc", "pcr"), results=("rpc", "rpc")
     )  # fmt: skip
     scale = Scales().intensity(ForwardModel(config))
-    intensity = _flat((formulas.intensity(bits, scale),), n * frames * n, ("out real", "out imaginary"), ("psf",), bits)
+    intensity = _flat(
+        (formulas.intensity(bits, scale),), n * frames * n, ("out real", "out imaginary"), ("psf",), bits
+    )
     return [
-        Part(name="phase", kind="product with the modes", work=phase, tensors={"left": "coefficients", "right": "modes", "fp16": "phase", "constants": "phase constants"}),
+        Part(name="phase", kind="product with the modes", work=phase, tensors={"left": "coefficients", "right": "modes", "fp16": "phase"}),
         *looked_up,
-        Part(name="field", kind="complex", work=aperture, tensors={f"in {p}": f"field {p}" for p in ("real", "imaginary")}),
+        Part(name="field", kind="complex", work=aperture, tensors=_named(in_="field")),
         Part(name="wave: along y", kind="transform", work=along_y, tensors=_planes("field", "wave half")),
         Part(name="wave: along x", kind="transform", work=along_x, tensors=_planes("wave half", "wave")),
-        Part(name="psf", kind="complex", work=intensity, tensors={f"out {p}": f"wave {p}" for p in ("real", "imaginary")}),
+        Part(name="psf", kind="complex", work=intensity, tensors=_named(out="wave")),
         *spectra_parts(config, setting, "psf", "transfer"),
     ]  # fmt: skip
 
@@ -146,7 +159,13 @@ def slope_parts(config: "DeconvolutionConfig", setting: Setting, unit: float = 1
 
     n, box, frames, bits = config.pixels, config.box, config.frames, setting.transform_bits
     scales, operands = Scales(), setting.operand_bits
-    slopes = _spectral(config, bits, formulas.object_of(frames, bits, scales.sigma(config), final=False), ("G real", "G imaginary"), frames)
+    slopes = _spectral(
+        config,
+        bits,
+        formulas.object_of(frames, bits, scales.sigma(config), final=False),
+        ("G real", "G imaginary"),
+        frames,
+    )
     weighted = _flat(
         (formulas.weighted_wave(bits, scales.slope),), n * frames * n, ("slope", "out real", "out imaginary"), ("in real", "in imaginary"), bits
     )  # fmt: skip
@@ -164,16 +183,14 @@ def slope_parts(config: "DeconvolutionConfig", setting: Setting, unit: float = 1
     gradient = MatmulWork(
         m=frames, k=box**2, n=config.modes, left_bits=operands, right_bits=operands, right_transposed=False
     )
-    fields = {f"in {p}": f"field {p}" for p in ("real", "imaginary")} | {f"out {p}": f"back {p}" for p in ("real", "imaginary")}  # fmt: skip
-    weights = {"slope": "by psf"} | {f"out {p}": f"wave {p}" for p in ("real", "imaginary")} | {f"in {p}": f"weighted {p}" for p in ("real", "imaginary")}  # fmt: skip
     return [
-        Part(name="slopes", kind="complex", work=slopes, tensors=_SPECTRAL | {f"G {p}": f"slopes {p}" for p in ("real", "imaginary")}),
+        Part(name="slopes", kind="complex", work=slopes, tensors=_SPECTRAL | _named(G="slopes")),
         *image_parts(config, setting, "slopes", "by psf", frames),
-        Part(name="weighted wave", kind="complex", work=weighted, tensors=weights),
+        Part(name="weighted wave", kind="complex", work=weighted, tensors={"slope": "by psf"} | _named(out="wave", in_="weighted")),
         Part(name="back: along X", kind="transform", work=along_x, tensors=_planes("weighted", "back half")),
         Part(name="back: along Y", kind="transform", work=along_y, tensors=_planes("back half", "back")),
-        Part(name="slope by the phase", kind="complex", work=slope, tensors=fields),
-        Part(name="gradient", kind="product with the modes", work=gradient, tensors={"left": "phase slope", "right": "turned modes", "fp16": "gradient", "constants": "gradient constants"}),
+        Part(name="slope by the phase", kind="complex", work=slope, tensors=_named(in_="field", out="back")),
+        Part(name="gradient", kind="product with the modes", work=gradient, tensors={"left": "phase slope", "right": "turned modes", "fp16": "gradient"}),
     ]  # fmt: skip
 
 
@@ -183,8 +200,8 @@ def final_parts(config: "DeconvolutionConfig", setting: Setting) -> list[Part]:
     from lanewise.models.deconvolution.scales import Scales
 
     recipes = formulas.object_of(config.frames, setting.transform_bits, Scales().sigma(config), final=True)
-    restored = _spectral(config, setting.transform_bits, recipes, ("O real", "O imaginary"), 1)
-    tensors = _SPECTRAL | {f"O {p}": f"object {p}" for p in ("real", "imaginary")}
+    restored = _spectral(config, setting.transform_bits, recipes, ("O real", "O imaginary"), 2)
+    tensors = _SPECTRAL | _named(O="object")
     return [
         Part(name="object", kind="complex", work=restored, tensors=tensors),
         *image_parts(config, setting, "object", "restored", 2),
@@ -236,8 +253,13 @@ def plain_transform(pixels: int, frames: int, bits: int) -> list[Part]:
     """Complex transforms of whole planes in both directions."""
     columns = Columns(length=pixels, bits=bits)
     there = ColumnsFftWork(columns=columns, planes=frames, width=pixels, results=("cpr", "prc"))
-    back = ColumnsFftWork(columns=columns, planes=frames, width=pixels, sources=("rpc", "pcr"), results=("rpc", "rpc"))
-    return [Part(name=name, kind="transform", work=work) for name, work in (("one axis", there), ("the other", back))]
+    back = ColumnsFftWork(
+        columns=columns, planes=frames, width=pixels, sources=("rpc", "pcr"), results=("rpc", "rpc")
+    )
+    return [
+        Part(name=name, kind="transform", work=work)
+        for name, work in (("one axis", there), ("the other", back))
+    ]
 
 
 def row_transform(pixels: int, frames: int) -> list[Part]:
@@ -246,7 +268,7 @@ def row_transform(pixels: int, frames: int) -> list[Part]:
     return [Part(name=name, kind="transform", work=work) for name in ("one axis", "the other")]
 
 
-_SPECTRAL = {f"{short} {p}": f"{name} {p}" for short, name in (("S", "transfer"), ("I", "spectra")) for p in ("real", "imaginary")}  # fmt: skip
+_SPECTRAL = _named(S="transfer", I="spectra")
 
 
 def _spectral(

@@ -38,7 +38,8 @@ class Bursts:
     @property
     def spectra(self) -> torch.Tensor:
         """FFT2 of the frames."""
-        return torch.fft.fft2(self.frames)
+        made: torch.Tensor = torch.fft.fft2(self.frames)
+        return made
 
 
 def granulation(config: DeconvolutionConfig, rng: np.random.Generator) -> Float:
@@ -46,18 +47,18 @@ def granulation(config: DeconvolutionConfig, rng: np.random.Generator) -> Float:
     n = config.pixels
     frequency = np.fft.fftfreq(n) * n
     radius = np.hypot(frequency[:, None], frequency[None, :])
-    cells = n / 10  # a granule is some ten pixels, four elements of resolution
+    cells = n / 16  # waves of the noise; its modulus has a granule where that has half a wave
     band = np.exp(-((radius - cells) ** 2) / (2 * (0.35 * cells) ** 2))
     fine = (1 + radius / cells) ** -1.5 * (radius <= 0.8 * config.pupil)
 
     def filtered(shape: Float) -> Float:
         made = np.fft.ifft2(np.fft.fft2(rng.normal(size=(n, n))) * shape).real
-        return (made - made.mean()) / made.std()
+        return np.asarray((made - made.mean()) / made.std())
 
     cell = np.sqrt(filtered(band) ** 2 + 0.02)
     made = (cell - cell.mean()) / cell.std() + 0.3 * filtered(fine)
     made -= made.mean()
-    return config.contrast * made / made.std()
+    return np.asarray(config.contrast * made / made.std())
 
 
 def screen(config: DeconvolutionConfig, rng: np.random.Generator) -> Float:
@@ -90,7 +91,9 @@ def phases(config: DeconvolutionConfig, rng: np.random.Generator) -> Float:
     whole, box = screen(config, rng), config.box
     step = config.wind * config.pupil
     if (config.frames - 1) * step + box > len(whole):
-        raise ValueError(f"wind must keep {config.frames} frames on a screen of {len(whole)}, not {config.wind}")
+        raise ValueError(
+            f"wind must keep {config.frames} frames on a screen of {len(whole)}, not {config.wind}"
+        )
     starts = [round(j * step) for j in range(config.frames)]
     first = int(rng.integers(0, len(whole) - box))
     seen = np.stack([whole[first : first + box, s : s + box] for s in starts])

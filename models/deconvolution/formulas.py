@@ -25,14 +25,15 @@ def intensity(bits: int, scale: float) -> Recipe:
     recipe = Recipe(bits)
     x, y = recipe.load("out real"), recipe.load("out imaginary")
     a, b = recipe.times(scale, x), recipe.times(scale, y)
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     recipe.store(recipe.add_product(recipe.multiply(a, x), b, y), "psf")
     return recipe
 
 
 @lru_cache(maxsize=16)
 def object_of(frames: int, bits: int, sigma: float, *, final: bool) -> tuple[Recipe, ...]:
-    """From S and I of all frames at a frequency: O where ``final``, else the slopes G of each frame.
+    """From S and I of all frames at a frequency: O and a zero where ``final``, else the slopes G of each frame.
 
     ``sigma`` in units of sum |S|**2 as it is stored. Streams ``S real`` and so on, ``frames`` rows each; ``mask`` of one row.
     """
@@ -53,6 +54,8 @@ def object_of(frames: int, bits: int, sigma: float, *, final: bool) -> tuple[Rec
     if final:
         recipe.store(real, "O real")
         recipe.store(imaginary, "O imaginary")
+        for part in ("real", "imaginary"):  # planes are transformed in pairs
+            recipe.store(recipe.constant(0.0), f"O {part}", 1)
         return (recipe,)
     missed = recipe.times(sigma, inverse)
     assert missed is not None

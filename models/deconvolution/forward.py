@@ -64,7 +64,8 @@ class ForwardModel(torch.nn.Module):
 
     def wave(self, field: Tensor) -> Tensor:
         """W: the field at the detector, shape ``(batch, frames, pixels, pixels)``."""
-        return torch.fft.fft2(field, s=(self.config.pixels, self.config.pixels))
+        made: Tensor = torch.fft.fft2(field, s=(self.config.pixels, self.config.pixels))
+        return made
 
     def psf(self, phase: Tensor) -> Tensor:
         """Point spread function, sum 1, its middle at pixel 0."""
@@ -84,7 +85,8 @@ class ForwardModel(torch.nn.Module):
         """L of each burst, shape ``(batch,)``; what autograd is asked for the gradient."""
         transfer, spectra = torch.fft.fft2(self.psf(self.phase(coefficients))), torch.fft.fft2(frames)
         seen = torch.fft.ifft2(self.restored(transfer, spectra)[:, None] * transfer).real
-        return ((seen - frames) ** 2).mean((1, 2, 3))
+        made: Tensor = ((seen - frames) ** 2).mean((1, 2, 3))
+        return made
 
     def estimate(self, coefficients: Tensor, spectra: Tensor) -> Estimate:
         """Loss, object and analytic gradient, of four transforms a frame.

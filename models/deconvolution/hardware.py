@@ -45,7 +45,7 @@ class Arithmetic:
     """Of the products with the modes: 8 or 4; 0: FP16 phases of exact products."""
     segments: int = 32
     """Flex-SFU's, for sine, cosine and GELU."""
-    weight_bits: int = 8
+    weight_bits: int = 4
     """Of the networks' weights and activations: 8 or 4; 0: as they are."""
 
     def __post_init__(self) -> None:
@@ -83,7 +83,9 @@ class HardwareModel:
         self.aperture = optics.aperture.astype(self.kind)
         self.modes = optics.modes.reshape(config.modes, -1)
         self.deviations = np.sqrt(optics.variances * config.strength ** (5 / 3))
-        self.mask = self.model.mask.numpy().T[:, None, : config.pixels // 2 + 1].astype(self.kind)  # v, burst, u
+        self.mask = (
+            self.model.mask.numpy().T[:, None, : config.pixels // 2 + 1].astype(self.kind)
+        )  # v, burst, u
         self.tables = {name: flex_sfu_values(name, arithmetic.segments) for name in ("sin", "cos")}
 
     def phase(self, coefficients: Array) -> Array:
@@ -94,7 +96,9 @@ class HardwareModel:
             return (a @ self.modes).astype(np.float16)
         shares = np.sqrt(self.deviations)  # half of a mode's size is the coefficients', half the modes'
         left, a_step = _integers(a / shares, DEVIATIONS * shares[0], bits)
-        right, b_step = _integers(self.modes * shares[:, None], np.abs(self.modes * shares[:, None]).max(), bits)
+        right, b_step = _integers(
+            self.modes * shares[:, None], np.abs(self.modes * shares[:, None]).max(), bits
+        )
         made: Array = (left @ right * (a_step * b_step)).astype(np.float16)
         return made
 
@@ -147,7 +151,9 @@ class HardwareModel:
         back = self._along(columns, _turned(self._along(columns, {p: weighted[f"in {p}"] for p in PARTS})))
         factor = self.scales.phase_slope(self.model) * unit
         operands = {f"in {p}": field[p] for p in PARTS} | {f"out {p}": back[p] for p in PARTS}
-        made = self._run(formulas.phase_slope(self.bits, factor, integer=self.arithmetic.operand_bits == 8), operands)
+        made = self._run(
+            formulas.phase_slope(self.bits, factor, integer=self.arithmetic.operand_bits == 8), operands
+        )
         flat = made["phase slope"].transpose(1, 2, 0, 3)
         return flat.reshape(*flat.shape[:2], -1)
 

@@ -52,7 +52,13 @@ class HardwareNetwork:
             estimate = network.model.estimate(coefficients, spectra)
             self.peaks.append(float(network.model.phase_slope(coefficients, spectra).abs().max()))
             scales: list[Tensor] = []
-            self._apply(step, coefficients, estimate.gradient, lambda layer, x, s=scales: s.append(self._scale(x)) or layer(x))
+
+            def measured(layer: nn.Conv1d, x: Tensor, scales: list[Tensor] = scales) -> Tensor:
+                scales.append(self._scale(x))
+                made: Tensor = layer(x)
+                return made
+
+            self._apply(step, coefficients, estimate.gradient, measured)
             self.scales.append(scales)
             coefficients = network.update(step, coefficients, estimate.gradient)
 
@@ -67,7 +73,9 @@ class HardwareNetwork:
             coefficients = torch.zeros(*data.frames.shape[:2], config.modes)
             made = [coefficients]
             for step in range(config.steps):
-                gradient = hardware.gradient(coefficients.numpy().astype(np.float64), spectra, self.peaks[step])
+                gradient = hardware.gradient(
+                    coefficients.numpy().astype(np.float64), spectra, self.peaks[step]
+                )
                 coefficients = self.update(step, coefficients, torch.tensor(gradient, dtype=torch.float32))
                 made.append(coefficients)
             images = hardware.restored(coefficients.numpy().astype(np.float64), spectra)
@@ -76,25 +84,34 @@ class HardwareNetwork:
     def update(self, step: int, coefficients: Tensor, gradient: Tensor) -> Tensor:
         """One step's coefficients, FP16 numbers."""
         scales = iter(self.scales[step])
-        moved = self._apply(step, coefficients, gradient, lambda layer, x: self._convolution(layer, x, next(scales)))
+        moved = self._apply(
+            step, coefficients, gradient, lambda layer, x: self._convolution(layer, x, next(scales))
+        )
         return _half(self.network.rho[step] * _half(without_mean_tilt(moved)))
 
     def _apply(
-        self, step: int, coefficients: Tensor, gradient: Tensor, convolution: Callable[[nn.Conv1d, Tensor], Tensor]
+        self,
+        step: int,
+        coefficients: Tensor,
+        gradient: Tensor,
+        convolution: Callable[[nn.Conv1d, Tensor], Tensor],
     ) -> Tensor:
         x = _half(torch.cat([coefficients, gradient * self.network.gradient_scale], -1).transpose(1, 2))
-        for layer in self.network.networks[step].layers:
+        for layer in self.network.layers(step):
             x = _half(convolution(layer, x)) if isinstance(layer, nn.Conv1d) else look_up(self.gelu, x)
         return _half(coefficients + x.transpose(1, 2))
 
     def _convolution(self, layer: nn.Conv1d, x: Tensor, scale: Tensor) -> Tensor:
         bits = self.arithmetic.weight_bits
         if not bits:
-            return layer(x)
+            exact: Tensor = layer(x)
+            return exact
         weight = layer.weight.flatten(1)
         step = best_scale(weight, bits)
         integers = quantise(weight, step, bits).reshape(layer.weight.shape)
-        sums = nn.functional.conv1d(quantise(x, scale, bits).double(), integers.double(), padding=layer.padding[0])
+        sums = nn.functional.conv1d(
+            quantise(x, scale, bits).double(), integers.double(), padding=layer.padding[0]
+        )
         made = sums * (step * scale).double()
         assert layer.bias is not None
         return made.float() + layer.bias[:, None]

@@ -47,6 +47,12 @@ class UnrolledNetwork(nn.Module):
         self.rho = nn.Parameter(torch.ones(config.steps))
         self.register_buffer("gradient_scale", torch.tensor(gradient_scale))
 
+    def layers(self, step: int) -> nn.Sequential:
+        """Of a step's network."""
+        layers = self.networks[step].get_submodule("layers")
+        assert isinstance(layers, nn.Sequential)
+        return layers
+
     def update(self, step: int, coefficients: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """Coefficients after a step, shape ``(batch, frames, modes)``."""
         seen = torch.cat([coefficients, gradient * self.gradient_scale], -1).transpose(1, 2)

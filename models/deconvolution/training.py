@@ -33,7 +33,10 @@ def gradient_scale(config: DeconvolutionConfig, data: Bursts) -> float:
 
 
 def train(
-    config: DeconvolutionConfig, training: TrainingConfig, seed: int, progress: Callable[[str], None] = lambda _: None
+    config: DeconvolutionConfig,
+    training: TrainingConfig,
+    seed: int,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> UnrolledNetwork:
     """A network trained on bursts of ``seed``; call it with one thread of PyTorch, for sums to have one order.
 
@@ -44,9 +47,10 @@ def train(
     torch.manual_seed(seed)
     network = UnrolledNetwork(config, gradient_scale(config, data))
     with torch.no_grad():
-        for step in network.networks:
-            step.layers[-1].weight.mul_(0.1)  # begin near no correction
-            step.layers[-1].bias.zero_()
+        for step in range(config.steps):
+            last = network.layers(step)[-1]
+            last.get_parameter("weight").mul_(0.1)  # begin near no correction
+            last.get_parameter("bias").zero_()
     optimiser = torch.optim.Adam(network.parameters(), training.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.iterations)
     weights = torch.arange(1, config.steps + 1) / (config.steps * (config.steps + 1) / 2)
@@ -56,10 +60,12 @@ def train(
         losses = torch.stack([e.loss.log().mean() for e in network(spectra[chosen])[1:]])
         loss = (weights * losses).sum()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         if (iteration + 1) % 50 == 0:
-            progress(f"iteration {iteration + 1}: loss {float(losses[-1].detach().exp()):.3g} after the last step")
+            progress(
+                f"iteration {iteration + 1}: loss {float(losses[-1].detach().exp()):.3g} after the last step"
+            )
     return network.eval().requires_grad_(False)

@@ -40,15 +40,15 @@ def zernike(index: int, x: Float, y: Float) -> Float:
         weight //= factorial(k) * factorial((n + m) // 2 - k) * factorial((n - m) // 2 - k)
         radial += weight * radius ** (n - 2 * k)
     if m == 0:
-        return sqrt(n + 1) * radial
+        return np.asarray(sqrt(n + 1) * radial)
     wave = np.cos(m * angle) if signed > 0 else np.sin(m * angle)
-    return sqrt(2 * (n + 1)) * radial * wave
+    return np.asarray(sqrt(2 * (n + 1)) * radial * wave)
 
 
 def covariance(highest: int) -> Float:
     """Covariance of the coefficients j = 2 .. ``highest`` for D / r0 = 1, in rad**2; it grows with (D / r0)**(5/3).
 
-    Noll's equation 25 with Kolmogorov's constant written out (Roddier, Opt. Eng. 29, 1174, 1990).
+    Noll's equation 25 from the spectrum 0.0229 r0**(-5/3) f**(-11/3), whose constant is (24/5 gamma(6/5))**(5/6) gamma(11/6)**2 / (2 pi**(11/3)).
 
     Returns:
         Shape ``(highest - 1, highest - 1)``.
@@ -56,7 +56,7 @@ def covariance(highest: int) -> Float:
     >>> covariance(4).diagonal().round(3)  # Noll: 1.030 - 0.582, 0.582 - 0.134, 0.134 - 0.111
     array([0.449, 0.449, 0.023])
     """
-    constant = gamma(14 / 3) * (24 / 5 * gamma(6 / 5)) ** (5 / 6) * gamma(11 / 6) ** 2 / (2 * pi**2)
+    constant = gamma(14 / 3) * (24 / 5 * gamma(6 / 5)) ** (5 / 6) * gamma(11 / 6) ** 2 / (2 ** (8 / 3) * pi)
     orders = [noll(j) for j in range(2, highest + 1)]
     made = np.zeros((len(orders), len(orders)))
     for row, (n, m) in enumerate(orders):
