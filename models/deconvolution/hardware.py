@@ -167,7 +167,8 @@ class HardwareModel:
         most = 127.0 if bits != 4 else 7.0
         slope = self.slope(coefficients, spectra, most / peak)
         if not bits:
-            made = slope.astype(np.float64) @ self.modes.T
+            with np.errstate(invalid="ignore"):  # NaN, where FP16 has overflown
+                made = slope.astype(np.float64) @ self.modes.T
         else:
             left = np.clip(np.rint(slope.astype(np.float64)), -most - 1, most)
             peaks = np.abs(self.modes).max(1, keepdims=True)

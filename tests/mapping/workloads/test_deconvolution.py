@@ -58,7 +58,7 @@ def size_of(part: Part, name: str) -> int:
     return work.groups * stream.rows * work.width
 
 
-@pytest.mark.parametrize("bits", [32, 16])
+@pytest.mark.parametrize("bits", [32, pytest.param(16, marks=pytest.mark.full)])
 def test_chain_is_the_golden_models(bits):
     data, model = bursts(TINY, 1, 4), ForwardModel(TINY)
     hardware = HardwareModel(TINY, Arithmetic(transform_bits=bits, segments=MACHINE.flex_sfu.segments))

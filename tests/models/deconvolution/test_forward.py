@@ -53,7 +53,7 @@ def test_screens_have_the_modes_variances():
     assert 0.85 < ratios.mean() < 1.15
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.full) for seed in (1, 2))])
 @pytest.mark.parametrize("config", [SMALL, PAPER], ids=["small", "paper"])
 def test_analytic_gradient_is_autograds(config, seed):
     data, model = bursts(config, 1, seed), ForwardModel(config)
