@@ -260,28 +260,36 @@ class _Writer:
         last = layer + 1 == len(self.hidden)
 
         def finish(height: int, first: int) -> None:
-            kernel = self.kernel
-            for row in range(height):
-                z = self.sums[row]
-                pair = self.flex_sfu and self.config.flex_sfu.banks == 2
-                slope = self.operands[row % self.together] if self.together > 1 else self.spread[row % 2]
-                value = self.spread[2 + row % 2]
-                if pair:
-                    kernel.flex_sfu(z, into=slope, table=1, sew_bits=32)
+            kernel, ways, values, slopes = self.kernel, _SPREAD, self.spread, self.operands
+            if self.together < _SPREAD:
+                ways, values, slopes = 2, self.spread[:2], self.spread[2:]
+            for start in range(0, height, ways):
+                kernel.touched.clear()
+                for way in range(min(ways, height - start)):  # side by side, in registers of their own
+                    row, value, slope = start + way, values[way], slopes[way]
+                    self._evaluated(self.sums[row], value, slope, value_wanted=not last)
+                    kernel.used |= kernel.touched
+                    kernel.store(self._rows(f"@slope.{layer}", first, row), slope, sew_bits=32)
                     if not last:
-                        kernel.flex_sfu(z, into=value, table=0, sew_bits=32)
-                else:
-                    if self.flex_sfu:
-                        kernel.flex_sfu(z, into=value, table=0, sew_bits=32)
-                    else:
-                        software_tanh32(kernel, z, into=value)
-                    kernel.emit("vfmul.vv", value, value, into=slope, sew_bits=32)
-                    kernel.emit("vfrsub.vf", slope, into=slope, sew_bits=32, constant=1.0)
-                kernel.store(self._rows(f"@slope.{layer}", first, row), slope, sew_bits=32)
-                if not last:
-                    kernel.store(self._rows(f"@a.{layer}", first, row), value, sew_bits=32)
+                        kernel.store(self._rows(f"@a.{layer}", first, row), value, sew_bits=32)
+                kernel.used -= kernel.touched
 
         return finish
+
+    def _evaluated(self, z: Register, value: Register, slope: Register, *, value_wanted: bool) -> None:
+        """tanh and its derivative; tanh alone may be left out where two tables give them."""
+        kernel = self.kernel
+        if self.flex_sfu and self.config.flex_sfu.banks == 2:
+            kernel.flex_sfu(z, into=slope, table=1, sew_bits=32)
+            if value_wanted:
+                kernel.flex_sfu(z, into=value, table=0, sew_bits=32)
+            return
+        if self.flex_sfu:
+            kernel.flex_sfu(z, into=value, table=0, sew_bits=32)
+        else:
+            software_tanh32(kernel, z, into=value)
+        kernel.emit("vfmul.vv", value, value, into=slope, sew_bits=32)
+        kernel.emit("vfrsub.vf", slope, into=slope, sew_bits=32, constant=1.0)
 
     def _through(self, layer: int) -> "Finish":
         def finish(height: int, first: int) -> None:
