@@ -4,7 +4,8 @@ Chen and Tao, arXiv 2103.05632: ``p = P + dF/dq(q, P)``, ``Q = q + dF/dP(q, P)``
 ``W^T`` of every layer and the activation's derivative, element by element; which functions those are is a :class:`Slopes`.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -71,6 +72,8 @@ class GeneratingNetwork(nn.Module):
             raise ValueError(f"sizes must be at least three and end with 1, not {tuple(sizes)}")
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
         self.slopes: Slopes = slopes or Tanh()
+        self.operand: Callable[[Tensor], Tensor] | None = None
+        """What is done to activations before each product, and to what comes back."""
         n = sizes[0]
         unit = Scales(
             centre=torch.zeros(n), spread=torch.ones(n), offset=torch.zeros(n), gain=torch.ones(())
@@ -93,11 +96,22 @@ class GeneratingNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """dF/d(q, P): forward pass, then ``delta <- (W^T delta) * derivative`` from the last layer to the first."""
         *hidden, last = self.linear
+        taken = self.operand or _as_it_is
         a, slopes = (x - self.centre) / self.spread, []
         for layer in hidden:
-            a, slope = self.slopes.both(layer(a))
+            a, slope = self.slopes.both(layer(taken(a)))
             slopes.append(slope)
         delta = last.weight * slopes[-1]
         for layer, slope in zip(reversed(hidden[1:]), reversed(slopes[:-1])):
-            delta = (delta @ layer.weight) * slope
-        return (delta @ hidden[0].weight) * (self.gain / self.spread) + self.offset
+            delta = (taken(delta) @ layer.weight) * slope
+        return (taken(delta) @ hidden[0].weight) * (self.gain / self.spread) + self.offset
+
+    def with_slopes(self, slopes: Slopes, kind: torch.dtype) -> "GeneratingNetwork":
+        """A copy with another activation, its numbers of another type."""
+        made = copy.deepcopy(self)
+        made.slopes = slopes
+        return made.to(kind)
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x

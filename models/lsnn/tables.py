@@ -25,10 +25,14 @@ from lanewise.models.flex_sfu import SfuTable, flex_sfu
 from lanewise.models.functions import Function, Reals
 from lanewise.models.nn.fast_fp32 import FastFp32
 from lanewise.models.numbers import bits_dtype, decode
+from lanewise.models.pwl import REAL
 from lanewise.models.pwl_scaling import Scaling
 
 KINDS = ("square", "separate", "matched")
 """``square``: T fitted, the derivative ``1 - T^2``; ``separate``: T and D each fitted on its own; ``matched``: T is D's integral."""
+
+VALUE, SLOPE = "lsnn tanh", "lsnn tanh derivative"
+"""What Programs call the two tables."""
 
 RANGE = 8.0
 """Fits count errors on [-8, 8]."""
@@ -98,7 +102,7 @@ def _evaluator(table: SfuTable) -> Callable[[Tensor], Tensor]:
 
 
 class TableReals:
-    """The tables' piecewise polynomials in float64: what the hardware would compute if it did not round. Differentiable."""
+    """The tables' piecewise polynomials in PyTorch, differentiable; in float64 what the hardware would compute if it did not round."""
 
     def __init__(self, pair: TablePair) -> None:
         self.value = _polynomials(pair.value)
@@ -116,6 +120,7 @@ def _polynomials(table: SfuTable) -> tuple[Tensor, Tensor]:
 
 
 def _evaluated(z: Tensor, breakpoints: Tensor, coefficients: Tensor) -> Tensor:
+    breakpoints, coefficients = breakpoints.to(z.dtype), coefficients.to(z.dtype)
     numbers = coefficients[torch.searchsorted(breakpoints, z.detach().contiguous(), right=True)]
     result = numbers[..., -1]
     for power in range(coefficients.shape[1] - 2, -1, -1):
@@ -142,11 +147,15 @@ def table_pair(kind: str, *, segments: int, degree: int, format: str = "fp32") -
         return _matched(segments, degree, format)
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
-    value = fit("tanh", segments=segments, degree=degree, format=format).table()
-    if kind == "square":
-        return TablePair(kind=kind, value=value, slope=None)
-    slope = fit(TANH_DERIVATIVE, segments=segments, degree=degree, format=format).table()
-    return TablePair(kind=kind, value=value, slope=slope)
+    value, slope = (_fitted(function, segments, degree, format) for function in ("tanh", TANH_DERIVATIVE))
+    return TablePair(kind=kind, value=value, slope=None if kind == "square" else slope)
+
+
+def _fitted(function: str | Function, segments: int, degree: int, format: str) -> SfuTable:
+    """Fitted in the format where its rounding matters; FP32's is far below the fit's error."""
+    if format == "fp32":
+        return fit(function, segments=segments, degree=degree, format=REAL).table(format)
+    return fit(function, segments=segments, degree=degree, format=format).table()
 
 
 def _matched(segments: int, degree: int, format: str) -> TablePair:

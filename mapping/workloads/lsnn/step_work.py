@@ -16,14 +16,13 @@ from lanewise.mapping.kernels.schedule import schedule
 from lanewise.mapping.kernels.strips import load, store
 from lanewise.mapping.workloads.lsnn.software_tanh import software_tanh32
 from lanewise.models.lsnn.step_bits import PER_TURN, ROUND, TURN
+from lanewise.models.lsnn.tables import SLOPE, VALUE
 from lanewise.sim.program import Address, Instruction, Node, Program, repeat
 
 BYTES = 4
 """Of an element."""
 ROWS = 8
 """Results of a product at a time."""
-VALUE, SLOPE = "lsnn tanh", "lsnn tanh derivative"
-"""Names of the tables."""
 _SPREAD = 4
 """Registers that weights are spread to in turn."""
 

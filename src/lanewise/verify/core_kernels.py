@@ -24,6 +24,7 @@ from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.tables import table_bytes
+from lanewise.mapping.workloads.lsnn.step_work import GeneratingStepWork
 from lanewise.models.scan import OPERATORS
 from lanewise.sim.engine import run
 from lanewise.sim.program import Program, flatten_once, priced_only
@@ -42,6 +43,7 @@ Work: TypeAlias = (
     | FftWork
     | WindowsWork
     | MatmulWork
+    | GeneratingStepWork
 )
 
 _FAR = 32
@@ -108,6 +110,9 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
                 yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
     for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
         yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
+    for orbits, angle in ((3, False), (config.vector.vlen_bits // 32 + 1, True)):
+        step = GeneratingStepWork(sizes=(4, 10, 5, 1), orbits=orbits, steps=2, iterations=1, angle=angle)
+        yield f"generating step of {orbits} orbits", step
     yield from _windows()
     if config.matrix.splits:
         yield from _products(config.matrix)
