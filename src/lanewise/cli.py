@@ -446,9 +446,9 @@ def sweep(
         typer.Option("--scheduler", metavar="ADDRESS", help="A running Dask cluster, in place of processes."),
     ] = None,
     timeout: Annotated[
-        float | None,
+        float,
         typer.Option("--timeout", metavar="SECONDS", help="Of a network's trace, and of each machine."),
-    ] = None,
+    ] = 900.0,
     memory: Annotated[float, typer.Option("--memory", metavar="GIB", help="Limit of a worker.")] = 4.0,
     allow_unmapped: AllowUnmapped = False,
     retry_failed: Annotated[
@@ -482,12 +482,13 @@ def sweep(
 
 @app.command()
 def report(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODELS)],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=f"workload:NAME, {MODELS}")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for index.html, CSV and JSON.")],
     sentences: Annotated[
         int, typer.Option("--sentences", min=8, max=2048, help="Sentences of the accuracy study.")
     ] = 256,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sentences' choice.")] = 0,
+    small: Annotated[bool, typer.Option("--small", help="Workloads in seconds instead of minutes.")] = False,
     dim: Dims = None,
     allow_unmapped: AllowUnmapped = False,
     config: Config = None,
@@ -505,6 +506,7 @@ def report(
         seed=seed,
         allow_unmapped=allow_unmapped,
         dims=_dims(dim),
+        small=small,
         progress=_progress,
     )
     if json_:
