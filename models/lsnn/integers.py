@@ -43,4 +43,6 @@ def rounded_rows(x: Tensor, bits: int) -> Tensor:
     """
     largest = 2 ** (bits - 1) - 1
     scale = x.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny) / largest
-    return (x / scale).round().clamp(-largest, largest) * scale
+    codes: Tensor = (x / scale).round().clamp(-largest, largest)
+    result: Tensor = codes * scale
+    return result

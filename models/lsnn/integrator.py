@@ -26,12 +26,10 @@ def coefficients(stages: int) -> tuple[Reals, Reals]:
     ([[0.5]], [1.0])
     """
     nodes = (np.polynomial.legendre.leggauss(stages)[0] + 1) / 2
-    rows = []
-    for node in nodes:  # node**(k + 1) / (k + 1) are the integrals of the powers
-        rows.append(node ** np.arange(1, stages + 1) / np.arange(1, stages + 1))
-    powers = np.vander(nodes, increasing=True)
-    inverse = np.linalg.inv(powers)
-    return np.array(rows) @ inverse, (1 / np.arange(1, stages + 1)) @ inverse
+    powers = np.arange(1, stages + 1)
+    inverse = np.linalg.inv(np.vander(nodes, increasing=True))
+    integrals = nodes[:, None] ** powers / powers
+    return integrals @ inverse, (1 / powers) @ inverse
 
 
 def integrate(

@@ -57,7 +57,9 @@ class Drift:
         return self.last / self.first
 
 
-def drift(trained: Trained, step: Map, *, orbits: int, steps: int, kind: torch.dtype = torch.float64) -> Drift:
+def drift(
+    trained: Trained, step: Map, *, orbits: int, steps: int, kind: torch.dtype = torch.float64
+) -> Drift:
     """Of ``steps`` steps of unseen orbits, states in type ``kind``."""
     errors = trained.energy_errors(trained.orbit(step, trained.unseen(orbits).to(kind), steps))
     tenth = steps // 10
@@ -145,7 +147,9 @@ class Arithmetic:
     drift: Drift
 
 
-def arithmetics(trained: Trained, *, segments: int, degree: int, states: int, steps: int) -> Iterator[Arithmetic]:
+def arithmetics(
+    trained: Trained, *, segments: int, degree: int, states: int, steps: int
+) -> Iterator[Arithmetic]:
     """FP32, FP16 and integers, from the finest to the coarsest."""
     x = trained.unseen(states)
     exact = trained.step()(x)
@@ -165,7 +169,11 @@ def _variants(
     yield "float64, tanh", network, torch.float64
     yield "FP32, tanh", network.with_slopes(network.slopes, torch.float32), torch.float32
     for kind in ("matched", "separate"):
-        yield f"FP32, {kind} tables, {sizes}", network.with_slopes(pair(kind).bits(), torch.float32), torch.float32
+        yield (
+            f"FP32, {kind} tables, {sizes}",
+            network.with_slopes(pair(kind).bits(), torch.float32),
+            torch.float32,
+        )
     matched = pair("matched", format="fp16").bits()
     yield f"FP16, matched tables, {sizes}", network.with_slopes(matched, torch.float16), torch.float16
     for bits in (8, 4):

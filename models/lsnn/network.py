@@ -7,6 +7,7 @@ Chen and Tao, arXiv 2103.05632: ``p = P + dF/dq(q, P)``, ``Q = q + dF/dP(q, P)``
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol, cast
 
 import torch
@@ -47,7 +48,9 @@ class Scales:
         """From samples, shape ``(samples, n)``: the gain makes the mean square of the targets in scaled coordinates 1."""
         spread = inputs.std(0)
         rest = (targets - targets.mean(0)) * spread
-        return cls(centre=inputs.mean(0), spread=spread, offset=targets.mean(0), gain=rest.square().mean().sqrt())
+        return cls(
+            centre=inputs.mean(0), spread=spread, offset=targets.mean(0), gain=rest.square().mean().sqrt()
+        )
 
 
 class GeneratingNetwork(nn.Module):
@@ -70,14 +73,12 @@ class GeneratingNetwork(nn.Module):
         super().__init__()
         if len(sizes) < 3 or sizes[-1] != 1 or min(sizes) < 1:
             raise ValueError(f"sizes must be at least three and end with 1, not {tuple(sizes)}")
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.slopes: Slopes = slopes or Tanh()
         self.operand: Callable[[Tensor], Tensor] | None = None
         """What is done to activations before each product, and to what comes back."""
         n = sizes[0]
-        unit = Scales(
-            centre=torch.zeros(n), spread=torch.ones(n), offset=torch.zeros(n), gain=torch.ones(())
-        )
+        unit = Scales(centre=torch.zeros(n), spread=torch.ones(n), offset=torch.zeros(n), gain=torch.ones(()))
         for name, value in vars(scales or unit).items():
             self.register_buffer(name, value.clone())
 
@@ -91,7 +92,7 @@ class GeneratingNetwork(nn.Module):
         a = (x - self.centre) / self.spread
         for layer in self.linear[:-1]:
             a = self.slopes.both(layer(a))[0]
-        return self.gain * self.linear[-1](a).squeeze(-1) + x @ self.offset
+        return self.gain * cast(Tensor, self.linear[-1](a)).squeeze(-1) + x @ self.offset
 
     def forward(self, x: Tensor) -> Tensor:
         """dF/d(q, P): forward pass, then ``delta <- (W^T delta) * derivative`` from the last layer to the first."""

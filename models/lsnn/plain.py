@@ -1,5 +1,6 @@
 """The rival without structure: an MLP from state to increment."""
 
+from itertools import pairwise
 from typing import cast
 
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ class PlainMlp(nn.Module):
         super().__init__()
         widths = (*sizes[:-1], sizes[0])
         layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:]):
+        for a, b in pairwise(widths):
             layers += [nn.Linear(a, b), nn.Tanh()]
         self.network = nn.Sequential(*layers[:-1])
         change = pairs.end - pairs.start
@@ -25,5 +26,5 @@ class PlainMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The state after a step."""
-        centre, spread, offset, gain = (cast(Tensor, value) for value in self.buffers())
+        centre, spread, offset, gain = self.buffers()
         return x + offset + gain * cast(Tensor, self.network((x - centre) / spread))

@@ -108,7 +108,9 @@ def gradient_bits(products: Products, x: Float, activation: Activation, end: Pro
     return _sum(end, delta)
 
 
-def step_bits(products: Products, x: Float, activation: Activation, *, iterations: int, angle: bool = False) -> Float:
+def step_bits(
+    products: Products, x: Float, activation: Activation, *, iterations: int, angle: bool = False
+) -> Float:
     """The state after a step; see :func:`~lanewise.models.lsnn.stepping.implicit_step`.
 
     Args:

@@ -44,7 +44,9 @@ def enough_iterations(gradient: Gradient, x: Tensor, tolerance: float, most: int
     for count, change in enumerate(residuals(gradient, x, most), 1):
         if change <= tolerance:
             return count
-    raise ArithmeticError(f"iterations must reach {tolerance} within {most}: F bends too much for a fixed point")
+    raise ArithmeticError(
+        f"iterations must reach {tolerance} within {most}: F bends too much for a fixed point"
+    )
 
 
 def follow(step: Map, x: Tensor, steps: int, *, angle: bool = False) -> Tensor:

@@ -29,7 +29,7 @@ def defects(step: Map, x: Tensor) -> Tensor:
     Returns:
         Shape ``(batch,)``.
     """
-    jacobian = torch.func.vmap(torch.func.jacrev(lambda v: step(v[None])[0]))(x)  # type: ignore[attr-defined]
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda v: step(v[None])[0]))(x)
     form = symplectic_form(x.shape[-1], x.dtype)
     change: Tensor = jacobian.mT @ form @ jacobian - form
     return change.abs().amax((-2, -1))
@@ -59,7 +59,8 @@ def loop_defects(step: Map, x: Tensor, *, radius: Tensor, points: int, seed: int
     given = loops.to(x.dtype)
     moved = step(given.reshape(-1, n)).reshape(loops.shape).double()
     unit = torch.pi * (radius[: n // 2] * radius[n // 2 :]).double().prod() ** (2 / n)
-    return (_integral(moved) - _integral(given.double())).abs() / unit
+    change: Tensor = _integral(moved) - _integral(given.double())
+    return change.abs() / unit
 
 
 def _integral(loops: Tensor) -> Tensor:
@@ -69,5 +70,5 @@ def _integral(loops: Tensor) -> Tensor:
     q, p = waves.chunk(2, dim=-1)
     number = torch.arange(waves.shape[-2], dtype=torch.float64)[:, None]
     inner = number < points / 2  # the highest wave of an even number of points has no direction
-    area = 2 * 2 * torch.pi * (number * inner * (p.conj() * q * 1j).real)
+    area: Tensor = 2 * 2 * torch.pi * (number * inner * (p.conj() * q * 1j).real)
     return area.sum((-2, -1))

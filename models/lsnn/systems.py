@@ -14,7 +14,9 @@ from lanewise.models.functions import Reals
 class System(Protocol):
     """A Hamiltonian system of two degrees of freedom; a state is ``(q1, q2, p1, p2)``."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of :data:`SYSTEMS`."""
 
     def energy(self, x: Reals) -> Reals:
         """H, shape ``(...)``, of states of shape ``(..., 4)``."""
@@ -74,7 +76,9 @@ class RestrictedThreeBody:
         """See :class:`System`."""
         sun, neptune = self._distances(x)
         turning = x[..., 3] / x[..., 0]
-        energy: Reals = 0.5 * (x[..., 2] ** 2 + turning**2) - x[..., 3] - (1 - self.mu) / sun - self.mu / neptune
+        energy: Reals = (
+            0.5 * (x[..., 2] ** 2 + turning**2) - x[..., 3] - (1 - self.mu) / sun - self.mu / neptune
+        )
         return energy
 
     def jacobi(self, x: Reals) -> Reals:
@@ -107,7 +111,8 @@ class RestrictedThreeBody:
 
     def cartesian(self, x: Reals) -> Reals:
         """Places in the rotating plane, shape ``(..., 2)``."""
-        return x[..., :1] * np.stack([np.cos(x[..., 1]), np.sin(x[..., 1])], axis=-1)
+        places: Reals = x[..., :1] * np.stack([np.cos(x[..., 1]), np.sin(x[..., 1])], axis=-1)
+        return places
 
     def _distances(self, x: Reals) -> tuple[Reals, Reals]:
         """To the Sun and to Neptune."""

@@ -12,9 +12,9 @@ coefficients ``c1`` and ``2 c2``, which floating point doubles exactly. How well
 """
 
 from collections.abc import Callable
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -116,7 +116,9 @@ class TableReals:
 
 def _polynomials(table: SfuTable) -> tuple[Tensor, Tensor]:
     """Breakpoints ``(segments - 1,)`` and coefficients ``(segments, degree + 1)``."""
-    return tuple(torch.from_numpy(decode(bits, table.form)) for bits in (table.breakpoints, table.coefficients))  # type: ignore[return-value]
+    return tuple(
+        torch.from_numpy(decode(bits, table.form)) for bits in (table.breakpoints, table.coefficients)
+    )  # type: ignore[return-value]
 
 
 def _evaluated(z: Tensor, breakpoints: Tensor, coefficients: Tensor) -> Tensor:
@@ -201,7 +203,7 @@ def spline(segments: int, degree: int) -> tuple[Reals, Reals]:
     for reach in np.linspace(1.5, 7.5, 61):
         knots = _knots(segments // 2, reach, degree)
         basis = _basis(x, knots, degree)
-        heights = np.linalg.lstsq(basis, target, rcond=None)[0]
+        heights: Reals = np.linalg.lstsq(basis, target, rcond=None)[0].astype(np.float64)
         error = float(np.square(basis @ heights - target).sum())
         if best is None or error < best[0]:
             best = error, knots, heights
@@ -227,7 +229,5 @@ def _knots(count: int, reach: float, degree: int) -> Reals:
 def _basis(x: Reals, knots: Reals, degree: int) -> Reals:
     """Steps between the knots, or hats at all but the last."""
     if degree == 0:
-        return np.stack([(x >= a) & (x < b) for a, b in zip(knots, knots[1:])], axis=1).astype(np.float64)
+        return np.stack([(x >= a) & (x < b) for a, b in pairwise(knots)], axis=1).astype(np.float64)
     return np.stack([np.interp(x, knots, row) for row in np.eye(len(knots))[:-1]], axis=1)
-
-

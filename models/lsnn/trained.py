@@ -62,9 +62,7 @@ class Trained:
         pairs = Pairs.of(system, samples=config.samples, steps=1, seed=_TRAINING + seed)
         plain = train_plain(pairs, config, seed=seed)
         small = networks.pop(1)
-        return cls(
-            system=system, small=small, plain=plain, large=networks, iterations=iterations, seed=seed
-        )
+        return cls(system=system, small=small, plain=plain, large=networks, iterations=iterations, seed=seed)
 
     @property
     def angle(self) -> bool:

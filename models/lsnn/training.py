@@ -50,7 +50,7 @@ def _train(network: nn.Module, loss: Callable[[], Tensor], config: TrainingConfi
         schedule = torch.optim.lr_scheduler.StepLR(adam, config.decay_every, _DECAY)
         for _ in range(config.adam):
             adam.zero_grad()
-            loss().backward()
+            loss().backward()  # type: ignore[no-untyped-call]
             adam.step()
             schedule.step()
         lbfgs = torch.optim.LBFGS(
@@ -61,8 +61,8 @@ def _train(network: nn.Module, loss: Callable[[], Tensor], config: TrainingConfi
         def closure() -> Tensor:
             lbfgs.zero_grad()
             value = loss()
-            value.backward()
+            value.backward()  # type: ignore[no-untyped-call]
             return value
 
-        lbfgs.step(closure)
+        lbfgs.step(closure)  # type: ignore[no-untyped-call]
     network.requires_grad_(False)

@@ -28,13 +28,13 @@ def draw(result: WorkloadResult, folder: Path) -> list[Picture]:
         UserError: It cannot be written.
     """
     made = [
-        ("orbit.svg", _orbit(result.data), "One unseen resonant orbit in Neptune's rotating frame, the Sun at the origin (circle) and Neptune at (1, 0): our "
-         "integrator of order 12, small steps of the generating network, and of a plain MLP. Below, the error of the Jacobi constant."),
+        ("orbit.svg", _orbit(result.data), "One unseen resonant orbit in Neptune's rotating frame, the Sun at the origin (circle) and Neptune at (1, 0): "
+         "our integrator of order 12, small steps of the generating network, and of a plain MLP. Below, the error of the Jacobi constant."),
         ("tables.svg", _tables(result.data["tables"]), "Symplecticity lost to piecewise tanh, against segments: above, the Jacobian of the tables' polynomials "
-         "without rounding; below, small loops with the hardware's FP32 bits. Matched tables of degree 2 keep it at any size. Matched steps (degree 1) have the "
-         "identity for their Jacobian wherever there is one, and lose it in the loops."),
-        ("large.svg", _large(result.data), "Median error of predictions on unseen orbits: one large step from the first partition, against the small steps that "
-         "lead as far."),
+         "in FP32; below, loops with the hardware's FP32 bits. Matched tables of degree 2 keep it at any size. Matched steps (degree 1) have "
+         "the identity for their Jacobian wherever there is one, and lose it in the loops."),
+        ("large.svg", _large(result.data), "Median error of predictions on unseen orbits: one large step from the first partition, against the small steps "
+         "that lead as far."),
     ]  # fmt: skip
     pictures = []
     for name, text, caption in made:
@@ -71,10 +71,16 @@ def _orbit(data: Any) -> str:
 
 
 def _tables(rows: Any) -> str:
-    kinds = {"square": "T fitted, 1 - T²", "separate": "T and D fitted apart", "matched": "T the integral of D"}
+    kinds = {
+        "square": "T fitted, 1 - T²",
+        "separate": "T and D fitted apart",
+        "matched": "T the integral of D",
+    }
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(2, 1, figsize=(8.2, 5.2), sharex=True)
-        for panel, key, label in zip(panels, ("jacobian", "loops"), ("|MᵀJM - J|", "change of a loop's area")):
+        for panel, key, label in zip(
+            panels, ("jacobian", "loops"), ("|MᵀJM - J|", "change of a loop's area")
+        ):
             for colour, (kind, title) in enumerate(kinds.items()):
                 for degree, line in ((1, "--"), (2, "-")):
                     chosen = [row for row in rows if row["kind"] == kind and row["degree"] == degree]
@@ -100,7 +106,9 @@ def _large(data: Any) -> str:
         for colour, (key, label) in enumerate(names.items()):
             times = [row["steps"] * data["step"] / (2 * np.pi) for row in data["large"]]
             errors = [row[key] for row in data["large"]]
-            axes.plot(times, errors, marker="o", ms=3.5, lw=1.3, color=PALETTE[(0, 2, 1)[colour]], label=label)
+            axes.plot(
+                times, errors, marker="o", ms=3.5, lw=1.3, color=PALETTE[(0, 2, 1)[colour]], label=label
+            )
         axes.set_yscale("log")
         axes.set_xlabel("time ahead, Neptune's periods")
         axes.set_ylabel("median error")

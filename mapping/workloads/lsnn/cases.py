@@ -39,7 +39,7 @@ def step_cases(config: MachineConfig, *, small: bool) -> Iterator[StepCase]:
         small: The paper's shape with a batch of orbits, and ours, only.
     """
     machine, length = fp32_machine(config), 2 * PARTITION_STEPS
-    wanted = [
+    wanted: list[tuple[str, tuple[int, ...], int, int, int]] = [
         ("1,000 small steps", PAPER_SIZES, ORBITS, 1000, SMALL_ITERATIONS),
         ("1,000 small steps", SMALL_SIZES, ORBITS, 1000, SMALL_ITERATIONS),
         ("two partitions by small steps", PAPER_SIZES, ORBITS, length, SMALL_ITERATIONS),
@@ -66,7 +66,7 @@ def traced_cases(config: MachineConfig, *, small: bool) -> Iterator[tuple[str, s
     from lanewise.mapping.workloads.lsnn.network import ImplicitStep
 
     wide = replace(config, matrix=replace(config.matrix, operand_bits=16))
-    wanted = [(SMALL_SIZES, ORBITS, "default", config)]
+    wanted: list[tuple[tuple[int, ...], int, str, MachineConfig]] = [(SMALL_SIZES, ORBITS, "default", config)]
     if not small:
         wanted += [
             (PAPER_SIZES, ORBITS, "default", config),

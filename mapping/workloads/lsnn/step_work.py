@@ -181,7 +181,9 @@ class _Writer:
     def _keep(self) -> None:
         """p of the step's beginning, where the fixed point begins."""
         for row in range(self.half):
-            value = self.kernel.load(Address("@x", (self.half + row) * self.row), sew_bits=32, into=self.sums[row])
+            value = self.kernel.load(
+                Address("@x", (self.half + row) * self.row), sew_bits=32, into=self.sums[row]
+            )
             self.kernel.store(Address("@p", row * self.row), value, sew_bits=32)
 
     def _gradient(self, *, by_q: bool) -> list[Node]:
@@ -208,7 +210,9 @@ class _Writer:
                 nodes += repeat(count, *block, index="block")
         return nodes
 
-    def _block(self, place: int, source: str, finish: "Finish", height: int, first: int, k: int) -> list[Node]:
+    def _block(
+        self, place: int, source: str, finish: "Finish", height: int, first: int, k: int
+    ) -> list[Node]:
         """``height`` results, from ``first``: the biases, the columns, what is done to them."""
         weights = Address(f"@w.{place}", BYTES * first * (1 + k)).along("block", BYTES * ROWS * (1 + k))
         nodes = [*self._coded(lambda: self._biases(weights, height))]

@@ -70,7 +70,9 @@ def activation(machine):
 
 
 @pytest.mark.parametrize(
-    ("machine", "orbits"), [(TWO, 5), (TWO, 33), (ONE, 3), (NARROW, 6)], ids=["two", "two-33", "one", "narrow"]
+    ("machine", "orbits"),
+    [(TWO, 5), (TWO, 33), (ONE, 3), (NARROW, 6)],
+    ids=["two", "two-33", "one", "narrow"],
 )
 def test_bits(machine, orbits):
     net = network()

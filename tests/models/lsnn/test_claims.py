@@ -52,14 +52,18 @@ def test_lost_to_tables_that_do_not_match_and_restored(quick):
 
 def test_steps_as_derivatives_fool_the_jacobian_but_no_loop(quick):
     pair = table_pair("matched", segments=16, degree=1)
-    found = next(iter(row for row in table_defects(quick, (16,), degrees=(1,), states=8) if row.kind == "matched"))
+    found = next(
+        iter(row for row in table_defects(quick, (16,), degrees=(1,), states=8) if row.kind == "matched")
+    )
     assert found.jacobian < 1e-12
     bits = quick.step(network=quick.small.with_slopes(pair.bits(), torch.float32))
     assert loops(quick, bits, torch.float32, 8) > 1e-4
 
 
 def test_fp16_states_are_useless_for_the_claim(quick):
-    half = quick.small.with_slopes(table_pair("matched", segments=32, degree=2, format="fp16").bits(), torch.float16)
+    half = quick.small.with_slopes(
+        table_pair("matched", segments=32, degree=2, format="fp16").bits(), torch.float16
+    )
     assert loops(quick, quick.step(network=half), torch.float16, 8) > 1e-4
 
 

@@ -49,7 +49,10 @@ def test_symplectic_only_where_it_is():
     x = states(6)
     unit = torch.ones(4)
     assert defects(lambda v: implicit_step(net, v, 20), x).max() < 1e-12
-    assert loop_defects(lambda v: implicit_step(net, v, 20), x, radius=0.1 * unit, points=128, seed=0).max() < 1e-9
+    assert (
+        loop_defects(lambda v: implicit_step(net, v, 20), x, radius=0.1 * unit, points=128, seed=0).max()
+        < 1e-9
+    )
 
     def stretched(v):
         return v * torch.tensor([1.01, 1.01, 1.0, 1.0], dtype=torch.float64)
