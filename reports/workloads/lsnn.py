@@ -85,7 +85,7 @@ def _tables(rows: Any) -> str:
                 for degree, line in ((1, "--"), (2, "-")):
                     chosen = [row for row in rows if row["kind"] == kind and row["degree"] == degree]
                     panel.plot(
-                        [row["segments"] for row in chosen], [max(row[key], 1e-17) for row in chosen], line, marker="o", ms=3.5, lw=1.3,
+                        [row["segments"] for row in chosen], [max(row[key], 1e-9) for row in chosen], line, marker="o", ms=3.5, lw=1.3,
                         color=PALETTE[colour], label=f"{title}, degree {degree}",
                     )  # fmt: skip
             panel.axhline(1e-4, lw=0.8, color="#999999")

@@ -8,7 +8,7 @@ from lanewise.mapping.simulate import OperatorCost, Simulation, work_cost
 from lanewise.mapping.workloads.lsnn.step_work import GeneratingStepWork
 from lanewise.models.lsnn.config import PAPER_SIZES, PARTITION_STEPS, SMALL_SIZES, STANDARD_MAP_SIZES
 
-SMALL_ITERATIONS, LARGE_ITERATIONS = 5, 8
+SMALL_ITERATIONS, LARGE_ITERATIONS = 5, 11
 """Of the fixed point: what the trained networks need for a small step, and for one of two partitions."""
 ORBITS = 32
 """Of a batch: as many as a register of the default machine holds."""

@@ -37,7 +37,7 @@ def run(config: MachineConfig, *, seed: int, small: bool, progress: Callable[[st
     from lanewise.models.lsnn.trained import Trained
     from lanewise.models.one_thread import one_thread
 
-    partitions = {"pcr3bp": 2 if small else 4, "two-body": 0}
+    partitions = {"pcr3bp": 2 if small else 3, "two-body": 0}
     claims: list[Claim] = []
     data: dict[str, Any] = {}
     with one_thread():

@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_network():
 
 @pytest.mark.full
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize(("name", "partitions"), [("pcr3bp", 4), ("two-body", 0)])
+@pytest.mark.parametrize(("name", "partitions"), [("pcr3bp", 3), ("two-body", 0)])
 def test_all_claims(name, partitions, seed):
     trained = Trained.train(SYSTEMS[name], DEFAULT, partitions=partitions, seed=seed)
     form = symplecticity(trained)
