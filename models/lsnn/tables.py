@@ -183,6 +183,7 @@ def _matched(segments: int, degree: int, format: str) -> TablePair:
     slope[:middle] = slope[: middle - 1 : -1] * mirrored
     value[:middle] = value[: middle - 1 : -1] * -mirrored
     scaling = Scaling(format=format, coefficient_scales=(1.0,) * (degree + 1))
+    value, slope = value + 0.0, slope + 0.0  # no -0
     return TablePair(kind="matched", value=scaling.table(knots, value), slope=scaling.table(knots, slope))
 
 

@@ -14,7 +14,7 @@ def test_small_run(tmp_path):
     result = run(MachineConfig(), seed=0, small=True, progress=said.append)
     for claim in result.claims:
         print(claim.name, claim.holds, claim.measured)
-    assert {claim.name for claim in result.claims if not claim.holds} <= {"energy, two-body"}
+    assert {claim.name for claim in result.claims if not claim.holds} <= {"energy, pcr3bp"}
     assert all(case.cycles <= case.baseline_cycles for case in result.cases)
     assert result.restored(result.stored()) == result
     pictures = draw(result, tmp_path)

@@ -108,7 +108,7 @@ class _Writer:
         self.flex_sfu = sfu.serves("fp32")
         if self.flex_sfu:
             for name in (VALUE, SLOPE)[: sfu.banks]:
-                self.kernel.load_table(name)
+                self.kernel.load_table(name, 32)
 
     @property
     def lanes(self) -> int:

@@ -99,7 +99,7 @@ def test_weights_are_loaded_anew_and_results_land_in_their_places(monkeypatch):
 
     net = network()
     x = np.random.default_rng(9).normal(0, 1, (4, 3)).astype(np.float32)
-    work = GeneratingStepWork(sizes=SIZES, orbits=3, steps=5, iterations=1)
+    work = GeneratingStepWork(sizes=SIZES, orbits=3, steps=3, iterations=1)
     whole = executed(work, TWO, net, x)
     monkeypatch.setattr(step_work, "MOST_ACCESSES", 50)  # two steps at a time
     assert np.array_equal(executed(work, TWO, net, x), whole)
@@ -140,7 +140,7 @@ def test_cases_at_the_papers_shapes():
         assert case.cost.cycles < case.baseline.cycles
     by_name = {name: case.cost.cycles for (name, shape), case in cases.items() if shape.startswith("4-200")}
     large = by_name["two partitions by one large step, FP32 vector kernel"]
-    assert by_name["two partitions by small steps, FP32 vector kernel"] > 100 * large
+    assert by_name["two partitions by small steps, FP32 vector kernel"] > 90 * large
 
 
 def test_the_traced_step_is_the_networks():
