@@ -38,7 +38,7 @@ def with_integers(network: GeneratingNetwork, bits: int, *, operands: bool) -> G
 def rounded_rows(x: Tensor, bits: int) -> Tensor:
     """Each row (last axis) rounded to integers of ``bits`` bits times a scale, the largest magnitude's.
 
-    >>> rounded_rows(torch.tensor([[0.1, -0.72, 0.49]]), 4).numpy().round(3).tolist()
+    >>> rounded_rows(torch.tensor([[0.1, -0.72, 0.49]], dtype=torch.float64), 4).numpy().round(3).tolist()
     [[0.103, -0.72, 0.514]]
     """
     largest = 2 ** (bits - 1) - 1
