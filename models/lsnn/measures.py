@@ -81,7 +81,7 @@ class LargeStep:
 
 def large_steps(trained: Trained, orbits: int = 100) -> list[LargeStep]:
     """From the first partition to each later one, on unseen orbits, against our integrator."""
-    farthest = max(trained.large)
+    farthest = max(trained.large, default=0)
     start = trained.unseen(orbits)
     composed = trained.orbit(trained.step(), start, farthest)
     plain = trained.orbit(trained.plain, start, farthest)
