@@ -26,6 +26,7 @@ from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.tables import table_bytes
+from lanewise.mapping.workloads.lsnn.step_work import GeneratingStepWork
 from lanewise.mapping.workloads.spsn.layer import SpikingLayerWork
 from lanewise.mapping.workloads.spsn.readout import ReadoutWork
 from lanewise.models.fft_columns import Columns
@@ -52,6 +53,7 @@ Work: TypeAlias = (
     | MatmulWork
     | SpikingLayerWork
     | ReadoutWork
+    | GeneratingStepWork
 )
 
 _FAR = 32
@@ -119,6 +121,9 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
     for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
         yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
     yield from _spiking(config)
+    for orbits, angle in ((3, False), (config.vector.vlen_bits // 32 + 1, True)):
+        step = GeneratingStepWork(sizes=(4, 10, 5, 1), orbits=orbits, steps=2, iterations=1, angle=angle)
+        yield f"generating step of {orbits} orbits", step
     yield from _columns()
     yield "recipe", every_operation()
     yield from _windows()
