@@ -152,6 +152,17 @@ def _inverse_hyperbolic(parts: Parts) -> int:
     return parts.of("multiply", logarithm, sign)
 
 
+_LARGEST = 65504.0
+"""Of the finite FP16 numbers."""
+
+
+def _finite(parts: Parts) -> int:
+    """nan_to_num: zero where there is no number, and the largest numbers in place of infinities."""
+    (x,) = parts.operator.inputs
+    number = parts.of("select", parts.of("compare", x, relation="nan"), x, true=0.0)
+    return parts.of("maximum", parts.of("minimum", number, scalar=_LARGEST), scalar=-_LARGEST)
+
+
 RULES: Mapping[tuple[str, str], Rule] = {
     ("elementwise", "clamp"): _clamp,
     ("elementwise", "pow"): _power,
@@ -164,6 +175,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("elementwise", "acos"): _arc,
     ("elementwise", "asin"): _arc,
     ("other", "asinh"): _inverse_hyperbolic,
+    ("other", "nan_to_num"): _finite,
     ("elementwise", "sinh"): _hyperbolic,
     ("elementwise", "cosh"): _hyperbolic,
     ("elementwise", "tan"): _tangent,

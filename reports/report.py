@@ -11,6 +11,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from lanewise.config import MachineConfig
+from lanewise.errors import UserError
 from lanewise.files import write_json, write_text
 from lanewise.mapping.lower import FALLBACK_STEPS
 from lanewise.mapping.networks_sizes import dims_of
@@ -19,6 +20,9 @@ from lanewise.models.fit import fit
 from lanewise.models.functions import FUNCTIONS
 from lanewise.reports import plots
 from lanewise.reports.study import gather
+from lanewise.reports.workloads.page import overview, write_page
+from lanewise.workload.registry import find
+from lanewise.workload.run import run
 
 CURVES = ("gelu", "silu", "tanh", "sigmoid", "exp", "mish")
 """Functions whose error is drawn."""
@@ -33,13 +37,23 @@ def write_report(
     seed: int = 0,
     allow_unmapped: bool = False,
     dims: Mapping[str, int] | None = None,
+    small: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write ``index.html``, ``report.json`` and CSV tables to ``out``; returns what the JSON holds.
 
+    ``models`` may have workloads, ``workload:NAME``, beside networks: each has a page of its own in ``out/workloads`` and a row on
+    the first page; ``small`` runs them in seconds.
+
     Raises:
-        UserError: A model is bad input, or ``out`` cannot be written.
+        UserError: A model is bad input, there is no network, or ``out`` cannot be written.
     """
+    workloads = [find(model) for model in models if model.startswith("workload:")]
+    models = [model for model in models if not model.startswith("workload:")]
+    if not models:
+        raise UserError(
+            "report: has no network, only workloads; expected one beside them, or `lanewise workload NAME --out DIR`"
+        )
     for model in models:
         trace_model(model, dims=dims_of(model, dims), progress=progress)
     probe = out / ".probe"
@@ -54,8 +68,12 @@ def write_report(
         dims=dims,
         progress=progress,
     )
+    results = [run(workload, config, seed=seed, small=small, progress=progress) for workload in workloads]
+    data["workloads"] = overview(results)
     progress("drawing")
     page = render(data, config)
+    for result in results:
+        write_page(result, out / "workloads" / result.name)
     write_json(out / "report.json", data)
     for name, rows in _tables(data).items():
         write_text(out / f"{name}.csv", _csv(rows))

@@ -61,3 +61,33 @@ def print_training(values: dict[str, Any]) -> None:
             others = [f"{other[key].get(name, 0):,}" for other in values["baselines"].values()]
             table.add_row(name, f"{cycles:,}", *others)
         console.print(table)
+
+
+def print_workload(values: dict[str, Any]) -> None:
+    """Print claims, cases, fidelity and findings of ``WorkloadResult.as_dict()``."""
+    console = Console()
+    console.print(
+        f"[bold]{values['title']}[/] ({values['headline']}): {values['cycles']:,} cycles, "
+        f"baseline {values['baseline_cycles']:,} cycles: [bold]{values['speedup']:.3f}x[/]"
+    )
+    console.print(f"baseline: {values['baseline']}; config {values['config_hash']}", style="dim")
+    table = Table("claim", "paper", "measured", "holds")
+    for claim in values["claims"]:
+        table.add_row(
+            claim["claim"], claim["paper"], claim["measured"], "yes" if claim["holds"] else "[red]no[/]"
+        )
+    console.print(table)
+    table = Table("case", "shape", "machine", "cycles", "baseline cycles", "speedup")
+    for case in values["cases"]:
+        table.add_row(
+            case["name"], case["shape"], case["machine"], f"{case['cycles']:,}", f"{case['baseline_cycles']:,}", f"{case['speedup']:.3f}x",
+        )  # fmt: skip
+    console.print(table)
+    table = Table("fidelity", "arithmetic", "PyTorch", "hardware", "unit")
+    for measure in values["fidelity"]:
+        table.add_row(
+            measure["name"], measure["setting"], f"{measure['reference']:.4g}", f"{measure['hardware']:.4g}", measure["unit"],
+        )  # fmt: skip
+    console.print(table)
+    for finding in values["findings"]:
+        console.print(f"- {finding}")

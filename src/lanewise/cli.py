@@ -482,12 +482,13 @@ def sweep(
 
 @app.command()
 def report(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODELS)],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=f"workload:NAME, {MODELS}")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for index.html, CSV and JSON.")],
     sentences: Annotated[
         int, typer.Option("--sentences", min=8, max=2048, help="Sentences of the accuracy study.")
     ] = 256,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sentences' choice.")] = 0,
+    small: Annotated[bool, typer.Option("--small", help="Workloads in seconds instead of minutes.")] = False,
     dim: Dims = None,
     allow_unmapped: AllowUnmapped = False,
     config: Config = None,
@@ -505,6 +506,7 @@ def report(
         seed=seed,
         allow_unmapped=allow_unmapped,
         dims=_dims(dim),
+        small=small,
         progress=_progress,
     )
     if json_:
@@ -527,6 +529,50 @@ def analyse(
         _print_json(summary)
     else:
         print(f"{out / 'index.html'}: {summary['done']:,} networks, {summary['failed']:,} failed")
+
+
+@app.command()
+def workload(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which; without it all are listed.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of data, initial weights and random bits.")
+    ] = 0,
+    small: Annotated[
+        bool, typer.Option("--small", help="Seconds instead of minutes: fewer seeds, shorter training.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for the page and its JSON.")
+    ] = None,
+    config: Config = None,
+    json_: Json = False,
+) -> None:
+    """A paper's workload: its claims, its cycles on the core, its fidelity with the hardware's bits."""
+    from lanewise.config import load_config
+    from lanewise.workload.registry import WORKLOADS, find
+
+    if name is None:
+        listed = [{"name": w.name, "title": w.title, "paper": w.paper} for w in WORKLOADS.values()]
+        if json_:
+            _print_json({"workloads": listed})
+        else:
+            for row in listed:
+                print(f"{row['name']:14} {row['title']} ({row['paper']})")
+        return
+    from lanewise.workload.run import run
+
+    result = run(find(name), load_config(config), seed=seed, small=small, progress=_progress)
+    if out is not None:
+        from lanewise.reports.workloads.page import write_page
+
+        write_page(result, out)
+    if json_:
+        _print_json(result.as_dict())
+    else:
+        from lanewise.reports.terminal import print_workload
+
+        print_workload(result.as_dict())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -29,6 +29,7 @@ class Function(nn.Module):
 
 _RELATIONS: dict[str, Callable[[Any, Any], Tensor]] = {
     "equal": torch.eq, "less": torch.lt, "greater": torch.gt, "less_equal": torch.le, "greater_equal": torch.ge,
+    "nan": torch.isnan,
 }  # fmt: skip
 _BINARY: dict[str, Callable[..., Tensor]] = {
     "add": torch.add, "subtract": torch.subtract, "multiply": torch.multiply, "divide": torch.divide,
@@ -184,6 +185,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "minimum and its place": (lambda x: x.min(1), (X,)),
     "minimum alone": (lambda x: x.min(1, keepdim=True)[0], (X,)),
     "isin": (lambda x: torch.isin(x.round(), torch.tensor([1.0, 0.0])).float(), (X,)),
+    "nan_to_num": (lambda x: torch.nan_to_num(x.clamp(min=0) / x.clamp(min=0)), (X,)),
     "cummax": (lambda x: x.cummax(1)[0], (X,)),
     "cummin": (lambda x: x.cummin(-1)[0], (X,)),
     "distances": (lambda x, y: torch.cdist(x[0], y[0], compute_mode="use_mm_for_euclid_dist"), (X, (1, 5, 8))),

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +12,13 @@ from lanewise.config import load_config
 from lanewise.errors import UserError
 from lanewise.reports import study
 from lanewise.reports.report import write_report
+from lanewise.workload.registry import WORKLOADS
+from lanewise.workload.result import Case, WorkloadResult
 
+WORKLOAD = WorkloadResult(
+    name="spsn", title="Neurons", seed=3, small=False, config_hash="abc", claims=(), fidelity=(),
+    cases=(Case(name="scan", shape="8", machine="default", cycles=1234567, baseline_cycles=2469134, macs=0, loaded_bytes=0, stored_bytes=0),),
+)  # fmt: skip
 SMALL = "[matrix]\nrows = 8\ncolumns = 8\n[vector]\nlanes = 2\nvlen_bits = 256\n[flex_sfu]\nsegments = 8\n"
 
 
@@ -22,7 +30,10 @@ def report(tmp_path_factory):
         patch.setattr(study, "LANES", (1, 2))
         patch.setattr(study, "SEGMENT_COUNTS", (4, 8))
         config = load_config(folder / "machine.toml")
-        data = write_report(["hf:minilm", "timm:resnet18"], config, folder / "out", sentences=12, seed=3)
+        patch.setattr("lanewise.reports.report.run", lambda *_, **__: WORKLOAD)
+        patch.setitem(sys.modules, WORKLOADS["spsn"].drawing, SimpleNamespace(draw=lambda *_: []))
+        models = ["hf:minilm", "workload:spsn", "timm:resnet18"]
+        data = write_report(models, config, folder / "out", sentences=12, seed=3)
     return folder / "out", data
 
 
@@ -49,10 +60,25 @@ def test_the_page_shows_the_numbers_of_the_json(report):
     assert data["accuracy"]["seed"] == 3
 
 
+def test_a_workload_has_a_row_and_a_page(report):
+    page = (report[0] / "index.html").read_text()
+    assert '<a href="workloads/spsn/index.html">Neurons</a>' in page
+    assert "1,234,567" in page
+    assert "1,234,567" in (report[0] / "workloads" / "spsn" / "index.html").read_text()
+
+
 def test_the_tables_are_there(report):
     for name in ("networks", "operators", "area", "fits", "accuracy", "lanes"):
         with (report[0] / f"{name}.csv").open() as stream:
             assert len(list(csv.DictReader(stream))) >= 2
+
+
+def test_workloads_alone_write_nothing(tmp_path):
+    with pytest.raises(UserError, match="report: has no network, only workloads; expected one beside them"):
+        write_report(["workload:spsn"], load_config(None), tmp_path / "out")
+    with pytest.raises(UserError, match="workload:sp: unknown workload; expected spsn"):
+        write_report(["hf:minilm", "workload:sp"], load_config(None), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_model_writes_nothing(tmp_path):

@@ -19,6 +19,7 @@ from lanewise.mapping.lower import lower
 from lanewise.mapping.simulate import simulate, work_cost
 from lanewise.mapping.trace import trace_model
 from lanewise.mapping.zoo import ZooModel
+from lanewise.sources import source_files
 from lanewise.sweep import limits as limits_module
 from lanewise.sweep import network as module
 from lanewise.sweep.activations import activations
@@ -26,7 +27,7 @@ from lanewise.sweep.costs import CostStore, KnownCosts
 from lanewise.sweep.limits import Limits, MemoryLimitError, TimeLimitError
 from lanewise.sweep.machines import machines
 from lanewise.sweep.network import NetworkTask, Shapes, run_network
-from lanewise.sweep.sources import PRICES, ROWS, source_files
+from lanewise.sweep.sources import PRICES, ROWS
 
 VIT = ZooModel(name="timm:test_vit", library="timm", family="vision_transformer", domain="vision", year=2020)
 MACHINES = machines([], ["vector.lanes=4,8"])

@@ -18,7 +18,8 @@ from lanewise.config import MachineConfig
 from lanewise.mapping.lower import Work
 from lanewise.mapping.simulate import OperatorCost, work_cost
 from lanewise.sim.timing import UNITS
-from lanewise.sweep.sources import PRICES, source_hash
+from lanewise.sources import source_hash
+from lanewise.sweep.sources import PRICES
 
 _NUMBERS = struct.Struct(f"<{4 + len(UNITS)}q")
 _AT_ONCE = 400

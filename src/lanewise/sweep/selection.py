@@ -12,7 +12,8 @@ from lanewise.errors import UserError
 from lanewise.files import atomic_write
 from lanewise.mapping.zoo import ZooModel, zoo
 from lanewise.mapping.zoo_families import family_facts
-from lanewise.sweep.sources import PACKAGES, installed, source_hash
+from lanewise.sources import installed, source_hash
+from lanewise.sweep.sources import PACKAGES
 
 _LIBRARIES = {"hf": "transformers"}
 

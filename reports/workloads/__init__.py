@@ -1,0 +1,1 @@
+"""Pages of the papers' workloads: claims beside measurements, cases, fidelity, pictures."""
