@@ -85,11 +85,38 @@ def generated_bytes(state: int, size: int) -> Bytes:
     return raw
 
 
-def generated_weights(state: int, size: int) -> npt.NDArray[np.int8]:
-    """The same as numbers from -7 to 7, two for each of ``size`` bytes; shape ``(2 * size,)``."""
-    data = generated_bytes(state, size)
+def generated_weights(state: int, size: int, *, symmetric: bool = True) -> npt.NDArray[np.int8]:
+    """The same as numbers from -7 to 7, two for each of ``size`` bytes; shape ``(2 * size,)``. Not ``symmetric``: -8 as it falls out."""
+    data = (generated_bytes if symmetric else raw_bytes)(state, size)
     codes = np.stack([data & 15, data >> 4], axis=-1).reshape(-1).astype(np.int8)
     return np.where(codes > 7, codes - 16, codes).astype(np.int8)
+
+
+def generated_filters(
+    seed: int, count: int, k: int, *, lines: int = 32, first: int = 0, symmetric: bool = True
+) -> npt.NDArray[np.int8]:
+    """Filters of a generated tensor: blocks of ``lines``, each of a seed of its own, in which each filter begins with a byte.
+
+    Args:
+        seed: The tensor's.
+        count: Filters.
+        k: Weights of each.
+        lines: Filters of a block.
+        first: Number of the tensor's first block.
+        symmetric: As the hardware makes them; otherwise -8 stays, for comparison.
+
+    Returns:
+        Shape ``(count, k)``, each from -7 to 7.
+
+    >>> generated_filters(1, 3, 5, lines=2)[2].tolist() == generated_weights(block_seed(1, 1), 3)[:5].tolist()
+    True
+    """
+    size = -(-k // 2)
+    blocks = [
+        generated_weights(block_seed(seed, first + b), lines * size, symmetric=symmetric)
+        for b in range(-(-count // lines))
+    ]
+    return np.concatenate(blocks).reshape(-1, 2 * size)[:count, :k]
 
 
 def _columns() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:

@@ -99,8 +99,8 @@ class Core(wiring.Component):
             **self._matrix_members(),
             **self._generator_members(),
             **{f"{AXI_PREFIX}_{name}": member for name, member in bus.items()},
-            "started": Out(4 + config.weight_generator.enabled), "landed": Out(len(LANDINGS)), "load_free": Out(1), "load_finished": Out(1), "store_read": Out(1),
-            "store_finished": Out(1), "failed": Out(2),
+            "started": Out(4 + config.weight_generator.enabled), "landed": Out(len(LANDINGS)), "load_free": Out(1), "load_finished": Out(1),
+            "store_read": Out(1), "store_finished": Out(1), "failed": Out(2),
         })  # fmt: skip
 
     def _matrix_members(self) -> dict[str, wiring.Member]:
@@ -128,9 +128,7 @@ class Core(wiring.Component):
             config, (*further, generator_client(config)) if generates else further
         )
         m.submodules.dma = dma = Dma(config)
-        m.submodules.tags = tags = Tags(
-            askers=3 + roles + generates, reporters=4 + roles + generates
-        )
+        m.submodules.tags = tags = Tags(askers=3 + roles + generates, reporters=4 + roles + generates)
         connect(m, unit.i, flipped(self.vector))
         connect(m, unit.read, scratchpad.vector_read)
         connect(m, unit.write, scratchpad.vector_write)
@@ -171,7 +169,9 @@ class Core(wiring.Component):
                         connect(m, getattr(matrix, port), getattr(scratchpad, port))
             connect(m, flipped(self.seed), matrix.seed)
             m.d.comb += self.matrix_done.eq(Cat(getattr(matrix, name) for name in MATRIX_STROBES))
-            m.d.comb += matrix_starts.eq(self._issue_matrix(m, matrix, list(ask)[3 : 3 + roles], list(done)[4 : 4 + roles]))
+            m.d.comb += matrix_starts.eq(
+                self._issue_matrix(m, matrix, list(ask)[3 : 3 + roles], list(done)[4 : 4 + roles])
+            )
         starts = [unit.started, load_starts, store_starts, matrix_starts]
         if generates:
             m.submodules.generator = generator = WeightGenerator(config)

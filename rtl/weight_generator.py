@@ -95,7 +95,9 @@ def _symmetric(code: list[Value]) -> Value:
 
 def _leap(state: Signal, steps: int) -> tuple[list[Value], Value]:
     """The bits that fall out in so many single steps, in order, and the state then."""
-    depends = [frozenset([k]) for k in range(STATE_BITS)]  # bits of the first state that each bit is the exclusive or of
+    depends = [
+        frozenset([k]) for k in range(STATE_BITS)
+    ]  # bits of the first state that each bit is the exclusive or of
     fallen = []
     for _ in range(steps):
         low = depends[0]

@@ -98,6 +98,7 @@ class Nest(Tile):
             tall = self.rows * min(self.most(self.rows, columns, k, stay[0], rows=True), self.readable[0])
             wide = self.columns * min(self.most(rows, self.columns, k, stay[1], rows=False), self.readable[1])
             left, right = self.left_bytes(work.m, k), self.right_bytes(work.n, k)
+            right *= work.generated is None  # what is made on chip costs no bytes
             if tall and (
                 not wide or left + right * ceil(work.m / tall) <= right + left * ceil(work.n / wide)
             ):

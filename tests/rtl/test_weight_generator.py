@@ -1,11 +1,8 @@
 """The weight generator's RTL: bits, with and without gaps between commands, clocks, resets."""
 
-import dataclasses
-
 import pytest
 
-from lanewise.config import MachineConfig, WeightGeneratorConfig
-from lanewise.rtl.core import Core
+from lanewise.config import MachineConfig
 from lanewise.verify.benches.weight_generator import BENCH
 
 QUICK = BENCH.cases(MachineConfig(), False)
@@ -23,12 +20,3 @@ def test_weight_generator(run_bench, case):
 @pytest.mark.parametrize("case", [*QUICK[1:], *FULL], ids=lambda case: case.label)
 def test_weight_generator_full(run_bench, case):
     run_bench("weight_generator", case)
-
-
-def test_a_machine_without_it_has_none_of_its_ports():
-    machine = MachineConfig()
-    with_it = dataclasses.replace(machine, weight_generator=WeightGeneratorConfig(enabled=True))
-    members, more = (set(Core(config).signature.members) for config in (machine, with_it))
-    assert more - members == {"generate", "generated"}
-    assert members < more
-    assert not machine.weight_generator.enabled

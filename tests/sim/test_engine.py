@@ -21,7 +21,10 @@ ARRAYS = (
 )  # fmt: skip
 CONFIGS = [
     dataclasses.replace(
-        MachineConfig(), matrix=array, vector=VectorConfig(vlen_bits=512), weight_generator=WeightGeneratorConfig(enabled=True)
+        MachineConfig(),
+        matrix=array,
+        vector=VectorConfig(vlen_bits=512),
+        weight_generator=WeightGeneratorConfig(enabled=True),
     )
     for array in ARRAYS
 ]
@@ -92,7 +95,9 @@ def instructions() -> st.SearchStrategy[Instruction]:
         }[op],
         st.sampled_from(["settings", "quantise", "sample"]), buffers(), buffers(), size,
     )  # fmt: skip
-    return st.one_of(arithmetic, arithmetic, memory, tables, look_ups, loads, stores, commands(), operand, generated)
+    return st.one_of(
+        arithmetic, arithmetic, memory, tables, look_ups, loads, stores, commands(), operand, generated
+    )
 
 
 def lines(name: str) -> Lines:

@@ -148,7 +148,11 @@ class CoreSession:
         ]
         order = [entry.stream for entry in entries if isinstance(entry, Command)]
         rest = {name: iter(clocks) for name, clocks in held.items()}
-        for name in ("dma_load", "dma_store", "dma_generate"):  # a reader of the buffer can start in the clock after
+        for name in (
+            "dma_load",
+            "dma_store",
+            "dma_generate",
+        ):  # a reader of the buffer can start in the clock after
             ends[name] = [clock + 1 for clock in ends[name]]
         return (
             Clocks(starts=_from(starts, first), ends=_from(ends, first)),

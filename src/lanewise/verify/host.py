@@ -109,9 +109,7 @@ class Host(ProgramWalk):
         scratch, tag = self._located(instruction.address)
         access = Access.counted(self._counts, tag, "generate", stores=True)
         seed = block_seed(instruction.seed, instruction.indices.at(self.counters))
-        self.entries.append(
-            Generate(scratch=scratch, size=instruction.run_bytes, seed=seed, access=access)
-        )
+        self.entries.append(Generate(scratch=scratch, size=instruction.run_bytes, seed=seed, access=access))
 
     def _matrix(self, instruction: Instruction) -> None:
         products = products_of(instruction, self.place)

@@ -23,7 +23,7 @@ def _component(config: MachineConfig) -> BesideScratchpad:
     return BesideScratchpad(WeightGenerator(config), config, (generator_client(config),))
 
 
-def _cases(machine: MachineConfig, full: bool) -> list[Case]:
+def _cases(_: MachineConfig, full: bool) -> list[Case]:
     sizes = [(4, 4, 17), (32, 8, 16), *(((8, 32, 31), (16, 4, 16), (64, 16, 64)) if full else ())]
     return [
         Case(label=f"{width}bytes{size}k", config=_generating(memory_machine(1, dma, size), width))
@@ -59,7 +59,9 @@ class Command:
 
 def _drawn(tb: Testbench) -> Command:
     rng, width, total = tb.rng, tb.config.weight_generator.bytes_per_clk, tb.config.scratchpad.bytes
-    size = int(rng.choice([1, width - 1, width, width + 1, rng.integers(1, 4 * width), rng.integers(1, 1500)]))
+    size = int(
+        rng.choice([1, width - 1, width, width + 1, rng.integers(1, 4 * width), rng.integers(1, 1500)])
+    )
     seed = int(rng.choice([1, 2**31, 2**32 - 1, rng.integers(1, 2**32), rng.integers(1, 2**32)]))
     return Command(scratch=int(rng.integers(total)), size=size, seed=seed)
 
@@ -70,7 +72,9 @@ async def _filled(tb: Testbench) -> Bytes:
     return image
 
 
-async def _run(tb: Testbench, commands: Sequence[Command], offered: Sequence[int]) -> tuple[list[int], list[int]]:
+async def _run(
+    tb: Testbench, commands: Sequence[Command], offered: Sequence[int]
+) -> tuple[list[int], list[int]]:
     """Clocks, from the first offer's on, in which commands are accepted and finished."""
     valid, payload, ready = (tb.port(f"i__{name}") for name in ("valid", "payload", "ready"))
     started: list[int] = []
@@ -93,7 +97,9 @@ async def _run(tb: Testbench, commands: Sequence[Command], offered: Sequence[int
             finished.append(clock)
         clock += 1
         offer()
-        assert clock < last, f"{len(finished)} of {len(commands)} commands finished in {clock} clocks; seed {tb.seed}"
+        assert clock < last, (
+            f"{len(finished)} of {len(commands)} commands finished in {clock} clocks; seed {tb.seed}"
+        )
     valid.set(0)
     return started, finished
 

@@ -1,0 +1,353 @@
+"""The workload ``random-cnn``: what frozen random filters cost in accuracy, and what making them on chip saves."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lanewise.config import MachineConfig
+from lanewise.mapping.simulate import Simulation
+from lanewise.mapping.workloads.random_cnn import (
+    Variant,
+    Weights,
+    each_as_is_faster,
+    layers,
+    spatial_bytes,
+    with_bus,
+)
+from lanewise.models.claim import Claim
+from lanewise.workload.registry import find
+from lanewise.workload.result import Case, Fidelity, WorkloadResult
+
+if TYPE_CHECKING:
+    from lanewise.models.random_cnn.config import StudyConfig
+    from lanewise.models.random_cnn.study import Study
+
+NAME = "random-cnn"
+EXTERNAL_PJ_PER_BYTE = 162.5
+"""Of external memory: 1.3 nJ for 64 bits, the lower of two figures for DRAM in Horowitz, ISSCC 2014 (45 nm); from literature, not measured."""
+NARROW = 4
+"""Bytes a clock of a narrow external memory: 2 GB/s at 500 MHz."""
+POINTS = 1.0
+"""Points of accuracy that count as none, beside two standard errors."""
+
+Progress = Callable[[str], None]
+
+
+def run(config: MachineConfig, *, seed: int, small: bool, progress: Progress) -> WorkloadResult:
+    """Claims, cases and fidelity; see :func:`lanewise.workload.run.run`.
+
+    Raises:
+        UserError: A network does not fit the machine, or the images' package is not installed.
+    """
+    from lanewise.models.random_cnn.config import DEFAULT, SMALL
+    from lanewise.models.random_cnn.study import folding_claim, run_study
+
+    study_config = SMALL if small else DEFAULT
+    priced = _Priced(config, progress)
+    cases = tuple(_cases(priced, small))
+    traffic = _traffic_claim(priced)
+    crossing = _crossing(priced, small)
+    study = run_study(study_config, seed=seed, progress=progress)
+    generated = _generated(study_config, seed, progress, small)
+    fidelity = (*_filters_fidelity(study, generated), *_networks_fidelity(study_config, seed, config, small))
+    return WorkloadResult(
+        name=NAME, title=find(NAME).title, seed=seed, small=small, config_hash=config.hash,
+        claims=(folding_claim(seed), *study.claims(), _generated_claim(study, generated), traffic), cases=cases, fidelity=fidelity,
+        findings=tuple(_findings(priced, crossing)), data=_data(study, generated, crossing, priced),
+    )  # fmt: skip
+
+
+class _Priced:
+    """Simulations by variant and width of external memory, each once."""
+
+    def __init__(self, config: MachineConfig, progress: Progress) -> None:
+        self.config, self._progress = config, progress
+        self._known: dict[tuple[Variant, int], Simulation] = {}
+
+    def __call__(self, variant: Variant, bus: int = 0) -> Simulation:
+        """``bus``: bytes a clock of external memory; 0: as configured."""
+        bus = bus or self.config.dma.bytes_per_clk
+        if (variant, bus) not in self._known:
+            self._progress(f"{variant.name}, {variant.shape}, {bus} bytes a clock")
+            self._known[variant, bus] = variant.simulate(with_bus(self.config, bus))
+        return self._known[variant, bus]
+
+    def case(self, variant: Variant, bus: int = 0) -> Case:
+        """As a row of the page."""
+        differs = ["weight_generator.enabled = true"] if variant.weights is Weights.GENERATED else []
+        if bus and bus != self.config.dma.bytes_per_clk:
+            differs.append(f"dma.bytes_per_clk = {bus}")
+        simulation = self(variant, bus)
+        return Case.of(
+            simulation, name=variant.name, shape=variant.shape, machine=", ".join(differs) or "default"
+        )
+
+
+def _forms(network: str, expansion: int, **fields: Any) -> list[Variant]:
+    """A network with filters made on chip, loaded, and folded."""
+    order = (Weights.GENERATED, Weights.LOADED, Weights.FOLDED)
+    return [Variant(network=network, weights=weights, expansion=expansion, **fields) for weights in order]
+
+
+def _cases(priced: _Priced, small: bool) -> Iterator[Case]:
+    for bus in (0, NARROW):
+        for variant in _forms("resnet18d", 1):
+            yield priced.case(variant, bus)
+    yield priced.case(_forms("resnet18d", 1, activation="silu")[0])
+    yield priced.case(_forms("resnet18d", 1, activation="silu")[2])
+    for expansion in () if small else (8, 64):
+        for variant in _forms("resnet18d", expansion)[:2]:
+            yield priced.case(variant)
+    for variant in _forms("resnet20", 16 if small else 128):
+        yield priced.case(variant)
+    for kernel in (3, 7):
+        for variant in _forms("small", 16, kernel=kernel):
+            yield priced.case(variant)
+
+
+def _traffic_claim(priced: _Priced) -> Claim:
+    """That what is loaded less is the filters, as often as they were loaded."""
+    made, loaded, _ = _forms("resnet18d", 1)
+    filters = spatial_bytes(made.lowered())
+    saved = _loaded_bytes(priced(loaded)) - _loaded_bytes(priced(made))
+    left = sum(
+        cost.loaded_bytes
+        for task, cost in zip(priced(made).machine.tasks, priced(made).machine.costs, strict=True)
+        if not task.name.endswith(("spatial", "pointwise"))
+    )
+    other = sum(
+        cost.loaded_bytes
+        for task, cost in zip(priced(loaded).machine.tasks, priced(loaded).machine.costs, strict=True)
+        if not task.name.endswith(("spatial", "pointwise"))
+    )
+    return Claim(
+        name="no_weight_traffic",
+        claim="Made on chip, the random filters of ResNet-18d LCx1 are not loaded: at least their bytes are saved, and no other layer loads more.",
+        paper="no figure (the papers' filters are random; that they can be made again on chip is ours)",
+        measured=f"{filters:,} bytes of filters, {saved:,} bytes loaded less", holds=saved >= filters and left == other,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Point:
+    """Where the two ways of a network stand."""
+
+    expansion: int
+    bus: int
+    batch: int
+    folded: int
+    made: int
+    mixed: int
+    """Each layer as it is faster."""
+    layers: int
+    """That are not folded then."""
+    folded_bytes: int
+    made_bytes: int
+    mixed_bytes: int
+
+
+def _crossing(priced: _Priced, small: bool) -> list[_Point]:
+    """Folded against made on chip over expansion, width of external memory and batch."""
+    grid = [(1, bus, 1) for bus in (NARROW, priced.config.dma.bytes_per_clk)]
+    if not small:
+        grid = (
+            [(1, bus, 1) for bus in (4, 8, 16, 32)]
+            + [(e, NARROW, 1) for e in (2, 4, 8)]
+            + [(1, NARROW, b) for b in (4, 16)]
+        )
+    points = []
+    for expansion, bus, batch in grid:
+        made, _, folded = _forms("resnet18d", expansion, batch=batch)
+        folded = Variant(network="resnet18d", weights=Weights.FOLDED, batch=batch)
+        a, b = priced(folded, bus), priced(made, bus)
+        cycles, loaded, count = each_as_is_faster(a, b)
+        points.append(
+            _Point(
+                expansion=expansion, bus=bus, batch=batch, folded=a.machine.cycles, made=b.machine.cycles, mixed=cycles, layers=count,
+                folded_bytes=_loaded_bytes(a), made_bytes=_loaded_bytes(b), mixed_bytes=loaded,
+            )
+        )  # fmt: skip
+    return points
+
+
+def _loaded_bytes(simulation: Simulation) -> int:
+    return sum(cost.loaded_bytes for cost in simulation.machine.costs)
+
+
+_Generated = dict[tuple[str, int, int], list[float]]
+"""Accuracies by filters, kernel and expansion, of each seed."""
+
+
+def _generated(config: "StudyConfig", seed: int, progress: Progress, small: bool) -> _Generated:
+    """Networks on the generator's filters, and on the same with -8 as it is."""
+    from lanewise.models.random_cnn.recombined import Filters
+    from lanewise.models.random_cnn.study import accuracies_of
+
+    found: _Generated = {}
+    for filters in (Filters.GENERATED, Filters.RAW):
+        for kernel in (3, 7):
+            for expansion in config.expansions if not small else config.expansions[-1:]:
+                if expansion > 16:
+                    continue  # the gap is closed there
+                progress(f"{filters} filters, k = {kernel}, E = {expansion}")
+                found[str(filters), kernel, expansion] = accuracies_of(
+                    config, kernel, expansion, filters, seed
+                )
+    return found
+
+
+def _generated_claim(study: "Study", generated: _Generated) -> Claim:
+    """That INT4 filters of the register are as good as FP32 ones."""
+    import numpy as np
+
+    from lanewise.models.random_cnn.study import difference
+
+    rows = [(key[1:], values) for key, values in generated.items() if key[0] == "generated"]
+    each = [np.subtract(values, study.frozen[key]) for key, values in rows]
+    mean, error = difference(np.mean(each, axis=0))
+    return Claim(
+        name="generated_filters",
+        claim=f"Networks on the generator's INT4 filters are within {POINTS:g} point and two standard errors of those on FP32 Kaiming-uniform ones, "
+        "in the mean over kernels and expansions.",
+        paper="no figure (FP32 filters)", measured=f"{mean:+.2f} +- {error:.2f} points", holds=bool(abs(mean) <= POINTS + 2 * error),
+    )  # fmt: skip
+
+
+def _filters_fidelity(study: "Study", generated: _Generated) -> Iterator[Fidelity]:
+    import numpy as np
+
+    from lanewise.models.random_cnn.study import difference
+
+    settings = {
+        "generated": "INT4 of the weight generator, -8 made 0",
+        "raw": "the same register's INT4, -8 kept",
+    }
+    for (filters, kernel, expansion), values in generated.items():
+        reference = study.frozen[kernel, expansion]
+        _, error = difference(np.subtract(values, reference))
+        yield Fidelity(
+            name=f"accuracy on frozen filters, k = {kernel}, E = {expansion}", setting=settings[filters], reference=float(np.mean(reference)),
+            hardware=float(np.mean(values)), unit="%",
+            note=f"trained on them; reference FP32 Kaiming-uniform; the difference +- {error:.1f} over {len(values)} seeds",
+        )  # fmt: skip
+
+
+def _networks_fidelity(
+    config: "StudyConfig", seed: int, machine: MachineConfig, small: bool
+) -> Iterator[Fidelity]:
+    """Whole networks of one kind: INT4 folded and not, Flex-SFU's SiLU."""
+    from torch import nn
+
+    from lanewise.models.nn import approximate
+    from lanewise.models.random_cnn.fidelity import in_int4
+    from lanewise.models.random_cnn.recombined import Filters
+    from lanewise.models.random_cnn.training import accuracy, train
+
+    kernel, expansion, seeds = 3, 16, range(seed, seed + config.seeds)
+    networks = [
+        train(config, kernel=kernel, expansion=expansion, filters=Filters.GENERATED, seed=each)
+        for each in seeds
+    ]
+    exact = sum(map(accuracy, networks)) / len(networks)
+    for bits in (4, 8):
+        for folded in (True, False):
+            found = sum(accuracy(in_int4(n, folded=folded, activation_bits=bits)) for n in networks) / len(
+                networks
+            )
+            yield Fidelity(
+                name=f"accuracy of a whole network, {'folded' if folded else 'as two convolutions'}",
+                setting=f"INT4 weights, INT{bits} activations, rounded after training", reference=exact, hardware=found, unit="%",
+                note=f"k = {kernel}, E = {expansion}, generated filters, {len(networks)} seeds"
+                + ("" if folded else "; the filters are INT4 as they are, the 1x1 weights and what lies between are rounded"),
+            )  # fmt: skip
+    smooth = [
+        train(
+            config,
+            kernel=kernel,
+            expansion=expansion,
+            filters=Filters.GENERATED,
+            seed=each,
+            activation=nn.SiLU,
+        )
+        for each in list(seeds)[: 1 if small else config.seeds]
+    ]
+    exact = sum(map(accuracy, smooth)) / len(smooth)
+    for segments in (8, 32):
+        degree = machine.flex_sfu.degree
+        found = sum(
+            accuracy(approximate(n, segments=segments, degree=degree, format="fp16")) for n in smooth
+        ) / len(smooth)
+        yield Fidelity(
+            name="accuracy with SiLU instead of ReLU", setting=f"Flex-SFU, FP16, {segments} segments, degree {degree}", reference=exact,
+            hardware=found, unit="%", note=f"k = {kernel}, E = {expansion}, generated filters, {len(smooth)} seeds",
+        )  # fmt: skip
+
+
+def _findings(priced: _Priced, crossing: list[_Point]) -> Iterator[str]:
+    first = next(p for p in crossing if p.expansion == 1 and p.bus == NARROW and p.batch == 1)
+    made, loaded, _ = (priced(variant, NARROW) for variant in _forms("resnet18d", 1))
+    saved = _loaded_bytes(loaded) - _loaded_bytes(made)
+    yield (
+        f"ResNet-18d LCx1, {NARROW} bytes a clock of external memory: filters made on chip instead of loaded save {saved:,} bytes, "
+        f"{1 - made.machine.cycles / loaded.machine.cycles:.1%} of the cycles and {saved * EXTERNAL_PJ_PER_BYTE * 1e-6:,.0f} uJ of external memory "
+        f"({EXTERNAL_PJ_PER_BYTE:g} pJ a byte, Horowitz, ISSCC 2014, 45 nm; the generator's own power is not in it)."
+    )
+    ways = "fewer" if first.made < first.folded else "more"
+    yield (
+        f"Against the folded network, {NARROW} bytes a clock, batch 1: two convolutions with filters made on chip take {first.made:,} clocks against "
+        f"{first.folded:,}, {ways}; each layer as it is faster, {first.layers} of them as two, {first.mixed:,} clocks and {first.mixed_bytes:,} bytes loaded."
+    )
+    wins = [p for p in crossing if p.made < p.folded]
+    yield (
+        "The whole network is faster with filters made on chip than folded at: "
+        + (
+            ", ".join(f"E = {p.expansion}, {p.bus} bytes a clock, batch {p.batch}" for p in wins)
+            or "none of the points tried"
+        )
+        + f"; of {len(crossing)} points. Folding takes k^2 c_in c_out weights, recombining E c_out^2: from E = k^2 c_in / c_out on, folding loads "
+        "less as well, and it always multiplies less."
+    )
+    yield (
+        "On a bus of 32 bytes a clock the array of 32 x 32 INT4 is never starved by weights: a tile of 32 filters is loaded in half the clocks in "
+        "which one tile of results is multiplied, so that making filters on chip saves bytes and energy there, and few cycles."
+    )
+    yield "ReLU needs no Flex-SFU: the paper's networks have a speedup of 1 but for rounding; with SiLU see its case."
+
+
+def _data(study: "Study", generated: _Generated, crossing: list[_Point], priced: _Priced) -> dict[str, Any]:
+    config = study.config
+    gaps: list[dict[str, Any]] = []
+    for kernel in config.kernels:
+        for expansion in config.expansions:
+            key = kernel, expansion
+            gaps.append(
+                {
+                    "kernel": kernel,
+                    "expansion": expansion,
+                    "learned": list(study.learned[key]),
+                    "frozen": list(study.frozen[key]),
+                }
+            )
+    made, _, folded = _forms("resnet18d", 1)
+    by_layer = [
+        {
+            "name": layer.name, "folded_cycles": layer.folded.cycles, "made_cycles": layer.pair_cycles,
+            "folded_bytes": layer.folded.loaded_bytes, "made_bytes": layer.pair_loaded_bytes,
+        }
+        for layer in layers(priced(folded, NARROW), priced(made, NARROW))
+    ]  # fmt: skip
+    return {
+        "accuracies": gaps,
+        "generated": [
+            {"filters": filters, "kernel": kernel, "expansion": expansion, "accuracies": values}
+            for (filters, kernel, expansion), values in generated.items()
+        ],
+        "crossing": [
+            {
+                "expansion": p.expansion, "bus": p.bus, "batch": p.batch, "folded": p.folded, "made": p.made, "mixed": p.mixed, "layers": p.layers,
+                "folded_bytes": p.folded_bytes, "made_bytes": p.made_bytes,
+            }
+            for p in crossing
+        ],
+        "layers": by_layer, "narrow": NARROW,
+    }  # fmt: skip
