@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lanewise.mapping.kernels.matmul_operand import MatrixOperand
 from lanewise.mapping.kernels.place import Place
 from lanewise.sim.program import Address, Instruction
 
@@ -35,26 +36,49 @@ class Generated:
         """
         return -(-lines // self.lines)
 
-    def fill(
-        self, buffer: str, first: Place, lines: int, line_bytes: int, before: Place
-    ) -> list[Instruction]:
-        """Commands that make ``lines`` filters of ``line_bytes`` bytes from the filter ``first`` on, one after the other.
+    def check(self, operand: MatrixOperand, columns: int, *, weights: bool) -> None:
+        """That the generator can make an operand, in blocks that no tile cuts.
 
         Args:
-            buffer: Where, from its first byte on.
+            columns: Of a tile, if there is more than one; 0: one has all.
+            weights: Whether it is a parameter, on an array of INT4.
+
+        Raises:
+            ValueError: It cannot.
+        """
+        moved = operand.turned or operand.pitch or operand.step or operand.before
+        if not weights or moved or operand.bits != 4:
+            raise ValueError(
+                "right operand must be INT4 weights side by side, on an array of INT4, to be generated"
+            )
+        if columns % self.lines:
+            raise ValueError(f"lines of a block must divide a tile's {columns} columns, not be {self.lines}")
+
+    def fill(
+        self, operand: MatrixOperand, first: Place, lines: int, k: int, before: Place
+    ) -> list[Instruction]:
+        """Commands that make ``lines`` filters from the filter ``first`` on, where a load would put them.
+
+        Args:
+            operand: The weights.
+            k: Elements of each filter that the buffer holds.
             before: Blocks before the tensor's first, of products before.
 
         Raises:
-            ValueError: ``first`` is not the first of a block.
+            ValueError: ``first`` is not the first of a block, or the buffer does not hold whole filters.
         """
-        made = []
+        if k != operand.k:
+            raise ValueError(
+                f"scratchpad.size_kib must hold two tiles of generated weights, {operand.k} steps each, not {k}"
+            )
+        made, size, buffer = [], operand.bytes(1, k), f"@{operand.name}.0"
         for begin in range(0, lines, self.lines):
             count = min(self.lines, lines - begin)
             number = (first + Place(begin)).times(1, self.lines) + before
             made.append(
                 Instruction(
-                    opcode="dma.generate", writes=(buffer,), runs=1, run_bytes=count * line_bytes, seed=self.seed,
-                    address=Address(buffer, begin * line_bytes), indices=number.address("right"),
+                    opcode="dma.generate", writes=(buffer,), runs=1, run_bytes=count * size, seed=self.seed,
+                    address=Address(buffer, begin * size), indices=number.address(operand.name),
                 )
             )  # fmt: skip
         return made

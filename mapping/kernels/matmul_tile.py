@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from lanewise.config import CONSTANT_BYTES, SCALE_BYTES, MachineConfig
 from lanewise.mapping.kernels.builder import VectorKernel
 from lanewise.mapping.kernels.epilogue import format_bits
-from lanewise.mapping.kernels.generated import Generated
 from lanewise.mapping.kernels.matmul_operand import BATCH, MatrixOperand, contiguous, packed_bytes
 from lanewise.mapping.kernels.matmul_vector import TileCode, aligned, reductions
 from lanewise.mapping.kernels.patch_loads import patch_loads
@@ -61,7 +60,12 @@ class Tile:
             name="right", lines=work.n, k=work.k, bits=self.right_bits, turned=work.right_transposed, pitch=work.right_pitch,
             step=work.right_step, batch=work.batch, before=work.right_first,
         )  # fmt: skip
-        self._check_generated()
+        if work.generated is not None:
+            work.generated.check(
+                self.right,
+                self.columns if work.n > self.columns else 0,
+                weights=work.weights and matrix.splits,
+            )
         self.first_k = 0
         """Where the product's part of k begins in the lines."""
         self.code = TileCode(
@@ -71,23 +75,6 @@ class Tile:
         self.outputs = work.outputs
         self.direct = not work.steps and len(self.outputs) == 1
         """Whether what leaves the output path is what is stored."""
-
-    def _check_generated(self) -> None:
-        """That a generated operand is one that the generator can make, in blocks that no tile cuts."""
-        work, generated = self.work, self.work.generated
-        if generated is None:
-            return
-        plain = work.weights and not (
-            work.right_transposed or work.right_pitch or work.right_step or work.right_first
-        )
-        if not plain or self.right_bits != 4 or not self.config.matrix.splits:
-            raise ValueError(
-                "right operand must be INT4 weights side by side, on an array of INT4, to be generated"
-            )
-        if work.n > self.columns and self.columns % generated.lines:
-            raise ValueError(
-                f"lines of a block must divide a tile's {self.columns} columns, not be {generated.lines}"
-            )
 
     @cached_property
     def fixed_bytes(self) -> dict[str, int]:
@@ -183,19 +170,14 @@ class Tile:
     ) -> list[Node]:
         """Likewise of the right operand; with the columns' constants, or without."""
         if self.work.generated is not None:
-            return self._generate_right(self.work.generated, first, lines, k)
+            before = self._batch(self.work.generated.blocks(self.work.n))
+            fill = self.work.generated.fill(self.right, first, lines, k, before)
+            return [
+                *self._load_constants(first, lines, k),
+                *fill,
+            ]  # the generator waits for the constants, DMA goes on
         loads: list[Node] = [self.right.load(first, lines, at + Place(self.first_k), k)]
         return [*loads, *self._load_constants(first, lines, k)] if constants else loads
-
-    def _generate_right(self, generated: Generated, first: Place, lines: int, k: int) -> list[Node]:
-        """Constants first: the generator waits for them, while DMA goes on."""
-        if k != self.work.k:
-            raise ValueError(
-                f"scratchpad.size_kib must hold two tiles of generated weights, {self.work.k} steps each, not {k}"
-            )
-        before = self._batch(generated.blocks(self.work.n))
-        fill = generated.fill("@right.0", first, lines, packed_bytes(k, 4), before)
-        return [*self._load_constants(first, lines, k), *fill]
 
     def _load_constants(self, first: Place, lines: int, k: int) -> list[Node]:
         """What each column of the right operand has beside it."""

@@ -15,11 +15,17 @@ from lanewise.mapping.workloads.random_cnn import (
     with_bus,
 )
 from lanewise.models.claim import Claim
+from lanewise.workload.random_cnn_fidelity import (
+    Generated,
+    filters_fidelity,
+    generated_accuracies,
+    generated_claim,
+    networks_fidelity,
+)
 from lanewise.workload.registry import find
-from lanewise.workload.result import Case, Fidelity, WorkloadResult
+from lanewise.workload.result import Case, WorkloadResult
 
 if TYPE_CHECKING:
-    from lanewise.models.random_cnn.config import StudyConfig
     from lanewise.models.random_cnn.study import Study
 
 NAME = "random-cnn"
@@ -27,8 +33,6 @@ EXTERNAL_PJ_PER_BYTE = 162.5
 """Of external memory: 1.3 nJ for 64 bits, the lower of two figures for DRAM in Horowitz, ISSCC 2014 (45 nm); from literature, not measured."""
 NARROW = 4
 """Bytes a clock of a narrow external memory: 2 GB/s at 500 MHz."""
-POINTS = 1.0
-"""Points of accuracy that count as none, beside two standard errors."""
 
 Progress = Callable[[str], None]
 
@@ -48,11 +52,11 @@ def run(config: MachineConfig, *, seed: int, small: bool, progress: Progress) ->
     traffic = _traffic_claim(priced)
     crossing = _crossing(priced, small)
     study = run_study(study_config, seed=seed, progress=progress)
-    generated = _generated(study_config, seed, progress, small)
-    fidelity = (*_filters_fidelity(study, generated), *_networks_fidelity(study_config, seed, config, small))
+    generated = generated_accuracies(study_config, seed, progress, small)
+    fidelity = (*filters_fidelity(study, generated), *networks_fidelity(study_config, seed, config, small))
     return WorkloadResult(
         name=NAME, title=find(NAME).title, seed=seed, small=small, config_hash=config.hash,
-        claims=(folding_claim(seed), *study.claims(), _generated_claim(study, generated), traffic), cases=cases, fidelity=fidelity,
+        claims=(folding_claim(seed), *study.claims(), generated_claim(study, generated), traffic), cases=cases, fidelity=fidelity,
         findings=tuple(_findings(priced, crossing)), data=_data(study, generated, crossing, priced),
     )  # fmt: skip
 
@@ -174,115 +178,6 @@ def _loaded_bytes(simulation: Simulation) -> int:
     return sum(cost.loaded_bytes for cost in simulation.machine.costs)
 
 
-_Generated = dict[tuple[str, int, int], list[float]]
-"""Accuracies by filters, kernel and expansion, of each seed."""
-
-
-def _generated(config: "StudyConfig", seed: int, progress: Progress, small: bool) -> _Generated:
-    """Networks on the generator's filters, and on the same with -8 as it is."""
-    from lanewise.models.random_cnn.recombined import Filters
-    from lanewise.models.random_cnn.study import accuracies_of
-
-    found: _Generated = {}
-    for filters in (Filters.GENERATED, Filters.RAW):
-        for kernel in (3, 7):
-            for expansion in config.expansions if not small else config.expansions[-1:]:
-                if expansion > 16:
-                    continue  # the gap is closed there
-                progress(f"{filters} filters, k = {kernel}, E = {expansion}")
-                found[str(filters), kernel, expansion] = accuracies_of(
-                    config, kernel, expansion, filters, seed
-                )
-    return found
-
-
-def _generated_claim(study: "Study", generated: _Generated) -> Claim:
-    """That INT4 filters of the register are as good as FP32 ones."""
-    import numpy as np
-
-    from lanewise.models.random_cnn.study import difference
-
-    rows = [(key[1:], values) for key, values in generated.items() if key[0] == "generated"]
-    each = [np.subtract(values, study.frozen[key]) for key, values in rows]
-    mean, error = difference(np.mean(each, axis=0))
-    return Claim(
-        name="generated_filters",
-        claim=f"Networks on the generator's INT4 filters are within {POINTS:g} point and two standard errors of those on FP32 Kaiming-uniform ones, "
-        "in the mean over kernels and expansions.",
-        paper="no figure (FP32 filters)", measured=f"{mean:+.2f} +- {error:.2f} points", holds=bool(abs(mean) <= POINTS + 2 * error),
-    )  # fmt: skip
-
-
-def _filters_fidelity(study: "Study", generated: _Generated) -> Iterator[Fidelity]:
-    import numpy as np
-
-    from lanewise.models.random_cnn.study import difference
-
-    settings = {
-        "generated": "INT4 of the weight generator, -8 made 0",
-        "raw": "the same register's INT4, -8 kept",
-    }
-    for (filters, kernel, expansion), values in generated.items():
-        reference = study.frozen[kernel, expansion]
-        _, error = difference(np.subtract(values, reference))
-        yield Fidelity(
-            name=f"accuracy on frozen filters, k = {kernel}, E = {expansion}", setting=settings[filters], reference=float(np.mean(reference)),
-            hardware=float(np.mean(values)), unit="%",
-            note=f"trained on them; reference FP32 Kaiming-uniform; the difference +- {error:.1f} over {len(values)} seeds",
-        )  # fmt: skip
-
-
-def _networks_fidelity(
-    config: "StudyConfig", seed: int, machine: MachineConfig, small: bool
-) -> Iterator[Fidelity]:
-    """Whole networks of one kind: INT4 folded and not, Flex-SFU's SiLU."""
-    from torch import nn
-
-    from lanewise.models.nn import approximate
-    from lanewise.models.random_cnn.fidelity import in_int4
-    from lanewise.models.random_cnn.recombined import Filters
-    from lanewise.models.random_cnn.training import accuracy, train
-
-    kernel, expansion, seeds = 3, 16, range(seed, seed + config.seeds)
-    networks = [
-        train(config, kernel=kernel, expansion=expansion, filters=Filters.GENERATED, seed=each)
-        for each in seeds
-    ]
-    exact = sum(map(accuracy, networks)) / len(networks)
-    for bits in (4, 8):
-        for folded in (True, False):
-            found = sum(accuracy(in_int4(n, folded=folded, activation_bits=bits)) for n in networks) / len(
-                networks
-            )
-            yield Fidelity(
-                name=f"accuracy of a whole network, {'folded' if folded else 'as two convolutions'}",
-                setting=f"INT4 weights, INT{bits} activations, rounded after training", reference=exact, hardware=found, unit="%",
-                note=f"k = {kernel}, E = {expansion}, generated filters, {len(networks)} seeds"
-                + ("" if folded else "; the filters are INT4 as they are, the 1x1 weights and what lies between are rounded"),
-            )  # fmt: skip
-    smooth = [
-        train(
-            config,
-            kernel=kernel,
-            expansion=expansion,
-            filters=Filters.GENERATED,
-            seed=each,
-            activation=nn.SiLU,
-        )
-        for each in list(seeds)[: 1 if small else config.seeds]
-    ]
-    exact = sum(map(accuracy, smooth)) / len(smooth)
-    for segments in (8, 32):
-        degree = machine.flex_sfu.degree
-        found = sum(
-            accuracy(approximate(n, segments=segments, degree=degree, format="fp16")) for n in smooth
-        ) / len(smooth)
-        yield Fidelity(
-            name="accuracy with SiLU instead of ReLU", setting=f"Flex-SFU, FP16, {segments} segments, degree {degree}", reference=exact,
-            hardware=found, unit="%", note=f"k = {kernel}, E = {expansion}, generated filters, {len(smooth)} seeds",
-        )  # fmt: skip
-
-
 def _findings(priced: _Priced, crossing: list[_Point]) -> Iterator[str]:
     first = next(p for p in crossing if p.expansion == 1 and p.bus == NARROW and p.batch == 1)
     made, loaded, _ = (priced(variant, NARROW) for variant in _forms("resnet18d", 1))
@@ -314,7 +209,7 @@ def _findings(priced: _Priced, crossing: list[_Point]) -> Iterator[str]:
     yield "ReLU needs no Flex-SFU: the paper's networks have a speedup of 1 but for rounding; with SiLU see its case."
 
 
-def _data(study: "Study", generated: _Generated, crossing: list[_Point], priced: _Priced) -> dict[str, Any]:
+def _data(study: "Study", generated: Generated, crossing: list[_Point], priced: _Priced) -> dict[str, Any]:
     config = study.config
     gaps: list[dict[str, Any]] = []
     for kernel in config.kernels:
