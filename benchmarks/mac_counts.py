@@ -1,6 +1,6 @@
 """Multiply-accumulates of every network of the zoo by the traced graph and by PyTorch's FlopCounterMode.
 
-``python benchmarks/mac_counts.py`` counts all of timm and of transformers' architectures and prints what differs: about 20 CPU minutes, or 10
+``python benchmarks/mac_counts.py`` counts every network that `lanewise sweep` runs and prints what differs: about 20 CPU minutes, or 10
 where a sweep has traced them. Every network is a line of build/mac_counts.jsonl as soon as it is counted, so an interrupted run goes on where
 it stopped. With ``--write docs/validation.md`` the summary goes between the page's markers, and ``--csv FILE`` gets the table.
 """
@@ -22,20 +22,14 @@ from lanewise.files import write_part, write_text
 from lanewise.mapping.mac_counts import MacCounts, mac_counts
 from lanewise.mapping.networks import load
 from lanewise.mapping.trace import trace_model
-from lanewise.torchvision import make_importable
+from lanewise.mapping.zoo import zoo
 
 COLUMNS = ("model", "status", "graph", "folded", "counted", "difference", "alone", "reason")
 
 
 def names() -> list[str]:
-    """All of timm, and every architecture of transformers that has a default configuration."""
-    make_importable()
-    import timm
-    import transformers
-
-    return [f"timm:{name}" for name in timm.list_models()] + [
-        f"hf:{name}" for name in transformers.CONFIG_MAPPING
-    ]
+    """Every network of the zoo: all of timm, transformers' architectures and their published sizes."""
+    return [model.name for model in zoo()]
 
 
 def count(model: str) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from typing import Any
 DOMAINS = ("vision", "language", "audio", "multimodal", "other")
 """What networks work on; ``audio`` includes speech, ``other`` series, molecules and control."""
 
+_PLAIN = ("eva", "naflexvit", "vision_transformer")
+"""Modules of timm that hold transformers of many papers, told apart by a word in their names."""
+
 _PARTS = {
     "text": "language", "vision": "vision", "image": "vision", "vqgan": "vision", "vqmodel": "vision",
     "audio": "audio", "hifigan": "audio", "bigvgan": "audio", "token2wav": "audio",
@@ -38,7 +41,13 @@ def family_facts(library: str, family: str, model: str = "") -> tuple[str, int |
     known = table()
     if library == "timm":
         own = [start for start in known["timm_models"] if model.startswith(start)]
-        facts = known["timm_models"][max(own, key=len)] if own else known["timm"].get(family, {})
+        if own:
+            facts = known["timm_models"][max(own, key=len)]
+        else:
+            facts = known["timm"].get(family, {})
+            words = [known["timm_words"].get(word, facts) for word in model.split("_")]
+            if family in _PLAIN:
+                facts = max(facts, *words, key=lambda fact: int(fact["year"]))
         return facts.get("domain", "vision"), facts.get("year")
     if library != "transformers":
         return "other", None

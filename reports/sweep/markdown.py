@@ -12,6 +12,8 @@ def results_part(analysis: Analysis) -> str:
     lines = [
         f"{summary['done']:,} of {summary['networks']:,} networks done, {summary['failed']:,} failed, machine `{summary['config_hash']}`; "
         f"{summary['rows']:,} rows of {summary['machines']} machines in all.",
+        *([f"**The rows come from {summary['sources']} versions of the code.**"] if summary["sources"] > 1 else []),
+        *([f"**{summary['pending']:,} rows are not merged yet.**"] if summary["pending"] else []),
         "",
         "### Speedup by domain", "", markdown(tables["speedup"]), "",
         "### Beside the paper", "", markdown(tables["paper"]), "", markdown(tables["assumptions"]), "",

@@ -50,7 +50,8 @@ def boxes(groups: Mapping[str, Sequence[float]], *, title: str, x: str) -> str:
             flierprops={"marker": ".", "markersize": 3, "markerfacecolor": PALETTE[6], "markeredgecolor": PALETTE[6]},
         )  # fmt: skip
         labels = [f"{name}\n({len(values)})" for name, values in groups.items()]
-        axes.set_xticks(range(1, len(groups) + 1), labels, fontsize=8)
+        wide = max(map(len, groups), default=0) > 6 and len(groups) > 8
+        axes.set_xticks(range(1, len(groups) + 1), labels, fontsize=8, rotation=40 if wide else 0)
         axes.axhline(1, lw=0.6, color="#999999", zorder=0)
         axes.set_xlabel(x)
         axes.set_ylabel("speedup")

@@ -446,9 +446,9 @@ def sweep(
         typer.Option("--scheduler", metavar="ADDRESS", help="A running Dask cluster, in place of processes."),
     ] = None,
     timeout: Annotated[
-        float | None,
+        float,
         typer.Option("--timeout", metavar="SECONDS", help="Of a network's trace, and of each machine."),
-    ] = None,
+    ] = 900.0,
     memory: Annotated[float, typer.Option("--memory", metavar="GIB", help="Limit of a worker.")] = 4.0,
     allow_unmapped: AllowUnmapped = False,
     retry_failed: Annotated[

@@ -32,7 +32,7 @@ def source_files(module: str) -> list[Path]:
     left = [module]
     while left:
         name = left.pop()
-        if name in found or name == _DESCRIPTIONS or (path := _file(name)) is None:
+        if name in found or (name == _DESCRIPTIONS != module) or (path := _file(name)) is None:
             continue
         found[name] = path
         left += _imports(path)
@@ -41,9 +41,19 @@ def source_files(module: str) -> list[Path]:
 
 
 def _data(module: Path) -> Iterator[Path]:
-    """What a module may read: C++ in its folder, and tables that are named after it."""
+    """What a module may read: C++ in its folder, and tables there that are named after it or that it names."""
     yield from module.parent.glob("*.cpp")
+    yield from module.parent.glob("*.h")
     yield from module.parent.glob(f"{module.stem}*.toml")
+    for node in ast.walk(ast.parse(module.read_bytes())):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node.value.endswith((".toml", ".json"))
+        ):
+            named = module.parent / node.value
+            if named.is_file():
+                yield named
 
 
 def installed(package: str) -> str:

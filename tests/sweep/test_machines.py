@@ -59,6 +59,13 @@ def test_what_is_no_machine_is_refused(vary, line):
     assert len(str(problem.value).splitlines()) == 1
 
 
+def test_a_key_is_varied_once():
+    with pytest.raises(
+        UserError, match=r"--vary vector\.lanes: is there 2 times; expected all its values in one"
+    ):
+        machines([], ["vector.lanes=4", "matrix.rows=16", "vector.lanes=16"])
+
+
 KNOWN = [
     ZooModel(name=f"timm:{name}", library="timm", family=family, domain="vision")
     for name, family in (("resnet18", "resnet"), ("resnet34", "resnet"), ("vit_tiny", "vit"))

@@ -19,6 +19,7 @@ from lanewise.mapping.lower import lower
 from lanewise.mapping.simulate import simulate, work_cost
 from lanewise.mapping.trace import trace_model
 from lanewise.mapping.zoo import ZooModel
+from lanewise.sim import compiled as compiled_module
 from lanewise.sources import source_files
 from lanewise.sweep import limits as limits_module
 from lanewise.sweep import network as module
@@ -278,6 +279,16 @@ def test_a_store_that_is_no_store_is_as_an_empty_one(tmp_path, caplog):
     assert CostStore(tmp_path / "x.sqlite" / "y").read(WORKS, CONFIG) == {}
 
 
+def test_a_damaged_cost_is_priced_again(tmp_path):
+    path = tmp_path / "x.sqlite"
+    cost = work_cost(WORKS[0], CONFIG)
+    CostStore(path).write({WORKS[0]: cost}, CONFIG)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE costs SET cost = X'0102'")
+    assert CostStore(path).read(WORKS, CONFIG) == {}
+    assert KnownCosts(CostStore(path), WORKS, [CONFIG])(WORKS[0], CONFIG) == cost
+
+
 def write_for_ever(path, first) -> None:
     """Write works of one's own, again and again."""
     store = CostStore(path)
@@ -330,6 +341,10 @@ def test_rows_depend_on_the_whole_way_from_network_to_clocks():
     assert not {"sweep/run.py", "lanewise/cli.py", "mapping/timeline.py", "mapping/zoo_families.toml"} & names
     tables = source_files("lanewise.mapping.zoo_families")
     assert "zoo_families.toml" in {path.name for path in tables}
+    listed = {path.name for path in source_files("lanewise.mapping.zoo")}
+    assert {"zoo.py", "zoo_families.toml", "zoo_left_out.toml", "networks_transformers_sizes.toml"} <= listed
     prices = {"/".join(path.parts[-2:]) for path in source_files(PRICES)}
+    compiled = {compiled_module.SOURCE, compiled_module.SCHEDULER, compiled_module.HEADER}
+    assert {"/".join(path.parts[-2:]) for path in compiled} <= prices
     assert prices < names
     assert "mapping/trace.py" not in prices

@@ -162,6 +162,10 @@ def test_what_is_missing_is_what_has_no_row_of_this_code(tmp_path):
     assert missing(allow_unmapped=True) == [missed, ("fake:3", "")]
     assert missing(retry_failed=True) == [missed, failed, unmapped, ("fake:3", "")]
     assert len(missing(shapes=Shapes(batch=2))) == 8
+    with Results(tmp_path) as results:
+        results.add([replace(rows[2], reason="no kernel for other sort (1, first a)", status="failed")])
+    assert failed in missing(allow_unmapped=True)
+    assert failed not in missing()
 
 
 def test_a_year_that_has_become_known_is_written_without_computing(tmp_path):

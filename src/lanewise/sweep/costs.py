@@ -61,7 +61,10 @@ class CostStore:
             part = wanted[first : first + _AT_ONCE]
             marks = ",".join("?" * len(part))
             for key, cost in self._execute(f"SELECT key, cost FROM costs WHERE key IN ({marks})", part):
-                found[keys[key]] = _cost(cost)
+                try:
+                    found[keys[key]] = _cost(cost)
+                except struct.error as error:  # a damaged file: priced again
+                    _without(error)
         return found
 
     def write(self, costs: Mapping[Work, OperatorCost], config: MachineConfig) -> None:

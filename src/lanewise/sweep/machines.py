@@ -33,12 +33,18 @@ def machines(files: Sequence[Path], vary: Sequence[str]) -> tuple[Machine, ...]:
         vary: ``KEY=VALUE,VALUE,...``, such as ``vector.lanes=4,8,16``; values as in TOML.
 
     Raises:
-        UserError: A file, a key or a value is none, or a combination is no machine.
+        UserError: A file, a key or a value is none, a key is there twice, or a combination is no machine.
 
     >>> [machine.label for machine in machines([], ["vector.lanes=4,8", "flex_sfu.segments=16,32"])]
     ['flex_sfu.segments=16 vector.lanes=4', 'vector.lanes=4', 'flex_sfu.segments=16', '']
     """
     axes = [_axis(text) for text in vary]
+    keys = [key for key, _ in axes]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UserError(
+                f"--vary {key}: is there {keys.count(key)} times; expected all its values in one, {key}=V,V,..."
+            )
     found: dict[str, Machine] = {}
     for source, data in [(str(path), _tables(path)) for path in files] or [("", {})]:
         for values in product(*(values for _, values in axes)):

@@ -24,7 +24,7 @@ from lanewise.sweep.activations import activations
 from lanewise.sweep.costs import KnownCosts, cost_store
 from lanewise.sweep.limits import LimitError, Limits, MemoryLimitError
 from lanewise.sweep.machines import Machine
-from lanewise.sweep.row import SweepRow
+from lanewise.sweep.row import NO_KERNEL, SweepRow
 from lanewise.sweep.sources import row_hash
 
 _KEPT_SHARE = 0.6
@@ -227,7 +227,7 @@ def _without_kernel(labels: Sequence[str]) -> str:
         name, _, what = label.removesuffix(")").rpartition(" (")
         names.setdefault(what, []).append(name)
     kinds = (f"{what} ({len(found)}, first {found[0]})" for what, found in names.items())
-    return f"no kernel for {', '.join(kinds)}"
+    return f"{NO_KERNEL}{', '.join(kinds)}"
 
 
 def _worn(limit_bytes: int | None) -> bool:

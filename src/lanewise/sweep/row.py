@@ -5,6 +5,9 @@ from typing import Literal, TypeAlias
 
 Status: TypeAlias = Literal["done", "failed"]
 
+NO_KERNEL = "no kernel for "
+"""What the reason of a network begins with that only ``--allow-unmapped`` would price."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRow:

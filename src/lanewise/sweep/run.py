@@ -21,7 +21,7 @@ from lanewise.sweep.network import NetworkTask, Outcome, Shapes, run_network
 from lanewise.sweep.order import Families
 from lanewise.sweep.progress import Progress
 from lanewise.sweep.results import TABLE, Results
-from lanewise.sweep.row import SweepRow
+from lanewise.sweep.row import NO_KERNEL, SweepRow
 from lanewise.sweep.sources import row_hash
 from lanewise.sweep.summary import Summary
 
@@ -56,7 +56,7 @@ class Sweep:
         if row is None or row.source_hash != row_hash():
             return True
         if row.status == "failed":
-            return self.retry_failed
+            return self.retry_failed or (self.allow_unmapped and row.reason.startswith(NO_KERNEL))
         return bool(row.unmapped) and not self.allow_unmapped
 
     def missing(self, results: Results) -> list[NetworkTask]:

@@ -118,6 +118,7 @@ def test_an_unfinished_sweep_of_two_versions_says_so(made):
     text = render(analyse(load_results(folder)))
     assert "3 more rows are in rows.log" in text
     assert "2 versions of lanewise" in text
+    assert "**The rows come from 2 versions of the code.**" in results_part(analyse(load_results(folder)))
 
 
 def test_markdown_has_the_figures_of_the_page(made):
