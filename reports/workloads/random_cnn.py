@@ -59,8 +59,9 @@ def _accuracy(data: Any) -> str:
             axes.set_xlabel("expansion E")
             axes.grid(axis="y", linewidth=0.4, alpha=0.5)
         panels[0][0].set_ylabel("test accuracy, %")
-        panels[0][0].legend(loc="lower right", fontsize=8)
-        figure.tight_layout()
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.tight_layout(rect=(0, 0, 1, 0.92))
+        figure.legend(handles, labels, loc="upper right", ncols=3, fontsize=8)
         return svg(figure)
 
 
@@ -101,5 +102,6 @@ def _crossing(data: Any) -> str:
         axes.set_yticks(places, names)
         axes.invert_yaxis()
         axes.set_xlabel("cycles, folded network = 1")
-        axes.legend(loc="lower right")
+        axes.set_xlim(0, 1.12 * max(row["made"] / row["folded"] for row in rows))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
         return svg(figure)

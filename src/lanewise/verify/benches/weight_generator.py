@@ -59,10 +59,9 @@ class Command:
 
 def _drawn(tb: Testbench) -> Command:
     rng, width, total = tb.rng, tb.config.weight_generator.bytes_per_clk, tb.config.scratchpad.bytes
-    size = int(
-        rng.choice([1, width - 1, width, width + 1, rng.integers(1, 4 * width), rng.integers(1, 1500)])
-    )
-    seed = int(rng.choice([1, 2**31, 2**32 - 1, rng.integers(1, 2**32), rng.integers(1, 2**32)]))
+    lengths = (1, width - 1, width, width + 1, int(rng.integers(1, 4 * width)), int(rng.integers(1, 1500)))
+    seeds = (1, 2**31, 2**32 - 1, int(rng.integers(1, 2**32)), int(rng.integers(1, 2**32)))
+    size, seed = lengths[rng.integers(len(lengths))], seeds[rng.integers(len(seeds))]
     return Command(scratch=int(rng.integers(total)), size=size, seed=seed)
 
 
