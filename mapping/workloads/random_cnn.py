@@ -1,7 +1,7 @@
 """Networks of recombined random filters on the core: folded, or as two convolutions with the filters loaded or made on chip."""
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lanewise.config import DmaConfig, MachineConfig, WeightGeneratorConfig
@@ -10,6 +10,7 @@ from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.lower import Lowered, Task, lower
 from lanewise.mapping.simulate import OperatorCost, Simulation, simulate_lowered
 from lanewise.mapping.user import trace
+from lanewise.sim.program import Instruction, Loop, Node
 
 NETWORKS = {"resnet18d": (3, 224), "resnet20": (3, 32), "small": (1, 8)}
 """Channels and edge of a picture."""
@@ -123,6 +124,27 @@ def spatial_bytes(lowered: Lowered) -> int:
     for task in lowered.tasks:
         if _is_spatial(task) and isinstance(task.work, MatmulWork):
             total += task.work.n * -(-task.work.k // 2)
+    return total
+
+
+def filter_bytes_loaded(simulation: Simulation) -> int:
+    """Bytes of random filters that the network's Programs load, as often as they load them."""
+    config = simulation.machine.config
+    return sum(
+        _loaded(task.work.program(config).body, "right")
+        for task in simulation.machine.tasks
+        if _is_spatial(task) and isinstance(task.work, MatmulWork)
+    )
+
+
+def _loaded(body: Sequence[Node], tensor: str) -> int:
+    """Bytes of a tensor that the nodes load, loops repeated."""
+    total = 0
+    for node in body:
+        if isinstance(node, Loop):
+            total += node.count * _loaded(node.body, tensor)
+        elif isinstance(node, Instruction) and node.external is not None and node.external.base == tensor:
+            total += node.runs * node.run_bytes
     return total
 
 

@@ -10,8 +10,8 @@ from lanewise.mapping.workloads.random_cnn import (
     Variant,
     Weights,
     each_as_is_faster,
+    filter_bytes_loaded,
     layers,
-    spatial_bytes,
     with_bus,
 )
 from lanewise.models.claim import Claim
@@ -110,25 +110,16 @@ def _cases(priced: _Priced, small: bool) -> Iterator[Case]:
 
 
 def _traffic_claim(priced: _Priced) -> Claim:
-    """That what is loaded less is the filters, as often as they were loaded."""
-    made, loaded, _ = _forms("resnet18d", 1)
-    filters = spatial_bytes(made.lowered())
-    saved = _loaded_bytes(priced(loaded)) - _loaded_bytes(priced(made))
-    left = sum(
-        cost.loaded_bytes
-        for task, cost in zip(priced(made).machine.tasks, priced(made).machine.costs, strict=True)
-        if not task.name.endswith(("spatial", "pointwise"))
-    )
-    other = sum(
-        cost.loaded_bytes
-        for task, cost in zip(priced(loaded).machine.tasks, priced(loaded).machine.costs, strict=True)
-        if not task.name.endswith(("spatial", "pointwise"))
-    )
+    """That nothing of the random filters is loaded where they are made on chip."""
+    made, loaded, _ = (priced(variant) for variant in _forms("resnet18d", 1))
+    bytes_made, bytes_loaded = filter_bytes_loaded(made), filter_bytes_loaded(loaded)
+    saved = _loaded_bytes(loaded) - _loaded_bytes(made)
     return Claim(
         name="no_weight_traffic",
-        claim="Made on chip, the random filters of ResNet-18d LCx1 are not loaded: at least their bytes are saved, and no other layer loads more.",
-        paper="no figure (the papers' filters are random; that they can be made again on chip is ours)",
-        measured=f"{filters:,} bytes of filters, {saved:,} bytes loaded less", holds=saved >= filters and left == other,
+        claim="Made on chip, no byte of ResNet-18d LCx1's random filters is loaded, and the network loads fewer bytes.",
+        paper="no figure (that random filters can be made again on chip is ours)",
+        measured=f"filters: {bytes_made:,} bytes loaded instead of {bytes_loaded:,}; the network {saved:,} fewer, for some layers load pictures more often",
+        holds=bytes_made == 0 < min(bytes_loaded, saved),
     )  # fmt: skip
 
 
