@@ -18,6 +18,24 @@ settings.register_profile("random", print_blob=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The benches first, the core's before all: they take the longest, and should not be what one process ends with alone."""
+    items.sort(key=lambda item: ("run_bench" not in getattr(item, "fixturenames", ()), "test_core" not in item.nodeid))  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def builds() -> Path:
+    """Where benches are built and run; what one test has built, no other has to. Labels must be unique."""
+    return BUILDS
+
+
+@pytest.fixture(scope="session")
+def synthesis_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for results of synthesis, new in each run and shared by all of its processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "synthesis"
+
+
 @pytest.fixture
 def run_bench() -> Callable[[str, Case], list[TestResult]]:
     """``run_bench(name, case)``: build the case, run its bench, fail with every failure's text."""

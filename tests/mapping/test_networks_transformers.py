@@ -1,5 +1,7 @@
 """transformers' architectures: published sizes, inputs of every kind, prefill and decode."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -64,32 +66,59 @@ def test_an_image_stands_in_the_text_as_its_features():
 
 # Phases
 
-HIDDEN, INNER, LAYERS, HEADS, KEY_HEADS, VOCABULARY = 576, 1536, 30, 9, 3, 49152  # smollm2-135m, a llama
+HIDDEN, INNER, LAYERS, HEADS, KEY_HEADS, VOCABULARY = (
+    576,
+    1536,
+    3,
+    9,
+    3,
+    49152,
+)  # smollm2-135m, a llama, of fewer layers
 WEIGHTS = LAYERS * (HIDDEN * HIDDEN * 2 + 2 * HIDDEN * (HIDDEN // HEADS) * KEY_HEADS + 3 * HIDDEN * INNER)
 HEAD = HIDDEN * VOCABULARY
 
 
-def test_macs_of_a_decode_step(tmp_path):
+@pytest.fixture
+def layers(monkeypatch):
+    """``layers(name, count)``: a published size with fewer layers, all else as it is; those left are traced as quickly as they are few."""
+
+    def shorten(name, count):
+        size = published_sizes()[name]
+        overrides = {**size.overrides, LAYER_COUNTS.get(name, "num_hidden_layers"): count}
+        monkeypatch.setitem(published_sizes(), name, replace(size, overrides=overrides))
+
+    return shorten
+
+
+LAYER_COUNTS = {"distilgpt2": "n_layer"}
+"""What the count is called where it has a name of its own."""
+
+
+def test_macs_of_a_decode_step(tmp_path, layers):
     """One token through the weights and the head, and its query against all keys and values, itself included."""
+    layers("smollm2-135m", LAYERS)
     graph = trace_model("hf:smollm2-135m", batch=2, phase="decode", context=100, cache=tmp_path)
     assert graph.macs == 2 * (WEIGHTS + HEAD + LAYERS * 2 * HIDDEN * 101)
     assert graph.inputs["input_ids"] == (2, 1)
-    assert graph.inputs["past_key_values.29.keys"] == (2, KEY_HEADS, 100, 64)
+    assert graph.inputs[f"past_key_values.{LAYERS - 1}.keys"] == (2, KEY_HEADS, 100, 64)
 
 
-def test_macs_of_prefill(tmp_path):
+def test_macs_of_prefill(tmp_path, layers):
     """Every token through the weights, the last one alone through the head."""
+    layers("smollm2-135m", LAYERS)
     graph = trace_model("hf:smollm2-135m", sequence=64, phase="prefill", cache=tmp_path)
     assert graph.macs == 64 * WEIGHTS + HEAD + LAYERS * 2 * HIDDEN * 64 * 64
 
 
-def test_phases_are_traced_apart(tmp_path):
+def test_phases_are_traced_apart(tmp_path, layers):
+    layers("distilgpt2", 1)
     for options in ({"phase": "prefill"}, {"phase": "decode"}, {"phase": "decode", "context": 5}, {}):
         trace_model("hf:distilgpt2", cache=tmp_path, **options)
     assert len(list((tmp_path / "traces").iterdir())) == 4
 
 
-def test_a_sliding_window_is_all_that_its_layers_keep(tmp_path):
+def test_a_sliding_window_is_all_that_its_layers_keep(tmp_path, layers):
+    layers("gemma-3-1b", 6)  # the last of six keeps everything
     graph = trace_model("hf:gemma-3-1b", phase="decode", cache=tmp_path)
     kept = {
         shape[2]
@@ -99,7 +128,8 @@ def test_a_sliding_window_is_all_that_its_layers_keep(tmp_path):
     assert kept == {511, 1024}
 
 
-def test_a_recurrent_network_keeps_its_states(tmp_path):
+def test_a_recurrent_network_keeps_its_states(tmp_path, layers):
+    layers("mamba-130m", 2)
     network = published_sizes()["mamba-130m"].overrides
     graph = trace_model("hf:mamba-130m", phase="decode", context=3000, cache=tmp_path)
     states = [shape for name, shape in graph.inputs.items() if "recurrent" in name]

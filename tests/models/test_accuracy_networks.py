@@ -32,8 +32,16 @@ SCORES = {
 }  # fmt: skip
 """What the trained networks reach in FP32 on so few samples; untrained ones are far off."""
 
+QUICK = ("ocr", "magika", "g2p", "pnet")
+"""They take seconds, and have every function but ``rms_norm``; MiniLM has a study of its own in ``test_accuracy.py``."""
 
-@pytest.fixture(scope="module", params=NETWORKS)
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.full, id=name) for name in NETWORKS
+    ],
+)
 def study(request, tmp_path_factory):
     folder, said = tmp_path_factory.mktemp("cache"), []
     (result,) = accuracy_networks(
@@ -108,6 +116,13 @@ def test_result_tells_how_to_repeat_it(study):
     rows = accuracy_rows([result])
     assert [row["variant"] for row in rows] == [score.variant for score in result.scores]
     assert {row["network"] for row in rows} == {result.network}
+
+
+def test_the_quick_networks_have_the_functions():
+    functions = {name: set(pretrained(name).facts.functions) for name in NETWORKS}
+    assert set().union(*functions.values()) - set().union(*(functions[name] for name in QUICK)) == {
+        "rms_norm"
+    }
 
 
 def test_cosine_distance_by_hand():

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from lanewise.config import load_config
 from lanewise.errors import UserError
 from lanewise.reports import study
-from lanewise.reports.report import write_report
+from lanewise.reports.report import CURVES, write_report
+from lanewise.synth import lanes
 from lanewise.workload.registry import WORKLOADS
 from lanewise.workload.result import Case, WorkloadResult
 
@@ -20,6 +22,7 @@ WORKLOAD = WorkloadResult(
     cases=(Case(name="scan", shape="8", machine="default", cycles=1234567, baseline_cycles=2469134, macs=0, loaded_bytes=0, stored_bytes=0),),
 )  # fmt: skip
 SMALL = "[matrix]\nrows = 8\ncolumns = 8\n[vector]\nlanes = 2\nvlen_bits = 256\n[flex_sfu]\nsegments = 8\n"
+MODELS = ["timm:test_vit", "timm:test_resnet"]
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +32,15 @@ def report(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "LANES", (1, 2))
         patch.setattr(study, "SEGMENT_COUNTS", (4, 8))
+        patch.setattr(study, "PAPER_FUNCTIONS", ("gelu", "exp"))
+        patch.setattr(study, "ACTIVATIONS", (*CURVES, "rsqrt"))
+        patch.setattr(study, "sweep_segments", partial(study.sweep_segments, segments=(4, 8)))
+        patch.setattr(study, "sweep_lanes", partial(study.sweep_lanes, segments=(4,)))
+        patch.setattr(lanes, "FORMAT_SETS", {"fp16": ("fp16",), "all": ("int8",)})
         config = load_config(folder / "machine.toml")
         patch.setattr("lanewise.reports.report.run", lambda *_, **__: WORKLOAD)
         patch.setitem(sys.modules, WORKLOADS["spsn"].drawing, SimpleNamespace(draw=lambda *_: []))
-        models = ["hf:minilm", "workload:spsn", "timm:resnet18"]
+        models = [MODELS[0], "workload:spsn", MODELS[1]]
         data = write_report(models, config, folder / "out", sentences=12, seed=3)
     return folder / "out", data
 
@@ -55,7 +63,7 @@ def test_the_page_shows_the_numbers_of_the_json(report):
         assert f"{network['flex_sfu_speedup']:.3f}x" in page
         assert network["flex_sfu_speedup"] == pytest.approx(network["baseline_cycles"] / network["cycles"])
     assert data["config_hash"] in page
-    assert [n["model"] for n in data["networks"]] == ["hf:minilm", "timm:resnet18"]
+    assert [n["model"] for n in data["networks"]] == MODELS
     assert data["accuracy"]["sentences"] == 12
     assert data["accuracy"]["seed"] == 3
 

@@ -2,12 +2,13 @@
 
 import pytest
 
-from lanewise.config import FlexSfuConfig, MachineConfig
+from lanewise.config import MachineConfig
 from lanewise.verify.benches.address_decoder import BENCH
 from lanewise.verify.sfu_tables import WIDE_ELEMENTS
 
-QUICK = BENCH.cases(MachineConfig(flex_sfu=FlexSfuConfig(lanes=4)), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "4x4", "64x2-all-degree2-double")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
@@ -29,5 +30,5 @@ def test_address_decoder_full(run_bench, case):
     run_bench("address_decoder", case)
 
 
-def test_trees_of_4_32_and_64_segments_are_tried():
-    assert {case.config.segments for case in QUICK} == {4, 32, 64}
+def test_the_smallest_and_the_largest_tree_are_tried():
+    assert {case.config.segments for case in QUICK} == {4, 64}

@@ -2,11 +2,12 @@
 
 import pytest
 
-from lanewise.config import FlexSfuConfig, MachineConfig
+from lanewise.config import MachineConfig
 from lanewise.verify.benches.coefficient_table import BENCH
 
-QUICK = BENCH.cases(MachineConfig(flex_sfu=FlexSfuConfig(lanes=4)), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "64x2-all-degree2-double")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

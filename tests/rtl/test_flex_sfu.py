@@ -12,11 +12,14 @@ from lanewise.rtl.flex_sfu import FlexSfu
 from lanewise.rtl.multiply_add import MultiplyAdd
 from lanewise.rtl.toolchain import verilator_environment
 from lanewise.rtl.verilog import emit_verilog
+from lanewise.verify import Case
 from lanewise.verify.benches.flex_sfu import BENCH
-from lanewise.verify.sfu_tables import ALL_FORMATS, WIDE_ELEMENTS, sfu_cases
+from lanewise.verify.sfu_tables import ALL_FORMATS, WIDE_ELEMENTS, label, sfu_cases
 
-QUICK = BENCH.cases(MachineConfig(flex_sfu=FlexSfuConfig(lanes=4)), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import EVERYTHING, quick_and_full
+
+SMALLEST, FULL = quick_and_full(BENCH, MachineConfig(), "4x4")
+QUICK = [*SMALLEST, Case(label=label(EVERYTHING), config=EVERYTHING)]
 
 WAIVERS = {
     "WIDTHEXPAND": "Amaranth leaves operands at their own width; Verilog extends them the same way",
@@ -55,9 +58,16 @@ def test_a_machine_without_the_unit_still_verifies_it():
     assert sfu_cases(machine, False)[0].config == replace(machine.flex_sfu, enabled=True)
 
 
-@pytest.mark.parametrize("segments", [4, 32, 64])
-@pytest.mark.parametrize("part", [AddressDecoder, CoefficientTable, FlexSfu, MultiplyAdd])
-@pytest.mark.parametrize("formats", [("fp16",), ALL_FORMATS], ids=["fp16", "all"])
+LINTED = [
+    pytest.param(part, segments, formats, marks=() if segments == 4 else pytest.mark.full)
+    for part in (AddressDecoder, CoefficientTable, FlexSfu, MultiplyAdd)
+    for segments in ((4,) if part is MultiplyAdd else (4, 32, 64))
+    for formats in (("fp16",), ALL_FORMATS)
+]  # fmt: skip
+"""The unit and its parts; a larger tree is more of the same modules."""
+
+
+@pytest.mark.parametrize(("part", "segments", "formats"), LINTED)
 def test_lint(part, segments, formats, tmp_path):
     several = len(formats) > 1
     config = FlexSfuConfig(

@@ -3,10 +3,13 @@
 import pytest
 
 from lanewise.config import MachineConfig
+from lanewise.verify import Case
 from lanewise.verify.benches.flex_sfu_functions import BENCH, FUNCTIONS
-from lanewise.verify.sfu_tables import WIDE_ELEMENTS
+from lanewise.verify.sfu_tables import WIDE_ELEMENTS, label
 
-QUICK = BENCH.cases(MachineConfig(), False)
+from .quick import EVERYTHING
+
+QUICK = [Case(label=label(EVERYTHING), config=EVERYTHING, parameters={"functions": ["gelu", "exp"]})]
 FULL = BENCH.cases(MachineConfig(), True)
 
 

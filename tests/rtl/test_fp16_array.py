@@ -1,5 +1,6 @@
 """The FP16 array's RTL: bits without stalls, bits with random stalls, clocks; faults are seen."""
 
+import dataclasses
 import gc
 import re
 
@@ -11,12 +12,9 @@ from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify import runner
 from lanewise.verify.benches.fp16_array import BENCH
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [
-    case
-    for case in BENCH.cases(MachineConfig(matrix=MatrixConfig(operand_bits=16)), True)
-    if case not in QUICK
-]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(matrix=MatrixConfig(operand_bits=16)), "2x2", "3x5")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
@@ -43,8 +41,10 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_seen(fault, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=() if name == "no rounding" else pytest.mark.full) for name in FAULTS]
+)
+def test_a_fault_is_seen(fault, builds, monkeypatch):
     pattern, instead, test = FAULTS[fault]
 
     def faulty(component, top):
@@ -54,7 +54,8 @@ def test_a_fault_is_seen(fault, tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner, "emit_verilog", faulty)
     case = next(case for case in QUICK if case.label == "2x2")
-    results = runner.run_case("fp16_array", case, seed=1, folder=tmp_path)
+    case = dataclasses.replace(case, label=f"fault-{fault.replace(' ', '_')}")
+    results = runner.run_case("fp16_array", case, seed=1, folder=builds)
     assert not next(r for r in results if test in r.name).passed
 
 

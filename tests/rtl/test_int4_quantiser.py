@@ -11,8 +11,9 @@ from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify import run_case
 from lanewise.verify.benches.int4_quantiser import BENCH
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "8x64")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
@@ -35,10 +36,10 @@ def test_lane_is_written_once():
     assert text.count("\nmodule ") == 3  # the unit, its lane, the registers of random bits
 
 
-def test_the_bench_finds_a_flag_that_forgets_the_lowest_bits(tmp_path, monkeypatch):
+def test_the_bench_finds_a_flag_that_forgets_the_lowest_bits(builds, monkeypatch):
     right = _Lane._within
     monkeypatch.setattr(_Lane, "_within", lambda lane, m, limited, _: right(lane, m, limited, Const(0)))
-    case = dataclasses.replace(QUICK[0], tests=("limits",))
-    results = run_case("int4_quantiser", case, seed=1, folder=tmp_path)
+    case = dataclasses.replace(QUICK[0], label="fault", tests=("limits",))
+    results = run_case("int4_quantiser", case, seed=1, folder=builds)
     assert len(results) == 2
     assert not any(result.passed for result in results)

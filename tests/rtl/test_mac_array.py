@@ -7,8 +7,10 @@ from lanewise.rtl.mac_array import MacArray, MacPe
 from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify.benches.mac_array import BENCH
 
-QUICK = BENCH.cases(MachineConfig(matrix=MatrixConfig(rows=8, columns=8)), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK] + BENCH.drawn(1)[:2]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "4x4x4", "3x5x8", "2x2x8")
+FULL += BENCH.drawn(1)[:2]
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

@@ -10,8 +10,9 @@ from lanewise.rtl.matrix_stream import MatrixStream, queued_tiles
 from lanewise.sim import matrix_stream as sim
 from lanewise.verify.benches.matrix_stream import BENCH
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "3x5by4")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

@@ -9,9 +9,11 @@ from lanewise.rtl.matrix_unit import MatrixUnit
 from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify.benches.matrix_unit import BENCH
 
+from .quick import quick_and_full
+
 MACHINE = MachineConfig(matrix=MatrixConfig(rows=8, columns=8))
-QUICK = BENCH.cases(MACHINE, False)
-FULL = [case for case in BENCH.cases(MACHINE, True) if case not in QUICK] + BENCH.drawn(1)[:2]
+QUICK, FULL = quick_and_full(BENCH, MACHINE, "3x5by3")
+FULL += BENCH.drawn(1)[:2]
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

@@ -11,8 +11,9 @@ from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify.benches.multiply_add import BENCH
 from lanewise.verify.operands import special_values
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "8-all")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

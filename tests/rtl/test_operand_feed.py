@@ -8,8 +8,9 @@ from lanewise.config import MachineConfig, MatrixConfig
 from lanewise.rtl.operand_feed import OperandFeed
 from lanewise.verify.benches.operand_feed import BENCH
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "3x5by4")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

@@ -5,8 +5,9 @@ import pytest
 from lanewise.config import MachineConfig
 from lanewise.verify.benches.operand_path import BENCH
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "8x64xfp16xbf16")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

@@ -1,5 +1,7 @@
 """The output path's RTL: bits without stalls, bits with random stalls, clocks, reloads."""
 
+import dataclasses
+
 import pytest
 
 from lanewise.config import MachineConfig, MatrixConfig
@@ -7,9 +9,15 @@ from lanewise.rtl.requantiser import Requantiser
 from lanewise.rtl.verilog import emit_verilog
 from lanewise.verify.benches.requantiser import BENCH
 
+from .quick import quick_and_full
+
 MACHINE = MachineConfig(matrix=MatrixConfig(rows=4, columns=8, output_lanes=4))
-QUICK = BENCH.cases(MACHINE, False)
-FULL = [case for case in BENCH.cases(MACHINE, True) if case not in QUICK]
+QUICK, FULL = quick_and_full(BENCH, MACHINE, "5by3", "1by1")
+THREE_BEATS = dataclasses.replace(
+    QUICK[0], label="5by2", config=dataclasses.replace(QUICK[0].config, output_lanes=2)
+)
+"""A count of beats that does not wrap by itself."""
+QUICK.append(THREE_BEATS)
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

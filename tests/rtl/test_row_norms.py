@@ -5,8 +5,9 @@ import pytest
 from lanewise.config import MachineConfig
 from lanewise.verify.benches.row_norms import BENCH
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "8")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

@@ -8,9 +8,10 @@ from lanewise.config import MachineConfig, MatrixConfig
 from lanewise.rtl.transposer import Transposer
 from lanewise.verify.benches.transposer import BENCH
 
+from .quick import quick_and_full
+
 MACHINE = MachineConfig(matrix=MatrixConfig(rows=4, columns=4))
-QUICK = BENCH.cases(MACHINE, False)
-FULL = [case for case in BENCH.cases(MACHINE, True) if case not in QUICK]
+QUICK, FULL = quick_and_full(BENCH, MACHINE, "2x1of1bits", "5x3of3bits")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

@@ -9,8 +9,9 @@ from lanewise.isa.operations import OPERATIONS, Unit
 from lanewise.rtl.vector_fma import CONTROL, VectorFma, control_of
 from lanewise.verify.benches.vector_fma import BENCH, SETTINGS
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "8")
 OWN = [operation for operation in OPERATIONS.values() if operation.unit is Unit.FMA]
 
 

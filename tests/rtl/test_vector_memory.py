@@ -7,8 +7,9 @@ from lanewise.isa.operations import OPERATIONS, Unit
 from lanewise.rtl.vector_memory import CONTROL, control_of
 from lanewise.verify.benches.vector_memory import BENCH
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "2lanes32bytes16k")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

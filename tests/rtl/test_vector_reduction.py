@@ -6,8 +6,9 @@ from lanewise.config import FP32_ADDER_LATENCY_CLK, MachineConfig
 from lanewise.rtl.reduction_levels import shared_levels
 from lanewise.verify.benches.vector_reduction import BENCH
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "8x1024")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

@@ -7,8 +7,9 @@ from lanewise.rtl.verilog import emit_verilog
 from lanewise.rtl.walsh_hadamard import WalshHadamard
 from lanewise.verify.benches.walsh_hadamard import BENCH
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "8x64xfp16xbf16")
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)

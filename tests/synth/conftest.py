@@ -35,6 +35,6 @@ def cut_library(nangate_text: str, tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(synthesis_cache: Path) -> Path:
     """One cache for all tests of the folder: no design is synthesised twice."""
-    return tmp_path_factory.mktemp("cache")
+    return synthesis_cache

@@ -214,21 +214,21 @@ def test_missing_library_is_refused(tmp_path):
 
 
 def test_equal_area_int8_is_the_largest_that_fits(cache):
-    config = dataclasses.replace(SMALL, matrix=MatrixConfig(rows=8, columns=4))
+    config = dataclasses.replace(SMALL, matrix=MatrixConfig(rows=4, columns=2))
     comparison = compare_int8(config, cache=cache)
     assert equal_area_int8(config, cache=cache) == comparison.equal_area
-    assert comparison.same_shape == MatrixConfig(rows=8, columns=4, operand_bits=8)
+    assert comparison.same_shape == MatrixConfig(rows=4, columns=2, operand_bits=8)
     assert comparison.equal_area.operand_bits == 8
     run = Synthesiser(liberty=load_liberty(), clock_ns=config.clock_ns, cache=cache)
     areas = {}
-    for rows in range(1, 9):
+    for rows in range(1, 5):
         matrix = MatrixConfig(rows=rows, columns=(rows + 1) // 2, operand_bits=8)
         areas[rows] = run(MatrixUnit(matrix), "matrix_unit").area_um2
     int4_um2 = run(MatrixUnit(config.matrix), "matrix_unit").area_um2
     assert comparison.matrix_area_um2 == int4_um2
     assert comparison.equal_area.rows == max(rows for rows, area_um2 in areas.items() if area_um2 <= int4_um2)
-    assert comparison.equal_area_area_um2 == areas[comparison.equal_area.rows] <= int4_um2 < areas[8]
-    assert comparison.same_shape_area_um2 == areas[8]
+    assert comparison.equal_area_area_um2 == areas[comparison.equal_area.rows] <= int4_um2 < areas[4]
+    assert comparison.same_shape_area_um2 == areas[4]
     assert comparison.as_dict()["int8_equal_area"]["area_um2"] == comparison.equal_area_area_um2
 
 

@@ -1,6 +1,7 @@
 """The runner tells a right design from a wrong one, and survives what can go wrong around it."""
 
 import os
+import shutil
 import textwrap
 
 import pytest
@@ -118,8 +119,12 @@ BENCH_MODULE = textwrap.dedent('''
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("verify")
+def folder(tmp_path_factory, builds):
+    """A folder without builds, but with Verilator's own object files, if another test has compiled them."""
+    folder = tmp_path_factory.mktemp("verify")
+    for runtime in (builds / "builds").glob("runtime-*"):
+        shutil.copytree(runtime, folder / "builds" / runtime.name)
+    return folder
 
 
 @pytest.fixture
