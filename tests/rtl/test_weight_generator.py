@@ -5,11 +5,12 @@ import pytest
 from lanewise.config import MachineConfig
 from lanewise.verify.benches.weight_generator import BENCH
 
-QUICK = BENCH.cases(MachineConfig(), False)
-FULL = [case for case in BENCH.cases(MachineConfig(), True) if case not in QUICK]
+from .quick import quick_and_full
+
+QUICK, FULL = quick_and_full(BENCH, MachineConfig(), "4bytes17k")
 
 
-@pytest.mark.parametrize("case", QUICK[:1], ids=lambda case: case.label)
+@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.label)
 def test_weight_generator(run_bench, case):
     results = run_bench("weight_generator", case)
     assert sum(result.values_compared for result in results) > 50_000
@@ -17,6 +18,6 @@ def test_weight_generator(run_bench, case):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("case", [*QUICK[1:], *FULL], ids=lambda case: case.label)
+@pytest.mark.parametrize("case", FULL, ids=lambda case: case.label)
 def test_weight_generator_full(run_bench, case):
     run_bench("weight_generator", case)
