@@ -1,7 +1,6 @@
 """The study's networks in INT4, folded and as two convolutions."""
 
 from copy import deepcopy
-from typing import cast
 
 import torch
 from torch import nn
@@ -73,7 +72,7 @@ def _rounded(weight: torch.Tensor) -> torch.Tensor:
     """To INT4, a scale for each output channel."""
     rows = weight.flatten(1)
     scale = best_scale(rows, WEIGHT_BITS)
-    return cast(torch.Tensor, (quantise(rows, scale, WEIGHT_BITS) * scale).view(weight.shape))
+    return (quantise(rows, scale, WEIGHT_BITS) * scale).view(weight.shape)
 
 
 def _convolution(weight: torch.Tensor, stride: int, bits: int) -> nn.Module:

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from lanewise.files import write_text
-from lanewise.reports.plots import PALETTE, STYLE, plt, svg
+from lanewise.reports.plots import PALETTE, STYLE, svg
 from lanewise.reports.workloads.picture import Picture
 from lanewise.workload.result import WorkloadResult
 

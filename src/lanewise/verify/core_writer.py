@@ -227,7 +227,7 @@ class ProgramWriter:
     def draw_generate(self) -> None:
         """Weights of a random seed, of any length and alignment, in a buffer."""
         rng, region = self.rng, int(self.rng.integers(REGIONS))
-        size = int(rng.choice([1, rng.integers(1, 80), rng.integers(1, REGION_BYTES + 1)]))
+        size = int(rng.choice([1, int(rng.integers(1, 80)), int(rng.integers(1, REGION_BYTES + 1))]))
         place = int(rng.integers(REGION_BYTES - size + 1))
         access = Access.counted(self.counts, self.tags[region], "generate", stores=True)
         self.entries.append(
