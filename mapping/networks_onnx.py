@@ -1,6 +1,7 @@
 """Networks from ONNX files: shapes alone, with sizes for what the file leaves open."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,12 @@ def load_onnx(name: str, sizes: Sizes) -> tuple[Any, dict[str, Any]]:
         if item.dtype is None or item.shape is None:
             raise UserError(f"{model}: input {item.name} has no shape; expected a tensor of known rank")
         shape = sizes.bind(model, item.name, item.shape, is_float=item.dtype.is_floating_point)
-        inputs[item.name] = torch.empty(shape, dtype=item.dtype, device="meta")
+        try:
+            inputs[item.name] = torch.empty(shape, dtype=item.dtype, device="meta")
+        except (RuntimeError, TypeError):
+            raise UserError(
+                f"{model}: input {item.name}: shape {shape} is too large; expected less than 2^63 bytes"
+            ) from None
     sizes.check(model)
     return network, inputs
 
@@ -40,12 +46,13 @@ def content(name: str) -> Mapping[str, Any]:
         UserError: The file cannot be read.
     """
     from lanewise.mapping.networks_sizes import file_hash
+    from lanewise.models.onnx.proto import check_size, external_files
 
     path = Path(name)
+    with suppress(OSError):  # said below
+        check_size(path)
     key: dict[str, Any] = {"file": file_hash(path)}
     if b"location" in path.read_bytes():
-        from lanewise.models.onnx.file import external_files
-
         beside = [part for part in external_files(path) if part.exists()]
         key["beside"] = [[part.name, part.stat().st_size, part.stat().st_mtime_ns] for part in beside]
     return key

@@ -4,10 +4,14 @@ import ast
 import operator
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanewise.errors import UserError
+from lanewise.files import check_regular
 from lanewise.mapping.networks_sizes import Sizes, file_hash
+
+if TYPE_CHECKING:
+    from lanewise.mapping.pt2_archive import Pt2Archive
 
 _ARITHMETIC: Mapping[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
@@ -21,33 +25,35 @@ def load_pt2(name: str, sizes: Sizes) -> tuple[Any, dict[str, Any]]:
         UserError: The archive cannot be read, calls an unknown operator, or leaves a size open that is not
             given.
     """
+    from lanewise.mapping.pt2_archive import read_pt2
+
+    archive = read_pt2(Path(name))
+    try:
+        network, inputs = _network(f"pt2:{name}", archive, sizes)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(repr(error).split())
+        raise UserError(
+            f"{archive.path}: cannot be read: {reason}; expected an archive of torch.export.save"
+        ) from error
+    sizes.check(f"pt2:{name}")
+    return network, inputs
+
+
+def _network(model: str, archive: "Pt2Archive", sizes: Sizes) -> tuple[Any, dict[str, Any]]:
     import torch
 
-    from lanewise.mapping.pt2_archive import DTYPES, read_pt2
+    from lanewise.mapping.pt2_archive import DTYPES
     from lanewise.mapping.pt2_module import Pt2Module
 
-    model, path = f"pt2:{name}", Path(name)
-    archive = read_pt2(path)
-    try:
-        network = Pt2Module(archive)
-        shapes = {
-            key: [_side(part) for part in archive.graph["tensor_values"][key]["sizes"]]
-            for key in network.inputs
-            if key in archive.graph["tensor_values"]
-        }
-        dtypes = {key: DTYPES[archive.graph["tensor_values"][key]["dtype"]] for key in shapes}
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        IndexError,
-        SyntaxError,
-        RecursionError,
-    ) as error:
-        raise UserError(
-            f"{path}: cannot be read: {error!r}; expected an archive of torch.export.save"
-        ) from error
+    network = Pt2Module(archive)
+    shapes = {
+        key: [_side(part) for part in archive.graph["tensor_values"][key]["sizes"]]
+        for key in network.inputs
+        if key in archive.graph["tensor_values"]
+    }
+    dtypes = {key: DTYPES[archive.graph["tensor_values"][key]["dtype"]] for key in shapes}
     bound: dict[str, int] = {}
     for key, sides in shapes.items():  # first the symbols alone, then what is computed from them
         for axis, side in enumerate(sides):
@@ -63,7 +69,6 @@ def load_pt2(name: str, sizes: Sizes) -> tuple[Any, dict[str, Any]]:
     for key in network.inputs:
         if key and key not in inputs:
             inputs[key] = sizes.bind(model, key, [key], is_float=False)[0]
-    sizes.check(model)
     return network, inputs
 
 
@@ -73,6 +78,7 @@ def content(name: str) -> Mapping[str, Any]:
     Raises:
         UserError: The file cannot be read.
     """
+    check_regular(Path(name), "an archive of torch.export.save")
     return {"file": file_hash(Path(name))}
 
 

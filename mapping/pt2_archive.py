@@ -16,12 +16,18 @@ import torch
 from torch import Tensor
 
 from lanewise.errors import UserError
+from lanewise.files import check_regular
 
 FEW = 1 << 16
 """Elements of the largest constant whose values are read."""
 
 LARGEST_JSON = 1 << 29
-"""Bytes of JSON that are read at most."""
+"""Bytes of JSON that are read at most; of compressed JSON, ``LARGEST_COMPRESSED``: PyTorch compresses none."""
+
+LARGEST_COMPRESSED = 1 << 26
+
+LARGEST_CONSTANT = 1 << 26
+"""Bytes from the first to the last element of the largest constant whose values are read."""
 
 DTYPES: Mapping[int, torch.dtype] = {
     1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16,
@@ -55,13 +61,16 @@ def read_pt2(path: Path) -> Pt2Archive:
     Raises:
         UserError: It is no such archive, or holds what only unpickling would give.
     """
+    check_regular(path, "an archive of torch.export.save")
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(path, archive)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}; expected a file") from None
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # noqa: BLE001 - zipfile, zlib, json and torch raise a dozen kinds for a damaged file
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{path}: cannot be read: {reason}; expected an archive of torch.export.save"
         ) from None
@@ -100,9 +109,24 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Pt2Archive:
 
 
 def _json(archive: zipfile.ZipFile, name: str) -> Any:
-    if archive.getinfo(name).file_size > LARGEST_JSON:
-        raise ValueError(f"{name} has more than {LARGEST_JSON} bytes")
-    return json.loads(archive.read(name))
+    info = archive.getinfo(name)
+    largest = LARGEST_JSON if info.compress_type == zipfile.ZIP_STORED else LARGEST_COMPRESSED
+    if info.file_size > largest:
+        raise ValueError(f"{name} has more than {largest} bytes")
+    return json.loads(_bytes(archive, name, info.file_size))
+
+
+def _bytes(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+    """The first ``size`` bytes of a file in the archive: no more is unpacked, whatever its header says.
+
+    Raises:
+        ValueError: It is encrypted, or compressed by a method whose output has no limit.
+    """
+    info = archive.getinfo(name)
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is encrypted or compressed by method {info.compress_type}")
+    with archive.open(info) as stream:
+        return stream.read(size)
 
 
 def _tensor(
@@ -114,11 +138,20 @@ def _tensor(
         raise UserError(f"{path}: {name} can only be unpickled; expected a plain tensor")
     shape = [side["as_int"] for side in meta["sizes"]]
     stride = [step["as_int"] for step in meta["strides"]]
+    offset = meta["storage_offset"]["as_int"]
     dtype = DTYPES[meta["dtype"]]
+    if min(*shape, *stride, offset, 0) < 0 or len(shape) != len(stride):
+        raise ValueError(f"{name} has shape {shape}, strides {stride} and offset {offset}")
+    extent = 0 if 0 in shape else 1 + offset + sum((side - 1) * step for side, step in zip(shape, stride))
+    size = extent * dtype.itemsize
     if folder == "weights" or prod(shape) > FEW:
         return torch.empty_strided(shape, stride, dtype=dtype, device="meta")
-    data = bytearray(archive.read(names[f"data/{folder}/{item['path_name']}"]))
-    if not data:
+    if not size:
         return torch.empty(shape, dtype=dtype)
-    flat = torch.frombuffer(data, dtype=dtype)
-    return flat.as_strided(shape, stride, meta["storage_offset"]["as_int"]).clone()
+    file = names[f"data/{folder}/{item['path_name']}"]
+    if archive.getinfo(file).file_size < size:
+        raise ValueError(f"{name} has {archive.getinfo(file).file_size} bytes, not {size}")
+    if size > LARGEST_CONSTANT:
+        return torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+    data = bytearray(_bytes(archive, file, size))
+    return torch.frombuffer(data, dtype=dtype).as_strided(shape, stride, offset).clone()

@@ -15,14 +15,39 @@ from lanewise.mapping.pt2_archive import DTYPES, Pt2Archive
 NAMESPACES = ("aten", "prims", "torchvision")
 """Of the operators that a graph may call."""
 
+MOST_BITS = 256
+"""Of a size: products of products would have more and more."""
+
+
+def _counted(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Of numbers alone: text and lists would grow."""
+
+    def checked(a: Any, b: Any) -> Any:
+        if not isinstance(a, int | float) or not isinstance(b, int | float):
+            raise TypeError(f"expected numbers, not {type(a).__name__} and {type(b).__name__}")
+        result = function(a, b)
+        if isinstance(result, int) and result.bit_length() > MOST_BITS:
+            raise ValueError(f"a size has more than {MOST_BITS} bits")
+        return result
+
+    return checked
+
+
+def _power(a: Any, b: Any) -> Any:
+    """Of numbers that are no larger than sizes can be."""
+    if isinstance(a, int) and isinstance(b, int) and a.bit_length() * abs(b) > MOST_BITS:
+        raise ValueError(f"a size has more than {MOST_BITS} bits")
+    return a**b
+
+
 _NUMBERS: Mapping[str, Callable[..., Any]] = {
     **{
         f"_operator.{name}": getattr(operator, name)
         for name in (
-            "add", "and_", "eq", "floordiv", "ge", "getitem", "gt", "le", "lt", "mod", "mul", "ne", "neg", "or_",
-            "pos", "pow", "sub", "truediv",
+            "and_", "eq", "floordiv", "ge", "getitem", "gt", "le", "lt", "mod", "ne", "neg", "or_", "pos", "sub", "truediv",
         )
     },
+    "_operator.add": _counted(operator.add), "_operator.mul": _counted(operator.mul), "_operator.pow": _power,
     **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
     "torch.sym_float": float, "torch.sym_int": int, "torch.sym_max": max, "torch.sym_min": min,
     "torch.sym_not": operator.not_, "torch._sym_sqrt": math.sqrt,
@@ -98,8 +123,11 @@ class Pt2Module(nn.Module):
         values: dict[str, Any] = dict(inputs) | self._constants
         for name, weight in self._places.items():
             values[name] = self._weight(weight)
-        for part, nodes in self._steps:
-            part(self._run, nodes, values)
+        try:
+            for part, nodes in self._steps:
+                part(self._run, nodes, values)
+        except (ArithmeticError, MemoryError) as error:
+            raise ValueError(str(error) or type(error).__name__) from error
         return tuple(self._argument(result, values) for result in self._results)
 
     # Structure

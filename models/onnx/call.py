@@ -28,7 +28,8 @@ class Call:
     """Whether numbers count. Otherwise quantisers leave values as they are, and an operator of PyTorch's stands
     for one whose numbers it does not give to the last place."""
     run: Callable[..., Sequence[Any]] | None = None
-    """Runs a graph among the attributes: called with the graph and its operands."""
+    """Runs a graph among the attributes: called with the graph and its operands. Known ones and known results are
+    on the CPU, as with :meth:`early`."""
 
     @property
     def opset(self) -> int:
@@ -51,6 +52,11 @@ class Call:
     def maybe(self, place: int) -> Any:
         """An operand or ``None``."""
         return self.operands[place] if self.has(place) else None
+
+    def early(self, place: int) -> Any:
+        """An operand, on the CPU if it is known and the network runs on the ``meta`` device."""
+        known = self.known[place] if self.has(place) else None
+        return self[place] if known is None or self.device.type != "meta" else known
 
     def value(self, place: int) -> Any:
         """An operand's numbers: a known one's on the CPU, any other's if the network runs on real numbers.

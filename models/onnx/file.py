@@ -1,18 +1,17 @@
 """Reading ONNX files: nodes, and weights as tensors."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 
 from lanewise.errors import UserError
-
-OLDEST = 6
-"""Oldest set of operators that is read."""
+from lanewise.models.onnx.proto import OLDEST, load_proto
+from lanewise.models.onnx.types import tensor_of, torch_type, type_name
 
 LARGEST = 1 << 16
 """Elements of the largest tensor of integers that shapes may depend on; of other types, ``FEW``."""
@@ -88,47 +87,22 @@ def read_onnx(path: Path, *, shapes_only: bool = False) -> OnnxFile:
             (:data:`LARGEST`); files beside it are read for these alone.
 
     Raises:
-        UserError: It is no ONNX file, of operators that are too old, or a weight cannot be read.
+        UserError: As of :func:`load_proto`; or a value is given twice, or a weight or name cannot be read.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except (OSError, DecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UserError(f"{path}: cannot be read: {reason}; expected an ONNX file") from None
-    if not model.HasField("graph") or not model.opset_import:
-        raise UserError(f"{path}: has no graph; expected an ONNX file")
-    if model.functions:
-        from onnx.inliner import inline_local_functions
-
-        model = inline_local_functions(model)
+    model = load_proto(path)
     opsets = {item.domain or "ai.onnx": item.version for item in model.opset_import}
-    if opsets.get("ai.onnx", OLDEST) < OLDEST:
-        raise UserError(f"{path}: operator set must be {OLDEST} or newer, not {opsets['ai.onnx']}")
-    graph = _Reader(path, opsets, shapes_only).graph(model.graph)
-    return OnnxFile(path=path, graph=graph, metadata={item.key: item.value for item in model.metadata_props})
-
-
-def external_files(path: Path) -> list[Path]:
-    """The files beside an ONNX file that hold weights of it; none if it is no ONNX file."""
-    import onnx
-    from google.protobuf.message import DecodeError
-    from onnx.external_data_helper import uses_external_data
-
     try:
-        model = onnx.load(path, load_external_data=False)
-    except (OSError, DecodeError):
-        return []
-    places = {
-        entry.value
-        for item in model.graph.initializer
-        if uses_external_data(item)
-        for entry in item.external_data
-        if entry.key == "location"
-    }
-    return [path.parent / place for place in sorted(places)]
+        graph = _Reader(path, opsets, shapes_only).graph(model.graph)
+        metadata = {item.key: item.value for item in model.metadata_props}
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - text that is no UTF-8, sizes that overflow, whatever PyTorch raises
+        raise UserError(f"{path}: cannot be read: {_reason(error)}; expected an ONNX file") from None
+    return OnnxFile(path=path, graph=graph, metadata=metadata)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def graph_of(
@@ -159,15 +133,41 @@ class _Reader:
         if len(graph.sparse_initializer):
             raise UserError(f"{self._path}: has sparse weights; expected dense ones")
         weights = {item.name: self._tensor(item) for item in graph.initializer}
-        nodes = tuple(self.node(node) for node in graph.node if not self._constant(node, weights))
         inputs = tuple(self._input(item) for item in graph.input if item.name not in weights)
+        self._once(graph, [item.name for item in inputs])
+        nodes = tuple(self.node(node) for node in graph.node if not self._constant(node, weights))
         return OnnxGraph(
             inputs=inputs, outputs=tuple(item.name for item in graph.output), nodes=nodes, weights=weights
         )
 
+    def _text(self, *names: Any) -> None:
+        """Refuse names that are no text: protobuf gives them as bytes."""
+        if not all(isinstance(name, str) for name in names):
+            raise UserError(f"{self._path}: cannot be read: a name is no UTF-8; expected an ONNX file")
+
+    def _once(self, graph: Any, inputs: list[str]) -> None:
+        """Refuse a graph whose values are not each given once."""
+        self._text(*inputs, *(item.name for item in (*graph.initializer, *graph.output)))
+        given = [*inputs, *(item.name for item in graph.initializer)]
+        given += [name for node in graph.node for name in node.output if name]
+        twice = sorted(name for name, count in Counter(given).items() if count > 1)
+        if twice:
+            raise UserError(f"{self._path}: gives value {twice[0]} twice; expected each once")
+
     def node(self, node: Any) -> OnnxNode:
-        """A node with its attributes."""
+        """A node with its attributes.
+
+        Raises:
+            UserError: It has no result, or the file does not say of which set it is.
+        """
+        names = [node.op_type, node.domain, node.name, *node.input, *node.output]
+        self._text(*names, *(part for item in node.attribute for part in (item.name, item.ref_attr_name)))
         domain = node.domain or "ai.onnx"
+        where = f"node {node.name or node.op_type}"
+        if not any(node.output):
+            raise UserError(f"{self._path}: {where}: has no result; expected one")
+        if domain == "ai.onnx" and domain not in self._opsets:
+            raise UserError(f"{self._path}: {where}: is of no operator set; expected its version")
         return OnnxNode(
             operator=node.op_type if domain == "ai.onnx" else f"{domain}.{node.op_type}",
             inputs=tuple(node.input),
@@ -235,57 +235,37 @@ class _Reader:
         dtype = torch_type(item.data_type)
         if dtype is None or any(side < 0 for side in item.dims):
             raise UserError(f"{self._path}: {name}: is no tensor of numbers; expected those alone")
-        if self._shapes_only and not _small(dtype, prod(item.dims)):
-            return torch.empty(tuple(item.dims), dtype=dtype, device="meta")
         try:
+            if self._shapes_only and not _small(dtype, prod(item.dims)):
+                self._check_bytes(item)
+                return torch.empty(tuple(item.dims), dtype=dtype, device="meta")
             if uses_external_data(item):
                 load_external_data_for_tensor(item, str(self._path.parent))
             return tensor_of(to_array(item))
         except Exception as error:  # noqa: BLE001 - onnx raises kinds of its own, some no subclass of another
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"{self._path}: {name}: cannot be read: {reason}; expected its data in or beside the file"
+                f"{self._path}: {name}: cannot be read: {_reason(error)}; expected its data in or beside the file"
             ) from None
+
+    @staticmethod
+    def _check_bytes(item: Any) -> None:
+        """Refuse a weight that is not read but is not as long as its shape says."""
+        from onnx.helper import tensor_dtype_to_np_dtype
+
+        bits = (
+            4
+            if type_name(item.data_type).endswith("int4")
+            else 2
+            if type_name(item.data_type).endswith("int2")
+            else 0
+        )
+        size = prod(item.dims)
+        wanted = (
+            size * tensor_dtype_to_np_dtype(item.data_type).itemsize if not bits else -(-size * bits // 8)
+        )
+        if item.HasField("raw_data") and len(item.raw_data) != wanted:
+            raise ValueError(f"has {len(item.raw_data)} bytes, not {wanted}")
 
 
 def _small(dtype: torch.dtype, size: int) -> bool:
     return size <= (LARGEST if dtype in (torch.int64, torch.int32, torch.bool) else FEW)
-
-
-def tensor_of(array: Any) -> torch.Tensor:
-    """A NumPy array as a tensor; types that NumPy has not (``ml_dtypes``) become PyTorch's, 4 bits 8.
-
-    Raises:
-        ValueError: PyTorch has no such type.
-    """
-    array = np.array(array)
-    name = array.dtype.name
-    if name in ("int4", "uint4", "int2", "uint2"):
-        array = array.astype(np.int8 if name.startswith("i") else np.uint8)
-    elif name == "bfloat16" or name.startswith("float8"):
-        dtype = getattr(torch, name, None)
-        if dtype is None:
-            raise ValueError(f"{name} is no type of PyTorch's")
-        raw = torch.from_numpy(array.view(np.int16 if name == "bfloat16" else np.uint8))
-        return raw.view(dtype)
-    try:
-        return torch.from_numpy(array)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
-
-
-def torch_type(code: int) -> torch.dtype | None:
-    """PyTorch's type for ONNX's number of one; ``None`` if it has none."""
-    from onnx import TensorProto
-
-    name = TensorProto.DataType.Name(code).lower() if code in TensorProto.DataType.values() else ""
-    special = {"float": "float32", "double": "float64", "int4": "int8", "uint4": "uint8"}
-    special |= {
-        "float8e4m3fn": "float8_e4m3fn",
-        "float8e5m2": "float8_e5m2",
-        "int2": "int8",
-        "uint2": "uint8",
-    }
-    special |= {"float8e4m3fnuz": "float8_e4m3fnuz", "float8e5m2fnuz": "float8_e5m2fnuz"}
-    dtype = getattr(torch, special.get(name, name), None)
-    return dtype if isinstance(dtype, torch.dtype) else None

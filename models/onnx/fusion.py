@@ -6,45 +6,15 @@ before it runs such a file.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from lanewise.models.onnx.file import OnnxGraph, OnnxNode
+from lanewise.models.onnx.file import OnnxNode
+from lanewise.models.onnx.names import free_names
 
 _Found = tuple[OnnxNode, list[OnnxNode]] | None
 """The fused node and the nodes that it replaces."""
-
-
-def without_casts(nodes: Sequence[OnnxNode], outputs: Sequence[str]) -> list[OnnxNode]:
-    """The nodes without Identity, whose readers read its operand; those that give ``outputs`` stay."""
-    names: dict[str, str] = {}
-    kept = []
-    for node in nodes:
-        inputs = tuple(names.get(name, name) for name in node.inputs)
-        if node.operator == "Identity" and node.output not in outputs:
-            names[node.output] = inputs[0]
-        elif any(isinstance(value, OnnxGraph) for value in node.attributes.values()):
-            missing = [name for name in free_names(node) if name in names]  # read by name further in
-            kept += [
-                OnnxNode(operator="Identity", inputs=(names.pop(name),), outputs=(name,)) for name in missing
-            ]
-            kept.append(replace(node, inputs=inputs))
-        else:
-            kept.append(replace(node, inputs=inputs))
-    return kept
-
-
-def free_names(node: OnnxNode) -> set[str]:
-    """What the graphs among the attributes read of their surroundings (and some names of their own)."""
-    names: set[str] = set()
-    for value in node.attributes.values():
-        if isinstance(value, OnnxGraph):
-            names |= set(value.outputs)
-            for inner in value.nodes:
-                names |= {*inner.inputs, *free_names(inner)}
-    return names
 
 
 def fuse(
@@ -58,7 +28,8 @@ def fuse(
 
     Unless it is to be ``exact``, a product and its bias are ``Linear``, and attention's factor follows its product.
 
-    A node that something outside its pattern reads, or one of ``outputs``, ends the match.
+    A node that something outside its pattern reads, or one of ``outputs``, ends the match. Each node belongs to one
+    pattern at most, the first that is found.
     """
     graph = _Graph(nodes, weights, outputs)
     patterns = [_gelu, _tanh_gelu, _silu, _layer_norm]
@@ -68,17 +39,20 @@ def fuse(
     for node in nodes:
         for pattern in patterns:
             found = pattern(graph, node)
-            if found is not None and graph.alone(found[1], found[0].output):
+            if found is None or not graph.alone(found[1], found[0].output):
+                continue
+            names = {part.output for part in found[1]}
+            if not names & (gone | set(replaced)):
                 replaced[found[0].output] = found[0]
-                gone |= {part.output for part in found[1]} - {found[0].output}
-    return [
-        part for node in nodes if node.output not in gone for part in _parts(replaced.get(node.output, node))
-    ]
+                gone |= names - {found[0].output}
+    kept = (node for node in nodes if node.output not in gone)
+    return [part for node in kept for part in _parts(replaced.get(node.output), node)]
 
 
-def _parts(node: OnnxNode) -> list[OnnxNode]:
-    """``ScaledMatMul`` is a product and a factor."""
-    if node.operator != "ScaledMatMul":
+def _parts(found: OnnxNode | None, old: OnnxNode) -> list[OnnxNode]:
+    """What stands for a node: ``ScaledMatMul`` is a product and a factor."""
+    node = found or old
+    if found is None or node.operator != "ScaledMatMul":
         return [node]
     left, right = node.inputs
     product = f"{node.output}/product"
@@ -100,7 +74,7 @@ class _Graph:
     def __init__(
         self, nodes: Sequence[OnnxNode], weights: Mapping[str, torch.Tensor], outputs: Sequence[str]
     ) -> None:
-        self.maker = {name: node for node in nodes for name in node.outputs}
+        self.maker = {name: node for node in nodes for name in node.outputs if name}
         self.outputs = set(outputs)
         self.weights = weights
         self.readers: dict[str, list[OnnxNode]] = {}
@@ -109,24 +83,45 @@ class _Graph:
                 self.readers.setdefault(name, []).append(node)
 
     def made(self, name: str, operator: str) -> OnnxNode | None:
-        """The node that gives ``name``, if it is such an operator."""
+        """The node that gives ``name``, if it is such an operator with as many operands as in a pattern."""
         node = self.maker.get(name)
-        return node if node is not None and node.operator == operator else None
+        return node if node is not None and _is(node, operator) else None
 
     def number(self, name: str) -> float | None:
-        """A constant of one element."""
+        """A constant of one element; with more than one axis it would give its result more as well."""
         weight = self.weights.get(name)
-        return float(weight) if weight is not None and weight.numel() == 1 and not weight.is_meta else None
+        if weight is None or weight.numel() != 1 or weight.dim() > 1 or weight.is_meta or weight.is_complex():
+            return None
+        return float(weight)
 
     def with_constant(self, node: OnnxNode | None, value: float) -> str | None:
-        """The other operand of a node one of whose operands is the constant ``value``."""
-        if node is None or len(node.inputs) != 2:
+        """The other operand of a sum or product one of whose operands is the constant ``value``."""
+        if node is None:
             return None
         for this, other in (node.inputs, node.inputs[::-1]):
-            number = self.number(this)
-            if number is not None and abs(number - value) <= 1e-6 * abs(value):
+            if self.is_number(this, value):
                 return other
         return None
+
+    def is_number(self, name: str, value: float) -> bool:
+        """Whether ``name`` is the constant ``value``."""
+        number = self.number(name)
+        return number is not None and abs(number - value) <= 1e-6 * abs(value)
+
+    def before_constant(self, node: OnnxNode | None, value: float) -> str | None:
+        """The first operand of a node whose second is the constant ``value``."""
+        return node.inputs[0] if node is not None and self.is_number(node.inputs[1], value) else None
+
+    def mean_of(self, name: str) -> OnnxNode | None:
+        """The node that gives ``name``, if it is the mean over the last axis, which stays as one of size 1."""
+        node = self.made(name, "ReduceMean")
+        if node is None or node.attributes.get("keepdims", 1) != 1:
+            return None
+        axes = node.attributes.get("axes")
+        if len(node.inputs) == 2 and axes is None and node.inputs[1] in self.weights:
+            weight = self.weights[node.inputs[1]]
+            axes = None if weight.is_meta else weight.reshape(-1).tolist()
+        return node if axes is not None and list(axes) == [-1] else None
 
     def alone(self, parts: Sequence[OnnxNode], output: str) -> bool:
         """Whether nobody but ``parts`` reads what they give, ``output`` apart."""
@@ -136,6 +131,28 @@ class _Graph:
         return all(
             reader.output in names for name in names - {output} for reader in self.readers.get(name, [])
         )
+
+
+_OPERANDS = {
+    "Add": 2,
+    "Div": 2,
+    "Erf": 1,
+    "MatMul": 2,
+    "Mul": 2,
+    "Pow": 2,
+    "Sigmoid": 1,
+    "Sqrt": 1,
+    "Sub": 2,
+    "Tanh": 1,
+}
+"""How many the operators of patterns have."""
+
+
+def _is(node: OnnxNode, operator: str) -> bool:
+    """Whether a node is such an operator: set 6 puts a second operand's axes where an attribute says."""
+    if node.operator != operator or not node.output or "axis" in node.attributes:
+        return False
+    return len(node.inputs) == _OPERANDS.get(operator, len(node.inputs)) and "" not in node.inputs
 
 
 def _factors(graph: _Graph, name: str, parts: list[OnnxNode]) -> tuple[float, list[str]]:
@@ -162,7 +179,7 @@ def _factors(graph: _Graph, name: str, parts: list[OnnxNode]) -> tuple[float, li
 
 def _halves(graph: _Graph, last: OnnxNode) -> Iterator[tuple[str, list[OnnxNode], str]]:
     """What x (1 + y) / 2 may be made of, its factors in any order: x, the nodes down to the sum, and y."""
-    if last.operator != "Mul":
+    if not _is(last, "Mul"):
         return
     parts: list[OnnxNode] = []
     constant, names = _factors(graph, last.output, parts)
@@ -181,12 +198,12 @@ def _gelu(graph: _Graph, last: OnnxNode) -> _Found:
         erf = graph.made(inner, "Erf")
         if erf is None:
             continue
-        scaled, factor = graph.made(erf.inputs[0], "Div"), 2**0.5
+        scaled = graph.made(erf.inputs[0], "Div")
+        operand = graph.before_constant(scaled, 2**0.5)
         if scaled is None:
-            scaled, factor = graph.made(erf.inputs[0], "Mul"), 0.5**0.5
-        if scaled is None or (factor > 1 and scaled.inputs[0] != x):
-            continue
-        if graph.with_constant(scaled, factor) == x:
+            scaled = graph.made(erf.inputs[0], "Mul")
+            operand = graph.with_constant(scaled, 0.5**0.5)
+        if scaled is not None and operand == x:
             return _node("Gelu", (x,), last.output), [*parts, erf, scaled]
     return None
 
@@ -203,7 +220,7 @@ def _tanh_gelu(graph: _Graph, last: OnnxNode) -> _Found:
         cubic = graph.made(added.inputs[1 if added.inputs[0] == x else 0], "Mul")
         power_name = graph.with_constant(cubic, 0.044715)
         power = graph.made(power_name, "Pow") if power_name is not None else None
-        if cubic is None or power is None or graph.with_constant(power, 3.0) != x:
+        if cubic is None or power is None or graph.before_constant(power, 3.0) != x:
             continue
         node = _node("Gelu", (x,), last.output, {"approximate": "tanh"})
         return node, [*parts, tanh, outer, added, cubic, power]
@@ -212,7 +229,7 @@ def _tanh_gelu(graph: _Graph, last: OnnxNode) -> _Found:
 
 def _linear(graph: _Graph, last: OnnxNode) -> _Found:
     """x weight + bias."""
-    if last.operator != "Add":
+    if not _is(last, "Add"):
         return None
     for name, bias in (last.inputs, last.inputs[::-1]):
         product = graph.made(name, "MatMul")
@@ -227,7 +244,7 @@ def _linear(graph: _Graph, last: OnnxNode) -> _Found:
 
 def _scaled_product(graph: _Graph, last: OnnxNode) -> _Found:
     """(a c) (b d) as (a b) (c d): exporters put the square root of attention's scale on both operands."""
-    if last.operator != "MatMul":
+    if not _is(last, "MatMul"):
         return None
     operands, parts, factor = [], [last], 1.0
     for name in last.inputs:
@@ -243,7 +260,7 @@ def _scaled_product(graph: _Graph, last: OnnxNode) -> _Found:
 
 def _silu(graph: _Graph, last: OnnxNode) -> _Found:
     """x sigmoid(x)."""
-    if last.operator != "Mul":
+    if not _is(last, "Mul"):
         return None
     for x, name in (last.inputs, last.inputs[::-1]):
         sigmoid = graph.made(name, "Sigmoid")
@@ -254,34 +271,30 @@ def _silu(graph: _Graph, last: OnnxNode) -> _Found:
 
 def _layer_norm(graph: _Graph, last: OnnxNode) -> _Found:
     """(x - mean) / sqrt(mean((x - mean)^2) + eps) * scale + shift, over the last axis."""
-    product = graph.made(last.inputs[0], "Mul") if last.operator == "Add" else None
+    product = graph.made(last.inputs[0], "Mul") if _is(last, "Add") else None
     quotient = graph.made(product.inputs[0], "Div") if product is not None else None
     difference = graph.made(quotient.inputs[0], "Sub") if quotient is not None else None
     root = graph.made(quotient.inputs[1], "Sqrt") if quotient is not None else None
     padded = graph.made(root.inputs[0], "Add") if root is not None else None
-    variance = graph.made(padded.inputs[0], "ReduceMean") if padded is not None else None
+    variance = graph.mean_of(padded.inputs[0]) if padded is not None else None
     square = graph.made(variance.inputs[0], "Pow") if variance is not None else None
-    mean = graph.made(difference.inputs[1], "ReduceMean") if difference is not None else None
+    mean = graph.mean_of(difference.inputs[1]) if difference is not None else None
     if not (product and quotient and difference and root and padded and variance and square and mean):
         return None
     x = difference.inputs[0]
-    scale, shift, eps = (
-        graph.weights.get(name) for name in (product.inputs[1], last.inputs[1], padded.inputs[1])
-    )
+    scale, shift = (graph.weights.get(name) for name in (product.inputs[1], last.inputs[1]))
+    eps = graph.number(padded.inputs[1])
     sound = (
         mean.inputs[0] == x
-        and square.inputs[0] == difference.output
-        and graph.with_constant(square, 2.0) == difference.output
-        and all(list(part.attributes.get("axes", ())) == [-1] for part in (mean, variance))
+        and graph.before_constant(square, 2.0) == difference.output
         and scale is not None
         and shift is not None
-        and eps is not None
         and scale.shape == shift.shape
-        and scale.ndim == eps.numel() == 1
+        and scale.ndim == 1
     )
     if not sound or eps is None:
         return None
-    node = _node("LayerNorm", (x, product.inputs[1], last.inputs[1]), last.output, {"epsilon": float(eps)})
+    node = _node("LayerNorm", (x, product.inputs[1], last.inputs[1]), last.output, {"epsilon": eps})
     return node, [last, product, quotient, difference, root, padded, variance, square, mean]
 
 

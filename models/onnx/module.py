@@ -12,13 +12,26 @@ from lanewise.errors import UserError
 from lanewise.models.onnx.call import Call, Operator
 from lanewise.models.onnx.file import FEW, LARGEST, OnnxFile, OnnxGraph, OnnxNode
 from lanewise.models.onnx.functions import expanded, is_function
-from lanewise.models.onnx.fusion import free_names, fuse, without_casts
+from lanewise.models.onnx.fusion import fuse
+from lanewise.models.onnx.names import free_names, without_casts
 from lanewise.models.onnx.operators import OPERATORS
 from lanewise.models.onnx.operators.quantised import QUANTISED
 from lanewise.models.onnx.operators.shapes import ASK_SHAPES
+from lanewise.models.onnx.scope import Scope, is_real
+
+UNROLLED = 1 << 20
+"""Operators that a network's loops run at most."""
+
+
+def _layer_norm(c: Call) -> Any:
+    x, scale, shift, eps = c[0], c[1], c[2], c.attribute("epsilon")
+    if scale.shape == x.shape[-1:]:
+        return F.layer_norm(x, scale.shape, scale, shift, eps)
+    return F.layer_norm(x, x.shape[-1:], eps=eps) * scale + shift  # one for all, or the last axis is 1
+
 
 _FUSED: Mapping[str, Operator] = {
-    "LayerNorm": lambda c: F.layer_norm(c[0], c[1].shape, c[1], c[2], c.attribute("epsilon")),
+    "LayerNorm": _layer_norm,
     "Linear": lambda c: F.linear(c[0], c[1].mT, c[2]),
     "Scale": lambda c: c[0] * c.attribute("factor"),
 }
@@ -47,14 +60,16 @@ class OnnxModule(nn.Module):
         self.inputs = graph.inputs
         self.outputs = graph.outputs if output is None else (output,)
         self._exact = exact
-        self._bodies: dict[int, list[OnnxNode]] = {}
+        self._bodies: dict[int, tuple[OnnxGraph, list[OnnxNode]]] = {}
+        """By identity, each with its graph: another would get the number of one that is gone."""
+        self._unrolled = 0
+        self._check(_needed(graph.nodes, self.outputs))
         self.nodes = _needed(_fused(graph, self.outputs, exact), self.outputs)
         made = {name for node in self.nodes for name in node.outputs}
         given = {item.name for item in graph.inputs}
         for name in self.outputs:
             if name not in made | given | set(graph.weights):
                 raise UserError(f"{file.path}: has no value {name}; expected one of its graph")
-        self._check(self.nodes)
         read = {name for node in self.nodes for name in (*node.inputs, *free_names(node))} | set(self.outputs)
         self.places: dict[str, str] = {}
         for name, weight in graph.weights.items():
@@ -73,7 +88,8 @@ class OnnxModule(nn.Module):
         tensors = [value for value in values.values() if isinstance(value, Tensor)]
         device = tensors[0].device if tensors else torch.device("cpu")
         weights = {name: getattr(self, place) for name, place in self.places.items()}
-        scope = _Scope(values=weights | values, known=dict(self._constants), device=device)
+        self._unrolled = 0
+        scope = Scope(values=weights | values, known=dict(self._constants), device=device)
         for node, step in zip(self.nodes, self._steps, strict=True):
             self._run(scope, node, step)
         results = tuple(scope.value(name) for name in self.outputs)
@@ -102,27 +118,24 @@ class OnnxModule(nn.Module):
     def _check(self, nodes: Sequence[OnnxNode]) -> None:
         """Refuse operators that are not known, in branches as well."""
         for node in nodes:
-            if (
-                node.operator not in OPERATORS
-                and node.operator not in (*_FUSED, "If")
-                and not is_function(node)
-            ):
+            known = node.operator in OPERATORS or node.operator == "If"
+            if not known and not is_function(node):
                 where = f"node {node.name or node.output}"
                 raise UserError(
                     f"{self.path}: {where}: operator {node.operator} is unknown; expected one of docs/networks.md"
                 )
             for value in node.attributes.values():
                 if isinstance(value, OnnxGraph):
-                    self._check(self._body(value))
+                    self._check(value.nodes)
 
     def _body(self, graph: OnnxGraph) -> list[OnnxNode]:
         if id(graph) not in self._bodies:
-            self._bodies[id(graph)] = _fused(graph, graph.outputs, self._exact)
-        return self._bodies[id(graph)]
+            self._bodies[id(graph)] = graph, _fused(graph, graph.outputs, self._exact)
+        return self._bodies[id(graph)][1]
 
     # Running
 
-    def _run(self, scope: "_Scope", node: OnnxNode, step: nn.Module | None) -> None:
+    def _run(self, scope: Scope, node: OnnxNode, step: nn.Module | None) -> None:
         """Add a node's results to the scope.
 
         Raises:
@@ -137,13 +150,13 @@ class OnnxModule(nn.Module):
             self._operate(scope, node, step)
         except UserError:
             raise
-        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
+        except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
                 f"{self.path}: node {node.name or node.output}: {node.operator}: {reason}"
             ) from error
 
-    def _operate(self, scope: "_Scope", node: OnnxNode, step: nn.Module | None) -> None:
+    def _operate(self, scope: Scope, node: OnnxNode, step: nn.Module | None) -> None:
         known = [scope.known.get(name) for name in node.inputs]
         bodies = any(isinstance(value, OnnxGraph) for value in node.attributes.values())
         static = not bodies and all(value is not None for name, value in zip(node.inputs, known) if name)
@@ -157,15 +170,18 @@ class OnnxModule(nn.Module):
         operands = [scope.value(name) if name else None for name in node.inputs]
         results = self._results(scope, node, operands, known, scope.device, step)
         for name, result in zip(node.outputs, results):
-            scope.add(name, result, None)
+            real = scope.device.type == "meta" and is_real(result)  # so it follows from what is known
+            scope.add(name, None if real else result, result if real else None)
 
     def _results(
-        self, scope: "_Scope", node: OnnxNode, operands: Sequence[Any], known: Sequence[Any],
+        self, scope: Scope, node: OnnxNode, operands: Sequence[Any], known: Sequence[Any],
         device: torch.device, step: nn.Module | None,
     ) -> Sequence[Any]:  # fmt: skip
         call = Call(
             node=node, operands=operands, known=known, device=device, exact=self._exact,
-            run=lambda graph, operands: [value for value, _ in self._graph(scope, graph, operands)],
+            run=lambda graph, operands: [
+                known if value is None else value for value, known in self._graph(scope, graph, operands)
+            ],
         )  # fmt: skip
         operator = OPERATORS.get(node.operator) or _FUSED.get(node.operator)
         if operator is not None:
@@ -174,7 +190,7 @@ class OnnxModule(nn.Module):
                 return result if isinstance(result, tuple) else (result,)
             except NotImplementedError:
                 pass  # known, but not with these options
-        inner = _Scope(values={}, known={}, device=device)
+        inner = Scope(values={}, known={}, device=device)
         names, outputs, nodes = expanded(node, operands, self.path)
         for name, value, constant in zip(names, operands, known):
             inner.add(name, value, constant)
@@ -183,17 +199,32 @@ class OnnxModule(nn.Module):
         wanted = [*node.outputs, *[""] * (len(outputs) - len(node.outputs))]
         return [inner.value(name) if want else None for name, want in zip(outputs, wanted)]
 
-    def _graph(self, scope: "_Scope", graph: OnnxGraph, operands: Sequence[Any]) -> list[tuple[Any, Any]]:
-        """Results of a graph among the attributes, and what is known of them."""
-        inner = _Scope(values=dict(scope.values), known=dict(scope.known), device=scope.device)
+    def _graph(self, scope: Scope, graph: OnnxGraph, operands: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """Results of a graph among the attributes, and what is known of them; on ``meta`` one of the two.
+
+        Raises:
+            UserError: There is too much of it.
+        """
+        body = self._body(graph)
+        self._unrolled += 1 + len(body)
+        if self._unrolled > UNROLLED:
+            raise UserError(
+                f"{self.path}: its loops unroll to more than {UNROLLED} operators; expected fewer"
+            )
+        inner = Scope(values=dict(scope.values), known=dict(scope.known), device=scope.device)
         for name, weight in graph.weights.items():
             inner.add(name, weight.to(scope.device), weight if _known(weight) else None)
         for item, operand in zip(graph.inputs, operands):
-            on_cpu = isinstance(operand, Tensor) and scope.device.type == "meta" and not operand.is_meta
-            inner.add(item.name, operand, operand if on_cpu else None)
-        for node in self._body(graph):
+            real = scope.device.type == "meta" and is_real(operand)
+            inner.add(item.name, None if real else operand, operand if real else None)
+        for node in body:
             self._run(inner, node, None)
-        return [(inner.value(name), inner.known.get(name)) for name in graph.outputs]
+        results = []
+        for name in graph.outputs:
+            known = inner.known.get(name)
+            early = known is not None and scope.device.type == "meta"
+            results.append((None if early else inner.value(name), known))
+        return results
 
 
 class _Step(nn.Module):
@@ -201,51 +232,6 @@ class _Step(nn.Module):
 
     def forward(self, operator: Operator, call: Call) -> Any:
         return operator(call)
-
-
-class _Scope:
-    """Values by name, and what is known of them before the network runs."""
-
-    def __init__(self, *, values: dict[str, Any], known: dict[str, Any], device: torch.device) -> None:
-        self.values = values
-        self.known = known
-        self.device = device
-
-    def add(self, name: str, value: Any, known: Any) -> None:
-        """A value; ``None`` if it is only known."""
-        if not name:
-            return
-        self.values.pop(name, None)
-        self.known.pop(name, None)
-        if value is not None:
-            self.values[name] = value
-        if known is not None:
-            self.known[name] = known
-
-    def value(self, name: str) -> Any:
-        """A value on the network's device."""
-        if name not in self.values:
-            if name not in self.known:
-                raise ValueError(f"{name} is read before it is computed")
-            known = self.known[name]
-            moved = (
-                [part.to(self.device) for part in known] if isinstance(known, list) else known.to(self.device)
-            )
-            self.values[name] = moved
-        return self.values[name]
-
-    def truth(self, name: str) -> bool:
-        """A condition.
-
-        Raises:
-            ValueError: It is not known.
-        """
-        known = self.known.get(name)
-        if known is None and not self.value(name).is_meta:
-            known = self.value(name)
-        if known is None:
-            raise ValueError(f"{name} must be known before the network runs")
-        return bool(known)
 
 
 def _known(weight: Tensor) -> bool:

@@ -39,6 +39,20 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def check_regular(path: Path, expected: str) -> None:
+    """Before a file is read: devices may have no end, pipes no beginning. One that is not there is left to the reader.
+
+    Args:
+        path: The file.
+        expected: What should be there.
+
+    Raises:
+        UserError: It is neither a file nor a folder.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: is no regular file; expected {expected}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, atomically."""
     with atomic_write(path) as stream:

@@ -5,16 +5,27 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from lanewise.models.onnx.call import Call, Operator
 
 
+def _stacked(c: Call, rows: list[Tensor], axis: int = 0) -> Tensor:
+    """The results of every turn in one tensor; it is known if all of them are."""
+    if any(row.is_meta for row in rows):
+        return torch.stack([row.to(c.device) for row in rows], axis)
+    if c.device.type != "meta":
+        return torch.stack(rows, axis)
+    with _disable_current_modes():
+        return torch.stack(rows, axis)
+
+
 def _loop(c: Call) -> Any:
-    """Unrolled; how often must be known."""
+    """Unrolled; how often must be known. What is known stays so from turn to turn."""
     assert c.run is not None
     limit = int(c.value(0).item()) if c.has(0) else None
     goes_on = bool(c.value(1)) if c.has(1) else True
-    carried: list[Any] = [c[place] for place in range(2, len(c))]
+    carried: list[Any] = [c.early(place) for place in range(2, len(c))]
     body = c.attribute("body")
     scanned: list[list[Any]] = [[] for _ in range(len(body.outputs) - 1 - len(carried))]
     turn = 0
@@ -28,7 +39,7 @@ def _loop(c: Call) -> Any:
             rows.append(result)
     if any(not rows for rows in scanned):
         raise ValueError("runs not once: the shape of its results is not known")
-    return (*carried, *(torch.stack(rows) for rows in scanned))
+    return (*carried, *(_stacked(c, rows) for rows in scanned))
 
 
 def _scan(c: Call) -> Any:
@@ -37,7 +48,7 @@ def _scan(c: Call) -> Any:
     body, count = c.attribute("body"), c.attribute("num_scan_inputs")
     if c.opset < 9:
         raise ValueError("of a set before 9 is not known")
-    states: list[Any] = list(c.operands[: len(c) - count])
+    states: list[Any] = [c.early(place) for place in range(len(c) - count)]
     inputs = list(c.operands[len(c) - count :])
     axes = c.ints("scan_input_axes") or [0] * count
     turns = c.ints("scan_input_directions") or [0] * count
@@ -55,7 +66,7 @@ def _scan(c: Call) -> Any:
         for kept, result in zip(rows, produced[len(states) :]):
             kept.append(result)
     stacked = [
-        torch.stack(kept[::-1] if turn else kept, axis) for kept, axis, turn in zip(rows, out_axes, out_turns)
+        _stacked(c, kept[::-1] if turn else kept, axis) for kept, axis, turn in zip(rows, out_axes, out_turns)
     ]
     return (*states, *stacked)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from lanewise.models.onnx.call import Call, Operator
-from lanewise.models.onnx.file import torch_type
+from lanewise.models.onnx.types import torch_type
 
 
 def _unary(function: Callable[[Tensor], Any]) -> Operator:

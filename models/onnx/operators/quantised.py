@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from lanewise.models.onnx.call import Call, Operator
-from lanewise.models.onnx.file import torch_type
 from lanewise.models.onnx.operators.windows import convolution
+from lanewise.models.onnx.types import torch_type
 
 
 def _scaled_axis(c: Call, x: Tensor, part: Tensor | None) -> Tensor | None:

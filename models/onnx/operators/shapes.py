@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from lanewise.models.onnx.call import Call, Operator
-from lanewise.models.onnx.file import torch_type
+from lanewise.models.onnx.types import torch_type
 
 LARGEST = 1 << 28
 """Elements of a constant that is made."""
@@ -81,8 +81,9 @@ def _slice(c: Call) -> Tensor:
             parts[axis] = slice(low, max(low, high), step)
             x = x[tuple(parts)]
         else:
-            places = list(range(size))[slice(start, None if end < -size else end, step)]
-            whole = places == list(range(size))[::-1]
+            places = range(size)[slice(start, None if end < -size else end, step)]
+            _sane([0 if places == range(size)[::-1] else len(places)])
+            whole = places == range(size)[::-1]
             x = x.flip(axis) if whole else x.index_select(axis, torch.tensor(places).long().to(x.device))
     return x
 
@@ -108,12 +109,16 @@ def _expand(c: Call) -> Tensor:
     shape = c.ints("shape", 1) or []
     rank = max(x.dim(), len(shape))
     sizes, mine = [1] * (rank - len(shape)) + shape, [1] * (rank - x.dim()) + list(x.shape)
-    return x.expand([size if own == 1 else own for size, own in zip(sizes, mine)])
+    shape = [size if own == 1 else own for size, own in zip(sizes, mine)]
+    return x.expand(shape if x.is_meta else _sane(shape))
 
 
 def _tile(c: Call) -> Tensor:
     x: Tensor = c[0]
-    return x.repeat(c.ints("repeats", 1) or [])
+    repeats = c.ints("repeats", 1) or []
+    if not x.is_meta:
+        _sane([x.numel(), *repeats])
+    return x.repeat(repeats)
 
 
 def _constant_of_shape(c: Call) -> Tensor:
@@ -166,6 +171,7 @@ def _padded_axis(x: Tensor, axis: int, before: int, after: int, mode: str) -> Te
     if mode not in names:
         raise ValueError(f"mode must be constant, reflect, edge or wrap, not {mode}")
     size = x.shape[axis]
+    _sane([before + size + after])
     places = torch.arange(-before, size + after)
     if mode == "edge":
         places = places.clamp(0, size - 1)
@@ -204,7 +210,7 @@ def _eye(c: Call) -> Tensor:
     x: Tensor = c[0]
     dtype = torch_type(c.attribute("dtype")) if c.attribute("dtype") is not None else x.dtype
     k = c.attribute("k", 0)
-    return torch.ones(x.shape).triu(k).tril(k).to(dtype)
+    return torch.ones(_sane(list(x.shape))).triu(k).tril(k).to(dtype)
 
 
 def _center_crop_pad(c: Call) -> Tensor:
