@@ -1,1 +1,1 @@
-"""The papers' workloads on the core."""
+"""The papers' workloads on the core: their kernels and networks, and what they take."""

@@ -16,6 +16,7 @@ from lanewise.mapping.kernels.copies import Copy, Level
 from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.fft import FftWork
+from lanewise.mapping.kernels.fft_columns import ColumnsFftWork
 from lanewise.mapping.kernels.generated import Generated
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork, LookUpWork, MovementWork
@@ -26,9 +27,11 @@ from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
+from lanewise.models.fft_columns import Columns
 from lanewise.sim.program import Instruction, Program, flatten_once, is_complete, priced_only
 from lanewise.sim.vector_type import with_vector_types
 from lanewise.verify.assembler import TOOLS, assemble
+from lanewise.verify.core_kernels import every_operation
 
 MACHINE = MachineConfig(weight_generator=WeightGeneratorConfig(enabled=True))
 BASELINE = MACHINE.baseline()
@@ -72,6 +75,8 @@ KERNELS = {
     "fill": FillWork(elements=9000),
     "prefix scans: cumulative sums": ScanWork(operator="linear", rows=40, length=100),
     "FFT": FftWork(batch=4, length=64),
+    "FFT of columns, of complex or pairs of real planes": ColumnsFftWork(columns=Columns(length=32, split=True), planes=2, width=32, sources=("rpc", "rpc")),
+    "straight-line arithmetic on several tensors (recipes)": every_operation(),
     "matrix product": MatmulWork(m=64, k=64, n=64, steps=steps("gelu"), outputs=("fp16", "quantised")),
     "matrix product of transposed operands": MatmulWork(m=64, k=64, n=64, left_transposed=True, right_transposed=True, weights=False),
     "matrix product, its rows where numbers say": MatmulWork(m=64, k=64, n=64, row_scales=True),

@@ -14,17 +14,21 @@ from lanewise.mapping.kernels.copies import FILL, Copy, Level
 from lanewise.mapping.kernels.elementwise import CHUNK_ELEMENTS, ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.fft import FftWork
+from lanewise.mapping.kernels.fft_columns import ColumnsFftWork
 from lanewise.mapping.kernels.generated import Generated
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork, LookUpWork, MovementWork
 from lanewise.mapping.kernels.patches import Patches
 from lanewise.mapping.kernels.price import priced
+from lanewise.mapping.kernels.recipe_work import RecipeWork, Stream
 from lanewise.mapping.kernels.rows import FUNCTIONS, ROWS_HELD, RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.tables import table_bytes
+from lanewise.models.fft_columns import Columns
+from lanewise.models.recipe import Recipe
 from lanewise.models.scan import OPERATORS
 from lanewise.sim.engine import run
 from lanewise.sim.program import Program, flatten_once, priced_only
@@ -41,6 +45,8 @@ Work: TypeAlias = (
     | FillWork
     | ScanWork
     | FftWork
+    | ColumnsFftWork
+    | RecipeWork
     | WindowsWork
     | MatmulWork
 )
@@ -109,6 +115,8 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
                 yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
     for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
         yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
+    yield from _columns()
+    yield "recipe", every_operation()
     yield from _windows()
     if config.matrix.splits:
         yield from _products(config.matrix)
@@ -187,6 +195,41 @@ def _generated(matrix: MatrixConfig) -> Iterator[tuple[str, MatmulWork]]:
         plain, m=patches.lines, k=patches.k(4), patches=patches, outputs=("quantised",), shift=24
     )
     yield "convolution with generated filters", convolution
+
+
+def _columns() -> Iterator[tuple[str, Work]]:
+    """Transforms of columns: every radix and order, rows that are zero or not wanted, FP16, real planes."""
+    yield (
+        "fft of columns",
+        ColumnsFftWork(columns=Columns(length=8), planes=2, width=5, results=("cpr", "rpc")),
+    )
+    some = Columns(length=32, filled=3, kept=5)
+    yield "fft of columns, in part", ColumnsFftWork(columns=some, planes=3, width=3, sources=("rpc", "pcr"), results=("rpc", "pcr"))  # fmt: skip
+    yield "fft of columns, FP16", ColumnsFftWork(columns=Columns(length=16, bits=16), planes=1, width=9, results=("pcr", "prc"))  # fmt: skip
+    for half in ("split", "join"):
+        real, halves = ("rpc", "rpc"), ("cpr", "prc")
+        sources, results = (real, halves) if half == "split" else (halves, real)
+        columns = Columns(length=8, split=half == "split", join=half == "join")
+        yield f"fft of columns, {half}", ColumnsFftWork(columns=columns, planes=2, width=4, sources=sources, results=results)  # fmt: skip
+
+
+def every_operation(bits: int = 32) -> RecipeWork:
+    """Every operation that a recipe has, its sources wanted again or not."""
+    recipe = Recipe(bits)
+    a, b, c = recipe.load("a"), recipe.load("b", 1), recipe.load("half", bits=16)
+    first = recipe.subtract(recipe.add(a, b), recipe.times(0.3, c))
+    assert first is not None
+    second = recipe.add_times(first, -0.7, a)  # all wanted again
+    assert second is not None
+    third = recipe.product_subtract(second, first, recipe.subtract_product(second, b, c))
+    fourth = recipe.add_product(recipe.constant(0.5), third, recipe.reciprocal(recipe.plus(2.5, b)))
+    last = recipe.times_subtract(1.5, recipe.multiply(fourth, second), first)
+    recipe.store(last, "out")
+    recipe.store(third, "narrow", bits=16)
+    recipe.store_integer(fourth, "integer")
+    inputs = (Stream(name="a", bits=bits), Stream(name="b", rows=2, bits=bits), Stream(name="half", bits=16, shared=True))  # fmt: skip
+    outputs = (Stream(name="out", bits=bits), Stream(name="narrow", bits=16), Stream(name="integer", bits=8))
+    return RecipeWork(recipes=(recipe.pruned(),), groups=3, width=12, inputs=inputs, outputs=outputs)
 
 
 def _windows() -> Iterator[tuple[str, Work]]:
