@@ -21,7 +21,7 @@ CUSTOM_1 = 0x2B
 """Major opcode of what is no vector instruction; ``rs1`` is where its descriptor lies."""
 
 _FUNCT3 = {
-    "dma.load": 0, "dma.store": 1, "mm.tile": 2, "mm.accumulate": 3, "op.settings": 4, "op.quantise": 5, "op.sample": 6,
+    "dma.load": 0, "dma.store": 1, "mm.tile": 2, "mm.accumulate": 3, "op.settings": 4, "op.quantise": 5, "op.sample": 6, "dma.generate": 7,
 }  # fmt: skip
 
 
@@ -141,6 +141,8 @@ def _descriptor(instruction: Instruction) -> str:
             f", {count} {what}" for what, count in counts.items() if count
         )
     inside = str(instruction.address) if instruction.address is not None else "?"
+    if name == "dma.generate":
+        return f"{name} {inside} <- block {instruction.indices or '?'} of seed {instruction.seed}: {instruction.run_bytes} bytes"
     outside = str(instruction.external) if instruction.external is not None else "external memory"
     ends = (inside, outside) if name == "dma.load" else (outside, inside)
     parts = [f"{name} {ends[0]} <- {ends[1]}: {instruction.runs} x {instruction.run_bytes} bytes"]

@@ -25,6 +25,7 @@ from lanewise.models.lfsr import States
 from lanewise.models.matrix_commands import MatrixCommands
 from lanewise.models.vector_machine import VectorMachine
 from lanewise.models.vector_tables import Words, table_words
+from lanewise.models.weight_generator import block_seed, generated_bytes
 from lanewise.sim.program import Address, Instruction, Lines, Program, is_complete, priced_only
 from lanewise.sim.vector_type import with_vector_types
 
@@ -85,6 +86,7 @@ class _Execution(ProgramWalk):
         self.others: dict[str, Callable[[Instruction], None]] = {
             "dma.load": self._load,
             "dma.store": self._store,
+            "dma.generate": self._generate,
             "mm.tile": self._tile,
             "mm.accumulate": self._accumulate,
         }
@@ -182,6 +184,14 @@ class _Execution(ProgramWalk):
         size = instruction.run_bytes
         for to, at in zip(inside, self._outside(instruction, first, tensor), strict=True):
             self.data[to : to + size] = tensor[at : at + size]
+
+    def _generate(self, instruction: Instruction) -> None:
+        assert instruction.address is not None
+        assert instruction.indices is not None
+        size = instruction.run_bytes
+        to = self._place(instruction, instruction.address, size)
+        seed = block_seed(instruction.seed, instruction.indices.at(self.counters))
+        self.data[to : to + size] = generated_bytes(seed, size)
 
     def _store(self, instruction: Instruction) -> None:
         inside, first, tensor = self._runs(instruction)

@@ -21,6 +21,7 @@ from lanewise.rtl.scratchpad import Scratchpad
 from lanewise.rtl.tags import REQUEST, TAGS, Tags
 from lanewise.rtl.vector_sequencer import INSTRUCTION
 from lanewise.rtl.vector_unit import LANDINGS, VectorUnit
+from lanewise.rtl.weight_generator import WeightGenerator, generate_layout, generator_client
 
 _ON_THE_WAY = 4
 """DMA commands beyond those that its own queue holds: asked for, walked, and two whose last bytes are being written."""
@@ -33,6 +34,11 @@ def command_layout(config: MachineConfig) -> data.StructLayout:
     return data.StructLayout({"descriptor": descriptor_layout(config), "request": REQUEST})
 
 
+def generate_command_layout(config: MachineConfig) -> data.StructLayout:
+    """A command of the weight generator and what it waits for."""
+    return data.StructLayout({"descriptor": generate_layout(config), "request": REQUEST})
+
+
 def matrix_layout(config: MachineConfig) -> data.StructLayout:
     """A matrix command and what each of its :data:`ROLES` waits for. Every command has both operands; with ``operands.last`` (``mm.tile``) it has
     results, with ``scale.reload`` constants then, with ``own_scales`` scales. What a command has not waits for nothing."""
@@ -41,7 +47,8 @@ def matrix_layout(config: MachineConfig) -> data.StructLayout:
 
 
 class Core(wiring.Component):
-    """The streams ``vector``, ``load``, ``store`` and, if the array takes INT8 in passes, ``matrix`` of ``docs/core.md``.
+    """The streams ``vector``, ``load``, ``store``; if the array takes INT8 in passes, ``matrix``; if there is a weight generator, ``generate``; of
+    ``docs/core.md``.
 
     An instruction that is accepted can start in the next clock. Back-pressure: each stream's ready/valid. Golden models:
     :class:`lanewise.models.vector_machine.VectorMachine`, :class:`lanewise.models.matrix_commands.MatrixCommands` and copies of bytes;
@@ -57,9 +64,13 @@ class Core(wiring.Component):
         Random states, as :class:`~lanewise.rtl.matrix_stream.MatrixStream` takes them.
     matrix_done : ``Out(len(MATRIX_STROBES))``
         The matrix stream's strobes.
+    generate : ``In(stream.Signature(generate_command_layout(config)))``
+        Not there, and no ``generated`` either, without ``config.weight_generator.enabled``.
+    generated : ``Out(1)``
+        As ``finished`` of :class:`~lanewise.rtl.weight_generator.WeightGenerator`.
     m_axi_* : AXI4 to external memory.
-    started : ``Out(4)``
-        An instruction of ``vector``, ``load``, ``store``, ``matrix`` starts in this clock.
+    started : ``Out(4)``, with a weight generator ``Out(5)``
+        An instruction of ``vector``, ``load``, ``store``, ``matrix``, ``generate`` starts in this clock.
     landed : ``Out(len(LANDINGS))``
         For each unit of the vector unit, see :class:`~lanewise.rtl.vector_unit.VectorUnit`.
     load_free : ``Out(1)``
@@ -75,6 +86,7 @@ class Core(wiring.Component):
     store: stream.Interface
     matrix: stream.Interface
     seed: stream.Interface
+    generate: stream.Interface
 
     def __init__(self, config: MachineConfig) -> None:
         self.config = config
@@ -85,9 +97,10 @@ class Core(wiring.Component):
             "load": In(stream.Signature(command_layout(config))),
             "store": In(stream.Signature(command_layout(config))),
             **self._matrix_members(),
+            **self._generator_members(),
             **{f"{AXI_PREFIX}_{name}": member for name, member in bus.items()},
-            "started": Out(4), "landed": Out(len(LANDINGS)), "load_free": Out(1), "load_finished": Out(1), "store_read": Out(1),
-            "store_finished": Out(1), "failed": Out(2),
+            "started": Out(4 + config.weight_generator.enabled), "landed": Out(len(LANDINGS)), "load_free": Out(1), "load_finished": Out(1),
+            "store_read": Out(1), "store_finished": Out(1), "failed": Out(2),
         })  # fmt: skip
 
     def _matrix_members(self) -> dict[str, wiring.Member]:
@@ -99,15 +112,23 @@ class Core(wiring.Component):
             "matrix_done": Out(len(MATRIX_STROBES)),
         }
 
+    def _generator_members(self) -> dict[str, wiring.Member]:
+        if not self.config.weight_generator.enabled:
+            return {}
+        return {"generate": In(stream.Signature(generate_command_layout(self.config))), "generated": Out(1)}
+
     def elaborate(self, platform: object) -> Elaboratable:  # noqa: ARG002
         m = Module()
         config = self.config
         further = matrix_clients(config) if self._matrix_stream is not None else ()
         roles = len(ROLES) if self._matrix_stream is not None else 0
+        generates = config.weight_generator.enabled
         m.submodules.vector_unit = unit = VectorUnit(config)
-        m.submodules.scratchpad = scratchpad = Scratchpad(config, further)
+        m.submodules.scratchpad = scratchpad = Scratchpad(
+            config, (*further, generator_client(config)) if generates else further
+        )
         m.submodules.dma = dma = Dma(config)
-        m.submodules.tags = tags = Tags(askers=3 + roles, reporters=4 + roles)
+        m.submodules.tags = tags = Tags(askers=3 + roles + generates, reporters=4 + roles + generates)
         connect(m, unit.i, flipped(self.vector))
         connect(m, unit.read, scratchpad.vector_read)
         connect(m, unit.write, scratchpad.vector_write)
@@ -148,8 +169,19 @@ class Core(wiring.Component):
                         connect(m, getattr(matrix, port), getattr(scratchpad, port))
             connect(m, flipped(self.seed), matrix.seed)
             m.d.comb += self.matrix_done.eq(Cat(getattr(matrix, name) for name in MATRIX_STROBES))
-            m.d.comb += matrix_starts.eq(self._issue_matrix(m, matrix, list(ask)[3:], list(done)[4:]))
-        m.d.comb += self.started.eq(Cat(unit.started, load_starts, store_starts, matrix_starts))
+            m.d.comb += matrix_starts.eq(
+                self._issue_matrix(m, matrix, list(ask)[3 : 3 + roles], list(done)[4 : 4 + roles])
+            )
+        starts = [unit.started, load_starts, store_starts, matrix_starts]
+        if generates:
+            m.submodules.generator = generator = WeightGenerator(config)
+            connect(m, generator.generator_write, scratchpad.generator_write)
+            asks, reports = ask[3 + roles], done[4 + roles]
+            m.d.comb += [
+                asks.writes.eq(1), reports.wrote.eq(generator.finished), self.generated.eq(generator.finished),
+            ]  # fmt: skip
+            starts.append(self._issue(m, "generate", generator.i, asks, generator.finished, reports.tag))
+        m.d.comb += self.started.eq(Cat(*starts))
         return m
 
     def _issue_matrix(
@@ -214,7 +246,7 @@ class Core(wiring.Component):
         """Hold a stream's next command until its counts are reached; keep the tags of those that have started."""
         outer = getattr(self, name)
         head, waiting = (
-            Signal(command_layout(self.config), name=f"{name}_head", reset_less=True),
+            Signal(outer.payload.shape(), name=f"{name}_head", reset_less=True),
             Signal(name=f"{name}_waiting"),
         )
         starts = Signal(name=f"{name}_starts")

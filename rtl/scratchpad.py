@@ -19,6 +19,8 @@ class Client:
     """Its ports are ``<name>_read`` and ``<name>_write``."""
     bytes: int
     """Bytes of an access, a power of two."""
+    reads: bool = True
+    """Whether it has a read port."""
     writes: bool = True
     """Whether it has a write port."""
 
@@ -103,7 +105,8 @@ class Scratchpad(wiring.Component):
         self.rows = config.scratchpad.bytes // self.columns
         members = {}
         for client in self.clients:
-            members[f"{client.name}_read"] = In(read_signature(config, client.bytes))
+            if client.reads:
+                members[f"{client.name}_read"] = In(read_signature(config, client.bytes))
             if client.writes:
                 members[f"{client.name}_write"] = In(write_signature(config, client.bytes))
         super().__init__(members)
@@ -117,12 +120,13 @@ class Scratchpad(wiring.Component):
         m = Module()
         ports: list[dict[str, Value]] = [{"clk": ClockSignal()} for _ in range(self.columns)]
         for client in self.clients:
-            self._read(m, client.name, ports)
+            if client.reads:
+                self._read(m, client.name, ports)
             if client.writes:
                 self._write(m, client.name, ports)
         column = ScratchpadColumn(
             self.rows,
-            reads=tuple(client.name for client in self.clients),
+            reads=tuple(client.name for client in self.clients if client.reads),
             writes=tuple(client.name for client in self.clients if client.writes),
         )
         for k in range(self.columns):

@@ -1,7 +1,7 @@
 """Programs: instruction streams with loops, the one thing that the timing engine runs.
 
 A Program is what the host feeds to the core. Its order fixes the dependences; each instruction belongs to one
-of five in-order streams (load, store, matrix, vector, operand), and a stream runs ahead of another as far as the
+of six in-order streams (load, store, matrix, vector, operand, generate), and a stream runs ahead of another as far as the
 buffers that they share allow. Time is a matter of the names that an instruction reads and writes; registers' numbers, scalars and
 addresses are what :mod:`lanewise.mapping.assemble` encodes and :mod:`lanewise.mapping.functional` executes.
 """
@@ -106,7 +106,7 @@ class Instruction:
 
     Vector instructions carry the RVV mnemonic, the element count and the element width; ``mm.tile`` the
     number of steps; ``op.quantise`` and ``op.sample`` the number of elements or rows; ``dma.load`` and ``dma.store`` the number
-    and size of contiguous runs.
+    and size of contiguous runs; ``dma.generate`` the size of its only one.
     """
 
     opcode: str
@@ -154,7 +154,10 @@ class Instruction:
     distance_bytes: int = 0
     """From run to run there; 0: one after the other."""
     indices: Address | None = None
-    """Of indexed runs: where the numbers are, 32 bits each, that ``distance_bytes`` is multiplied by."""
+    """Of indexed runs: where the numbers are, 32 bits each, that ``distance_bytes`` is multiplied by. Of ``dma.generate``: of the generated tensor,
+    the number of the block of weights."""
+    seed: int = 0
+    """Of ``dma.generate``: the tensor's, from which a block's follows by its number."""
     tile: Tile | None = None
     """Of ``mm.*``; ``None``: the instruction is priced alone."""
 
@@ -293,6 +296,8 @@ def is_complete(instruction: Instruction) -> bool:
     if operation is None:
         if instruction.opcode in ("mm.tile", "mm.accumulate"):
             return instruction.tile is not None
+        if instruction.opcode == "dma.generate":
+            return instruction.address is not None and instruction.indices is not None
         dma = instruction.opcode in ("dma.load", "dma.store")
         indices = instruction.indices is not None or not instruction.indexed
         return dma and instruction.address is not None and instruction.external is not None and indices

@@ -16,8 +16,9 @@ from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit, 
 from lanewise.sim.dma import Transfer, data_beats
 from lanewise.sim.matrix_stream import Command, matrix_stream_beats_clk, matrix_stream_result_clk
 from lanewise.sim.program import Instruction
+from lanewise.sim.weight_generator import weight_generator_beats
 
-STREAMS = ("load", "store", "matrix", "vector", "operand")
+STREAMS = ("load", "store", "matrix", "vector", "operand", "generate")
 """In-order instruction streams; at most one start a clock in each."""
 
 UNITS = (
@@ -31,6 +32,7 @@ UNITS = (
     "flex_sfu",
     "row_sampler",
     "vector_set",
+    "weight_generator",
 )
 """What an instruction can occupy. DMA has AXI4's independent read and write channels. ``vector_set`` is the sequencer's
 slot itself, which nothing waits for."""
@@ -43,6 +45,7 @@ _UNIT_OF_OTHERS = {
     "op.sample": "row_sampler",
     "dma.load": "dma_load",
     "dma.store": "dma_store",
+    "dma.generate": "weight_generator",
 }
 _STREAM_OF_UNIT = {
     "dma_load": "load",
@@ -50,6 +53,7 @@ _STREAM_OF_UNIT = {
     "matrix": "matrix",
     "operand_path": "operand",
     "row_sampler": "operand",
+    "weight_generator": "generate",
 }
 
 
@@ -138,6 +142,8 @@ class TimingTable:
             beats, latency = instruction.steps * instruction.passes, config.matrix.result_latency_clk
             if opcode == "mm.tile":  # a tile's result lands row by row after the last step
                 drain = config.matrix.leave_clk(reload=instruction.reload)
+        elif unit == "weight_generator":
+            beats, latency = _generator_clk(instruction, config), config.weight_generator.latency_clk
         else:
             beats, latency = _operand_clk(opcode, instruction, config.operand_path)
         last = latency + beats + drain - 1
@@ -243,6 +249,13 @@ def _alignment(instruction: Instruction, bytes_per_clk: int) -> tuple[int, int]:
         return _NO_ADDRESS
     distance = instruction.distance_bytes or instruction.run_bytes
     return instruction.external.offset_bytes % bytes_per_clk, distance % bytes_per_clk
+
+
+def _generator_clk(instruction: Instruction, config: MachineConfig) -> int:
+    """Words that the weight generator writes, wherever they lie in the scratchpad."""
+    if not config.weight_generator.enabled:
+        raise ValueError(f"{instruction.opcode} needs a machine with weight_generator.enabled = true")
+    return weight_generator_beats(instruction.run_bytes, config.weight_generator)
 
 
 def _operand_clk(opcode: str, instruction: Instruction, config: OperandPathConfig) -> tuple[int, int]:

@@ -51,7 +51,7 @@ def test_baseline_differs_in_flex_sfu_alone():
         ),
         (
             "speed = 1\n",
-            "speed: unknown key; expected one of clock_ns, flex_sfu, matrix, operand_path, vector, scratchpad, dma",
+            "speed: unknown key; expected one of clock_ns, flex_sfu, matrix, operand_path, vector, scratchpad, dma, weight_generator",
         ),
         ("[matrix]\nrows = 3.5\n", "matrix.rows: input should be a valid integer, not 3.5"),
         ("[matrix]\nrows = '8'\n", "matrix.rows: input should be a valid integer, not '8'"),

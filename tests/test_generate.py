@@ -82,6 +82,20 @@ def test_ports_are_those_of_the_component(output):
     assert {(port["name"], port["direction"], port["width"]) for port in ports} == expected
 
 
+def test_a_machine_without_a_weight_generator_has_nothing_of_it(output):
+    folder, result = output
+    assert not SMALL.weight_generator.enabled
+    names = {port["name"] for top in result["tops"].values() for port in top["ports"]}
+    assert "started" in names
+    assert not any("generat" in name for name in names)
+    verilog = [name for name in result["files"] if name.endswith(".v")]
+    assert verilog
+    for name in verilog:
+        modules = re.findall(r"^module ([\w\\.]+)", (folder / name).read_text(), re.MULTILINE)
+        assert modules
+        assert not any("generator" in module for module in modules)
+
+
 def test_modules_are_unique_and_named_after_their_top(output):
     folder, result = output
     names = []

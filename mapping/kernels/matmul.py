@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.epilogue import Step, format_bits
+from lanewise.mapping.kernels.generated import Generated
 from lanewise.mapping.kernels.matmul_parts import fastest
 from lanewise.mapping.kernels.patches import Patches
 from lanewise.sim.engine import Run
@@ -63,6 +64,8 @@ class MatmulWork:
     result_step: int = 0
     weights: bool = True
     """The right operand is a parameter: a scale and a bias for each column; otherwise one scale for all."""
+    generated: Generated | None = None
+    """The right operand is made on chip and not in external memory: INT4, of columns side by side, all of k at once."""
     row_scales: bool = False
     """Rows of results lie where a list of numbers says, and each has a scale of its own, read from memory: kept rows of a sample."""
     left_bits: int = 0

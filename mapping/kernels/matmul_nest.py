@@ -98,11 +98,15 @@ class Nest(Tile):
             tall = self.rows * min(self.most(self.rows, columns, k, stay[0], rows=True), self.readable[0])
             wide = self.columns * min(self.most(rows, self.columns, k, stay[1], rows=False), self.readable[1])
             left, right = self.left_bytes(work.m, k), self.right_bytes(work.n, k)
-            if tall and (
-                not wide or left + right * ceil(work.m / tall) <= right + left * ceil(work.n / wide)
-            ):
+            fewer = (
+                left + right * ceil(work.m / tall) <= right + left * ceil(work.n / wide)
+                if tall and wide
+                else bool(tall)
+            )
+            both = work.generated is not None  # which costs no bytes: the clocks decide
+            if tall and (fewer or both):
                 yield self.left_stationary(tall, columns, staying), tall, columns, k, stay[0]
-            elif wide:
+            if wide and (not fewer or both):
                 yield self.right_stationary(wide, rows, staying), rows, wide, k, stay[1]
 
     @property

@@ -60,6 +60,12 @@ class Tile:
             name="right", lines=work.n, k=work.k, bits=self.right_bits, turned=work.right_transposed, pitch=work.right_pitch,
             step=work.right_step, batch=work.batch, before=work.right_first,
         )  # fmt: skip
+        if work.generated is not None:
+            work.generated.check(
+                self.right,
+                self.columns if work.n > self.columns else 0,
+                weights=work.weights and matrix.splits,
+            )
         self.first_k = 0
         """Where the product's part of k begins in the lines."""
         self.code = TileCode(
@@ -163,9 +169,19 @@ class Tile:
         self, first: Place, lines: int, at: Place, k: int, *, constants: bool = True
     ) -> list[Node]:
         """Likewise of the right operand; with the columns' constants, or without."""
+        if self.work.generated is not None:
+            before = self._batch(self.work.generated.blocks(self.work.n))
+            fill = self.work.generated.fill(self.right, first, lines, k, before)
+            return [
+                *self._load_constants(first, lines, k),
+                *fill,
+            ]  # the generator waits for the constants, DMA goes on
         loads: list[Node] = [self.right.load(first, lines, at + Place(self.first_k), k)]
-        if not constants:
-            return loads
+        return [*loads, *self._load_constants(first, lines, k)] if constants else loads
+
+    def _load_constants(self, first: Place, lines: int, k: int) -> list[Node]:
+        """What each column of the right operand has beside it."""
+        loads: list[Node] = []
         tiles = ceil(lines / self.columns)
         if self.work.weights:
             size, total = self.constants_bytes, ceil(self.work.n / self.columns)

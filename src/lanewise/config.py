@@ -574,6 +574,32 @@ class DmaConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightGeneratorConfig:
+    """Makes INT4 weights from a seed and writes them to the scratchpad: random filters that are never in external memory.
+
+    What for: Gavrikov and Keuper, arXiv 2301.11360, whose spatial filters are random and frozen.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    enabled: bool = False
+    """Whether the machine has the unit."""
+    bytes_per_clk: int = 32
+    """Bytes that it writes each clock, two weights each: a power of two, 4 to 64. DMA's default rate, but beside it."""
+
+    def __post_init__(self) -> None:
+        _require(
+            4 <= self.bytes_per_clk <= 64 and self.bytes_per_clk.bit_count() == 1,
+            "bytes_per_clk", "a power of two, 4 to 64", self.bytes_per_clk,
+        )  # fmt: skip
+
+    @property
+    def latency_clk(self) -> int:
+        """Request register; word register, rotation, scratchpad. A reader can start so many clocks, and one for each further word, after the start."""
+        return 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class MachineConfig:
     """The whole machine.
 
@@ -591,6 +617,7 @@ class MachineConfig:
     vector: VectorConfig = field(default_factory=VectorConfig)
     scratchpad: ScratchpadConfig = field(default_factory=ScratchpadConfig)
     dma: DmaConfig = field(default_factory=DmaConfig)
+    weight_generator: WeightGeneratorConfig = field(default_factory=WeightGeneratorConfig)
 
     def __post_init__(self) -> None:
         _require(0.1 <= self.clock_ns <= 1000, "clock_ns", "0.1 to 1000", self.clock_ns)
@@ -633,8 +660,14 @@ class MachineConfig:
 
     @property
     def hash(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of the canonical JSON: names the machine in every result."""
-        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        """First 12 hexadecimal digits of the SHA-256 of the canonical JSON: names the machine in every result.
+
+        A weight generator that is not there is left out, so that machines keep the names that they had before there was one.
+        """
+        values = self.as_dict()
+        if not self.weight_generator.enabled:
+            del values["weight_generator"]
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property

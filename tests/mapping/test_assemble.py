@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lanewise.config import MachineConfig, MatrixConfig
+from lanewise.config import MachineConfig, MatrixConfig, WeightGeneratorConfig
 from lanewise.isa.encoding import decode
 from lanewise.isa.operations import OPERATIONS
 from lanewise.mapping.assemble import CUSTOM_1, listing, words
@@ -17,6 +17,7 @@ from lanewise.mapping.kernels.elementwise import ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.fft import FftWork
 from lanewise.mapping.kernels.fft_columns import ColumnsFftWork
+from lanewise.mapping.kernels.generated import Generated
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork, LookUpWork, MovementWork
 from lanewise.mapping.kernels.operand import QuantiseWork
@@ -33,7 +34,7 @@ from lanewise.sim.vector_type import with_vector_types
 from lanewise.verify.assembler import TOOLS, assemble
 from lanewise.verify.core_kernels import every_operation
 
-MACHINE = MachineConfig()
+MACHINE = MachineConfig(weight_generator=WeightGeneratorConfig(enabled=True))
 BASELINE = MACHINE.baseline()
 PAGE = Path(__file__).parents[2] / "docs" / "kernels.md"
 
@@ -83,6 +84,7 @@ KERNELS = {
     "matrix product of transposed operands": MatmulWork(m=64, k=64, n=64, left_transposed=True, right_transposed=True, weights=False),
     "matrix product, its rows where numbers say": MatmulWork(m=64, k=64, n=64, row_scales=True),
     "convolution": MatmulWork(m=64, k=144, n=16, batch=2, patches=PATCHES, outputs=("quantised",)),
+    "matrix product, convolution, with weights made on chip": MatmulWork(m=64, k=144, n=40, generated=Generated()),
     "matrix product of rows in pieces": MatmulWork(m=64, k=144, n=64, left_runs=3),
     "pooling": WindowsWork(function="max", **WINDOW),
     "depthwise convolution": WindowsWork(function="depthwise", **WINDOW),

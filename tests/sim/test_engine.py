@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lanewise.config import MachineConfig, MatrixConfig, VectorConfig
+from lanewise.config import MachineConfig, MatrixConfig, VectorConfig, WeightGeneratorConfig
 from lanewise.sim.engine import CHUNK, Engine, run
 from lanewise.sim.program import Address, Instruction, Lines, Loop, Node, Program, Rotate, Tile
 from lanewise.sim.reference import Reference
@@ -20,7 +20,13 @@ ARRAYS = (
     MatrixConfig(), MatrixConfig(rows=4, columns=4, operand_bits=16), MatrixConfig(rows=4, columns=4, operand_bits=8),
 )  # fmt: skip
 CONFIGS = [
-    dataclasses.replace(MachineConfig(), matrix=array, vector=VectorConfig(vlen_bits=512)) for array in ARRAYS
+    dataclasses.replace(
+        MachineConfig(),
+        matrix=array,
+        vector=VectorConfig(vlen_bits=512),
+        weight_generator=WeightGeneratorConfig(enabled=True),
+    )
+    for array in ARRAYS
 ]
 CONFIG = CONFIGS[0]
 machines = st.sampled_from(CONFIGS)
@@ -78,6 +84,9 @@ def instructions() -> st.SearchStrategy[Instruction]:
     stores = st.builds(
         lambda b, n: Instruction(opcode="dma.store", reads=(b,), writes=("external",), runs=2, run_bytes=n), buffers(), size
     )  # fmt: skip
+    generated = st.builds(
+        lambda b, n: Instruction(opcode="dma.generate", writes=(b,), runs=1, run_bytes=n), buffers(), size
+    )
     operand = st.builds(
         lambda op, a, b, n: {
             "settings": Instruction(opcode="op.settings", reads=("op.path",), writes=("op.settings",)),
@@ -86,7 +95,9 @@ def instructions() -> st.SearchStrategy[Instruction]:
         }[op],
         st.sampled_from(["settings", "quantise", "sample"]), buffers(), buffers(), size,
     )  # fmt: skip
-    return st.one_of(arithmetic, arithmetic, memory, tables, look_ups, loads, stores, commands(), operand)
+    return st.one_of(
+        arithmetic, arithmetic, memory, tables, look_ups, loads, stores, commands(), operand, generated
+    )
 
 
 def lines(name: str) -> Lines:
@@ -208,7 +219,7 @@ def test_the_random_programs_use_everything():
 @settings(max_examples=60)
 @given(programs(3, rounds=5), st.randoms(use_true_random=False))
 def test_dma_takes_as_long_as_told(program, random):
-    count = sum(event[0].opcode.startswith("dma.") for event in Reference(program, CONFIG).events)
+    count = sum(event[0].opcode in ("dma.load", "dma.store") for event in Reference(program, CONFIG).events)
     dma_clk = [(random.randint(1, 99), random.randint(1, 400)) for _ in range(count)]
     seen = []
     result = run(program, CONFIG, summarise=False, watcher=lambda *event: seen.append(event), dma_clk=dma_clk)
@@ -217,7 +228,7 @@ def test_dma_takes_as_long_as_told(program, random):
     assert result.busy_clk == reference.busy_clk
     told = iter(dma_clk)
     for instruction, start, end in seen:
-        if instruction.opcode.startswith("dma."):
+        if instruction.opcode in ("dma.load", "dma.store"):
             assert end - start == next(told)[1] + 1
 
 

@@ -22,6 +22,7 @@ from lanewise.rtl.row_sampler import RowSampler
 from lanewise.rtl.vector_unit import VectorUnit
 from lanewise.rtl.verilog import Port, emit_verilog, ports_of
 from lanewise.rtl.walsh_hadamard import WalshHadamard
+from lanewise.rtl.weight_generator import WeightGenerator
 
 PREFIX = "lanewise_"
 """Begins the name of every module, so that none collides with a module of the project that includes them."""
@@ -59,6 +60,8 @@ def blocks(config: MachineConfig) -> list[Block]:
     if config.matrix.integers:
         components["matrix_stream"] = MatrixStream(config)
         components["matrix_unit"] = MatrixUnit(config.matrix)
+    if config.weight_generator.enabled:
+        components["weight_generator"] = WeightGenerator(config)
     if config.flex_sfu.enabled:
         components |= {
             "flex_sfu": FlexSfu(config.flex_sfu),

@@ -13,7 +13,7 @@ from lanewise.isa.encoding import Decoded, assembly
 from lanewise.isa.operations import Operation
 from lanewise.isa.vtype import Vtype
 from lanewise.models.matrix_commands import Operand, Output, Products
-from lanewise.rtl.core import ROLES, command_layout, matrix_layout
+from lanewise.rtl.core import ROLES, command_layout, generate_command_layout, matrix_layout
 from lanewise.rtl.lfsr import load_signature
 from lanewise.rtl.vector_sequencer import INSTRUCTION
 from lanewise.sim import matrix_stream
@@ -125,6 +125,50 @@ class Command:
         if self.stream == "load":
             return Instruction(opcode="dma.load", writes=(buffer,), runs=1, run_bytes=1)
         return Instruction(opcode="dma.store", reads=(buffer,), writes=("external",), runs=1, run_bytes=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generate:
+    """A command of the weight generator."""
+
+    scratch: int
+    size: int
+    """Bytes."""
+    seed: int
+    """State that its stream begins with, not 0."""
+    access: Access
+
+    @property
+    def stream(self) -> str:
+        """The stream that it belongs to."""
+        return "generate"
+
+    def __str__(self) -> str:
+        return f"dma.generate {self.size} bytes of {self.seed:#x}, scratch {self.scratch:#x} ({self.access})"
+
+    @property
+    def accesses(self) -> tuple[Access, ...]:
+        """Of buffers, in Program order."""
+        return (self.access,)
+
+    def recounted(self, counts: TagCounts) -> Self:
+        """The same behind other accesses."""
+        return dataclasses.replace(self, access=self.access.recounted(counts))
+
+    def payload(self, config: MachineConfig) -> int:
+        """The word of its stream.
+
+        Raises:
+            ValueError: A field has not the bits for what it says.
+        """
+        descriptor = {"scratch": self.scratch, "size": self.size, "seed": self.seed}
+        return _word(
+            generate_command_layout(config), {"descriptor": descriptor, "request": self.access.request}
+        )
+
+    def instruction(self) -> Instruction:
+        """As the engine sees it."""
+        return Instruction(opcode="dma.generate", writes=(self.access.buffer,), runs=1, run_bytes=self.size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -300,7 +344,7 @@ class Seed:
         return int(layout.const({"lane": self.lane, "state": self.state}).as_bits())
 
 
-Entry: TypeAlias = Issue | Command | MatrixCommand | Seed
+Entry: TypeAlias = Issue | Command | Generate | MatrixCommand | Seed
 
 
 def _plain(constant: Any) -> Any:

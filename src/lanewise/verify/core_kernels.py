@@ -15,6 +15,7 @@ from lanewise.mapping.kernels.elementwise import CHUNK_ELEMENTS, ElementwiseWork
 from lanewise.mapping.kernels.epilogue import Step
 from lanewise.mapping.kernels.fft import FftWork
 from lanewise.mapping.kernels.fft_columns import ColumnsFftWork
+from lanewise.mapping.kernels.generated import Generated
 from lanewise.mapping.kernels.matmul import MatmulWork
 from lanewise.mapping.kernels.movement import FillWork, LookUpWork, MovementWork
 from lanewise.mapping.kernels.patches import Patches
@@ -129,6 +130,8 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
     yield from _windows()
     if config.matrix.splits:
         yield from _products(config.matrix)
+        if config.weight_generator.enabled:
+            yield from _generated(config.matrix)
 
 
 def _spiking(config: MachineConfig) -> Iterator[tuple[str, Work]]:
@@ -204,6 +207,25 @@ def _products(matrix: MatrixConfig) -> Iterator[tuple[str, MatmulWork]]:
         images=1, channels=4, size=(5, 6), kernel=(3, 3), stride=(1, 2), dilation=(1, 1), padding=(1, 1)
     )
     yield "convolution", replace(plain, m=patches.lines, k=patches.k(4), patches=patches)
+
+
+def _generated(matrix: MatrixConfig) -> Iterator[tuple[str, MatmulWork]]:
+    """Weights from a seed: blocks as wide as the array and less, a last one that is not whole, several products, a convolution."""
+    lines = matrix.columns
+    plain = MatmulWork(
+        m=9, k=21, n=3 * lines - 1, multiplier=3, shift=20, generated=Generated(seed=7, lines=lines)
+    )
+    yield "product with generated weights", plain
+    narrow = next(d for d in range(max(1, lines - 1), 0, -1) if lines % d == 0)
+    blocks = Generated(seed=2**32 - 1, lines=narrow)
+    yield "products with generated weights in small blocks", replace(plain, batch=2, k=20, generated=blocks)
+    patches = Patches(
+        images=1, channels=4, size=(5, 6), kernel=(3, 3), stride=(1, 2), dilation=(1, 1), padding=(1, 1)
+    )
+    convolution = replace(
+        plain, m=patches.lines, k=patches.k(4), patches=patches, outputs=("quantised",), shift=24
+    )
+    yield "convolution with generated filters", convolution
 
 
 def _columns() -> Iterator[tuple[str, Work]]:

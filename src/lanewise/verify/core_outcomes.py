@@ -10,10 +10,11 @@ from lanewise.isa.operations import OPERATIONS, Latency, Unit
 from lanewise.models.matrix_commands import MatrixCommands
 from lanewise.models.vector_machine import VectorMachine
 from lanewise.models.vector_tables import table_words
+from lanewise.models.weight_generator import generated_bytes
 from lanewise.rtl.vector_unit import LANDINGS
 from lanewise.sim.engine import run
 from lanewise.sim.program import Instruction, Program
-from lanewise.verify.core_entries import Command, Entry, Issue, Seed
+from lanewise.verify.core_entries import Command, Entry, Generate, Issue, Seed
 from lanewise.verify.core_tiles import matrix_tables
 from lanewise.verify.core_writer import (
     CORNERS_32,
@@ -57,6 +58,9 @@ def expected_external(config: MachineConfig, entries: Sequence[Entry], external:
             machine.step(entry.word, entry.rs1, entry.rs2)
         elif isinstance(entry, Command):
             _transfer(entry, memory, scratchpad)
+        elif isinstance(entry, Generate):
+            made = generated_bytes(entry.seed, entry.size).tobytes()
+            scratchpad[entry.scratch : entry.scratch + entry.size] = made
         elif isinstance(entry, Seed):
             states[entry.lane] = entry.state
         else:
@@ -131,7 +135,7 @@ def simulated_clocks(
     return watched.clocks
 
 
-STREAMS = ("vector", "load", "store", "matrix")
+STREAMS = ("vector", "load", "store", "matrix", "generate")
 """Whose starts are compared, in the order of the core's ``started``."""
-UNITS_THAT_LAND = (*LANDINGS, "dma_load", "dma_store", "mm_accumulate", "mm_tile")
+UNITS_THAT_LAND = (*LANDINGS, "dma_load", "dma_store", "mm_accumulate", "mm_tile", "dma_generate")
 """Whose ends are compared; those of the vector unit in the order of its ``landed``."""

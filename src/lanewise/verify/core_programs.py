@@ -80,6 +80,8 @@ def random_program(config: MachineConfig, rng: np.random.Generator, length: int)
             writer.draw_sfu()
         elif kind < 0.24:
             writer.draw_transfer(str(rng.choice(["load", "store"])))
+        elif kind < 0.3 and config.weight_generator.enabled:
+            writer.draw_generate()
         else:
             writer.draw()
     end(writer)

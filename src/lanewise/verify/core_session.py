@@ -23,7 +23,8 @@ class CoreSession:
         self.tb = tb
         self._edge = RisingEdge(tb.dut.clk)
         matrix = tb.config.matrix.splits
-        self._names = (*STREAMS, "seed") if matrix else tuple(name for name in STREAMS if name != "matrix")
+        there = {"matrix": matrix, "generate": tb.config.weight_generator.enabled, "seed": matrix}
+        self._names = tuple(name for name in (*STREAMS, "seed") if there.get(name, True))
         self._streams = {
             name: tuple(tb.port(f"{name}__{part}") for part in ("valid", "payload", "ready"))
             for name in self._names
@@ -33,6 +34,7 @@ class CoreSession:
             for name in ("started", "landed", "load_free", "load_finished", "store_read", "store_finished")
         }
         self._matrix_done = tb.port("matrix_done") if matrix else None
+        self._generated = tb.port("generated") if there["generate"] else None
 
     async def run(
         self,
@@ -74,6 +76,7 @@ class CoreSession:
         while (
             quiet < _QUIET_CLK or any(len(starts[name]) < counts[name] for name in started_streams)
             or len(ends["dma_load"]) < counts["load"] or len(ends["dma_store"]) < counts["store"] or len(done["results_written"]) < tiles
+            or len(ends["dma_generate"]) < counts.get("generate", 0)
         ):  # fmt: skip
             await self._edge
             clock += 1
@@ -93,6 +96,8 @@ class CoreSession:
                 for place, name in enumerate(LANDINGS):
                     if landed >> place & 1:
                         ends[name].append(clock)
+            if self._generated is not None and self._generated.get():
+                ends["dma_generate"].append(clock)
             if watch["load_finished"].get():
                 ends["dma_load"].append(clock)
             if watch["store_finished"].get():
@@ -143,7 +148,11 @@ class CoreSession:
         ]
         order = [entry.stream for entry in entries if isinstance(entry, Command)]
         rest = {name: iter(clocks) for name, clocks in held.items()}
-        for name in ("dma_load", "dma_store"):  # a reader of the buffer can start in the clock after
+        for name in (
+            "dma_load",
+            "dma_store",
+            "dma_generate",
+        ):  # a reader of the buffer can start in the clock after
             ends[name] = [clock + 1 for clock in ends[name]]
         return (
             Clocks(starts=_from(starts, first), ends=_from(ends, first)),

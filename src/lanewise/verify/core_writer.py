@@ -13,7 +13,7 @@ from lanewise.isa.operations import OPERATIONS, Latency, Operation, Rate, Unit
 from lanewise.isa.vtype import LMULS, SEWS, Vtype
 from lanewise.rtl.tags import TAGS
 from lanewise.sim.dma import Transfer
-from lanewise.verify.core_entries import Command, Entry, Issue
+from lanewise.verify.core_entries import Command, Entry, Generate, Issue
 from lanewise.verify.tag_counts import Access, TagCounts
 
 REGION_BYTES = 1024
@@ -223,6 +223,18 @@ class ProgramWriter:
         )
         place = int(rng.integers(REGION_BYTES - (runs - 1) * scratch_stride - run_bytes + 1))
         self._move(stream, region, transfer, place, scratch_stride)
+
+    def draw_generate(self) -> None:
+        """Weights of a random seed, of any length and alignment, in a buffer."""
+        rng, region = self.rng, int(self.rng.integers(REGIONS))
+        size = int(rng.choice([1, int(rng.integers(1, 80)), int(rng.integers(1, REGION_BYTES + 1))]))
+        place = int(rng.integers(REGION_BYTES - size + 1))
+        access = Access.counted(self.counts, self.tags[region], "generate", stores=True)
+        self.entries.append(
+            Generate(
+                scratch=self.start_of(region) + place, size=size, seed=int(rng.integers(1, 2**32)), access=access
+            )
+        )  # fmt: skip
 
     # Flex-SFU
 

@@ -10,10 +10,11 @@ from lanewise.mapping.assemble import scalar_bits, word
 from lanewise.mapping.kernels.price import priced
 from lanewise.mapping.matrix_commands import output_of, products_of
 from lanewise.mapping.walk import ProgramWalk
+from lanewise.models.weight_generator import block_seed
 from lanewise.rtl.tags import TAGS
 from lanewise.sim.dma import Transfer
 from lanewise.sim.program import Address, Instruction, Program
-from lanewise.verify.core_entries import Command, Entry, Issue, MatrixCommand
+from lanewise.verify.core_entries import Command, Entry, Generate, Issue, MatrixCommand
 from lanewise.verify.tag_counts import Access, TagCounts
 
 
@@ -50,6 +51,8 @@ class Host(ProgramWalk):
             self._vector(instruction)
         elif instruction.opcode in ("dma.load", "dma.store"):
             self._transfer(instruction)
+        elif instruction.opcode == "dma.generate" and self.config.weight_generator.enabled:
+            self._generate(instruction)
         elif instruction.opcode in ("mm.tile", "mm.accumulate") and self.config.matrix.splits:
             self._matrix(instruction)
         else:
@@ -99,6 +102,14 @@ class Host(ProgramWalk):
                 scratch_stride=instruction.stride_bytes or instruction.run_bytes,
             )
         )  # fmt: skip
+
+    def _generate(self, instruction: Instruction) -> None:
+        if instruction.address is None or instruction.indices is None:
+            raise ValueError(f"{instruction.opcode} must have an address and a block's number")
+        scratch, tag = self._located(instruction.address)
+        access = Access.counted(self._counts, tag, "generate", stores=True)
+        seed = block_seed(instruction.seed, instruction.indices.at(self.counters))
+        self.entries.append(Generate(scratch=scratch, size=instruction.run_bytes, seed=seed, access=access))
 
     def _matrix(self, instruction: Instruction) -> None:
         products = products_of(instruction, self.place)

@@ -12,6 +12,7 @@ BENCHES = (
     "flex_sfu",
     "flex_sfu_functions",
     "lfsr",
+    "weight_generator",
     "mac_array",
     "fp16_array",
     "walsh_hadamard",

@@ -14,6 +14,7 @@ from lanewise.config import (
     MatrixConfig,
     ScratchpadConfig,
     VectorConfig,
+    WeightGeneratorConfig,
 )
 from lanewise.isa.operations import OPERATIONS, Latency, Unit
 from lanewise.mapping.lower import Lowered
@@ -56,20 +57,24 @@ _ROUNDS = MODULUS + 500
 
 def small_machine(
     lanes: int, vlen_bits: int, sfu: FlexSfuConfig, dma: DmaConfig, array: tuple[int, int, int] = (4, 4, 2), operand_bits: int = 4,
+    generates: int = 0,
 ) -> MachineConfig:  # fmt: skip
-    """A machine for a bench; ``array``: its rows, columns and lanes of the output path."""
+    """A machine for a bench; ``array``: its rows, columns and lanes of the output path; ``generates``: bytes a clock of a weight generator, 0: none."""
     rows, columns, output_lanes = array
     return MachineConfig(
         vector=VectorConfig(lanes=lanes, vlen_bits=vlen_bits), flex_sfu=sfu,
         matrix=MatrixConfig(rows=rows, columns=columns, output_lanes=output_lanes, operand_bits=operand_bits),
         scratchpad=ScratchpadConfig(size_kib=64, banks=32), dma=dma,
+        weight_generator=WeightGeneratorConfig(enabled=True, bytes_per_clk=generates) if generates else WeightGeneratorConfig(),
     )  # fmt: skip
 
 
 def _cases(_: MachineConfig, full: bool) -> Sequence[Case]:
     everything = ("fp16", "bf16", "fp32", "int8")
     quick = [
-        ("2x128", small_machine(2, 128, FlexSfuConfig(lanes=2, segments=8), DmaConfig(bytes_per_clk=16, latency_clk=21)), 60),
+        ("2x128", small_machine(
+            2, 128, FlexSfuConfig(lanes=2, segments=8), DmaConfig(bytes_per_clk=16, latency_clk=21), generates=8,
+        ), 60),
     ]  # fmt: skip
     wide = [
         ("1x128", small_machine(
@@ -80,7 +85,7 @@ def _cases(_: MachineConfig, full: bool) -> Sequence[Case]:
             4, 512, FlexSfuConfig(lanes=4, segments=16, formats=everything, double_buffered=True),
             DmaConfig(bytes_per_clk=32, latency_clk=64), array=(7, 3, 2),
         ), 450),
-        ("8x1024", small_machine(8, 1024, FlexSfuConfig(lanes=8, segments=32), DmaConfig(), array=(16, 12, 4)), 300),
+        ("8x1024", small_machine(8, 1024, FlexSfuConfig(lanes=8, segments=32), DmaConfig(), array=(16, 12, 4), generates=32), 300),
         ("4x128", small_machine(4, 128, FlexSfuConfig(lanes=4, segments=8), DmaConfig(), array=(2, 3, 3)), 300),
         ("2x128-baseline", small_machine(2, 128, FlexSfuConfig(lanes=2, enabled=False), DmaConfig(bytes_per_clk=8)), 300),
         ("2x128-unsplit", small_machine(
