@@ -70,6 +70,13 @@ class GraphBuilder:
         """Whether the value depends on no input and no parameter."""
         return self._values[value].origin == "constant"
 
+    def number(self, value: int) -> float | None:
+        """The one number that a constant without a name holds in all of its places, if it is known."""
+        found = self._values[value]
+        if found.origin != "constant" or found.name:
+            return None
+        return self.constants.number(value, found.size)
+
     def graph(self, model: str, versions: Mapping[str, str], results: Sequence[int]) -> Graph:
         """The graph so far. Values that nobody reads are left out."""
         used = {i for operator in self._operators for i in (*operator.inputs, *operator.outputs)} | set(

@@ -17,8 +17,8 @@ pool         x                       kernel, stride, padding, dilation; function
                                      (else 0); the adaptive ones: output
 elementwise  those that are tensors  scalar: the operand that is a number, if one is; pow: exponent or
                                      base; clamp: minimum, maximum; compare: relation; leaky_relu: slope;
-                                     softplus: beta, threshold; elu: alpha; add, subtract: alpha, a factor
-                                     of the second; cast: from, to
+                                     softplus: beta, threshold; elu: alpha; cast: from, to; logit: epsilon;
+                                     round_decimals: decimals; nan_to_num: nan, positive, negative
 reduce       x                       axes, keep; norm: order
 embedding    table, indices          rows, width
 movement     what is moved           function: view if no data moves, else copy; operation: reshape,
@@ -33,7 +33,7 @@ other        all tensors             those of :mod:`lanewise.mapping.rules.order
                                      name
 ============ ======================= ======================================================================
 
-``reverse_subtract`` and ``reverse_divide`` have their operands exchanged (``scalar - x``).
+``reverse_subtract``, ``reverse_divide`` and other ``reverse_`` functions have their operands exchanged (``scalar - x``).
 """
 
 from collections.abc import Callable, Mapping
@@ -61,7 +61,7 @@ class Call:
 
     @property
     def tensors(self) -> "tuple[Tensor, ...]":
-        """All tensors among the arguments, in order; lists are flattened."""
+        """All tensors that are operands, in order; lists are flattened."""
         return tuple(tensors_in(self.arguments.values()))
 
 

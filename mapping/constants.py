@@ -33,6 +33,19 @@ class _Recipe:
     """The constant that ``func`` replaces by this one, if it works in place."""
 
 
+_ONE_NUMBER = tuple(
+    f"{before}{name}" for name in ("zeros", "ones", "full") for before in ("", "new_")
+) + tuple(f"{name}_like" for name in ("zeros", "ones", "full"))
+
+
+def _name(func: Any) -> str:
+    return str(func.name()).removeprefix("aten::").partition(".")[0] if hasattr(func, "name") else ""
+
+
+_SAME_NUMBER = ("detach", "alias", "clone", "expand", "expand_as", "view", "reshape", "unsqueeze")
+"""Operators that show the same number elsewhere."""
+
+
 class Constants:
     """How each constant came to be."""
 
@@ -87,6 +100,28 @@ class Constants:
             else:
                 self._known[value] = (result if isinstance(result, Tensor) else result[recipe.result]).clone()
         return self._known[value]
+
+    def number(self, value: int, elements: int) -> float | None:
+        """The one number that ``value`` holds in all of its places; ``None``: it is not known to be one."""
+        recipe = self._recipes.get(value)
+        while recipe is not None and recipe.overwritten is None and not recipe.result:
+            name, arguments = _name(recipe.func), recipe.arguments[0]
+            if name in _ONE_NUMBER:
+                fill = 0.0 if "zeros" in name else 1.0 if "ones" in name else arguments[-1]
+                return float(fill) if isinstance(fill, int | float) else None
+            seen = arguments[0] if name in _SAME_NUMBER and arguments else None
+            recipe = (
+                self._recipes.get(seen.value)
+                if isinstance(seen, Reference) and seen.value is not None
+                else None
+            )
+        if elements != 1:
+            return None
+        try:
+            found = self.evaluate(value)
+        except (LookupError, RuntimeError):
+            return None
+        return float(found)
 
     def call(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What ``func`` returns for these constants, on the CPU.

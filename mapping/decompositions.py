@@ -8,13 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lanewise.mapping.decompositions_functions import FUNCTIONS
+from lanewise.mapping.decompositions_norms import NORMS
+
 
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,  # noqa: ARG001
-       is_causal: bool = False, *, scale: float | None = None, enable_gqa: bool = False,
+    dropout_p: float = 0.0, is_causal: bool = False, *, scale: float | None = None, enable_gqa: bool = False,
 ) -> Tensor:  # fmt: skip
-    """softmax(query key^T scale + mask) value; shapes (.., heads, length, width). Dropout is off.
+    """softmax(query key^T scale + mask) value; shapes (.., heads, length, width).
+
+    A probability of dropout counts in evaluation, too, and is recorded as the random operator that it is.
 
     With grouped heads, the queries of one key head stand below each other, so that no key is copied.
     """
@@ -35,6 +39,8 @@ def _attention(
             )
         scores = scores + attn_mask
     weights = torch.softmax(scores, dim=-1)
+    if dropout_p:
+        weights = torch.dropout(weights, dropout_p, True)
     if groups > 1:
         weights = weights.view(*shape[:-3], key.shape[-3], groups * shape[-2], key.shape[-2])
     result = torch.matmul(weights, value)
@@ -44,20 +50,6 @@ def _attention(
 def _glu(self: Tensor, dim: int = -1) -> Tensor:
     value, gate = self.chunk(2, dim)
     return value * torch.sigmoid(gate)
-
-
-def _addcmul(self: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
-    product = tensor1 * tensor2
-    return self + (product if value == 1 else product * value)
-
-
-def _addcdiv(self: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
-    quotient = tensor1 / tensor2
-    return self + (quotient if value == 1 else quotient * value)
-
-
-def _lerp(self: Tensor, end: Tensor, weight: Tensor | float) -> Tensor:
-    return self + (end - self) * weight
 
 
 def _addmm(self: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -100,11 +92,10 @@ def _grouped_mm(self: Tensor, mat2: Tensor, offs: Tensor, bias: Tensor | None = 
 DECOMPOSITIONS: dict[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": _attention,
     "glu": _glu,
-    "addcmul": _addcmul,
-    "addcdiv": _addcdiv,
-    "lerp": _lerp,
     "addmm": _addmm,
     "baddbmm": _addmm,
     "_grouped_mm": _grouped_mm,
+    **FUNCTIONS,
+    **NORMS,
 }
-"""By aten name. Tried after the rules, and for the out-of-place forms alone."""
+"""By aten name; ``NotImplemented``: not in this form. Tried after the rules. Of a form in place the result is what it writes."""

@@ -15,7 +15,7 @@ def _clamp(parts: Parts) -> int | None:
     return parts.of("minimum", parts.of("maximum", x, bounds[0]), bounds[1])
 
 
-_SQUARINGS = 8
+_SQUARINGS = 16
 """Of the largest power that is made of products."""
 
 
@@ -31,7 +31,9 @@ def _power(parts: Parts) -> int | None:
     if exponent in (-1.0, -0.5, 0.5, 1.0, 2.0, 3.0):
         return None
     whole = abs(int(exponent))
-    if exponent != int(exponent) or not 0 < whole < 2**_SQUARINGS:
+    if exponent == int(exponent) and not 0 < whole < 2**_SQUARINGS:
+        return None
+    if exponent != int(exponent):
         return parts.of("exp", parts.times(parts.of("log", x), float(exponent)))
     result: int | None = None
     power = x
@@ -64,14 +66,26 @@ def _prelu(parts: Parts) -> int | None:
     return parts.of("add", parts.of("multiply", below, slope), parts.of("relu", x))
 
 
-def _floored(parts: Parts) -> int:
-    quotient = parts.of("divide", *parts.operator.inputs, **_scalar(parts))
-    return parts.of("floor", quotient)
+_QUOTIENTS = {
+    "floor_divide": "floor", "remainder": "floor", "truncated_divide": "trunc", "truncated_remainder": "trunc"
+}  # fmt: skip
+
+
+def _whole_quotient(parts: Parts) -> int:
+    """``floor(a / b)``, or without what is behind the point; of ``reverse_`` functions ``a`` is the number."""
+    function = parts.operator.function.removeprefix("reverse_")
+    divide = "reverse_divide" if function != parts.operator.function else "divide"
+    quotient = parts.of(divide, *parts.operator.inputs, **_scalar(parts))
+    return parts.of(_QUOTIENTS[function], quotient)
 
 
 def _remainder(parts: Parts) -> int:
-    """``a - b floor(a / b)``."""
-    product = parts.of("multiply", _floored(parts), *parts.operator.inputs[1:], **_scalar(parts))
+    """``a - b floor(a / b)``, or of the quotient without what is behind the point."""
+    quotient = _whole_quotient(parts)
+    if parts.operator.function.startswith("reverse_"):
+        product = parts.of("multiply", quotient, parts.operator.inputs[0])
+        return parts.of("reverse_subtract", product, **_scalar(parts))
+    product = parts.of("multiply", quotient, *parts.operator.inputs[1:], **_scalar(parts))
     return parts.of("subtract", parts.operator.inputs[0], product)
 
 
@@ -157,10 +171,67 @@ _LARGEST = 65504.0
 
 
 def _finite(parts: Parts) -> int:
-    """nan_to_num: zero where there is no number, and the largest numbers in place of infinities."""
+    """nan_to_num: a number where there is none, and numbers, by default the largest ones, in place of infinities."""
     (x,) = parts.operator.inputs
-    number = parts.of("select", parts.of("compare", x, relation="nan"), x, true=0.0)
-    return parts.of("maximum", parts.of("minimum", number, scalar=_LARGEST), scalar=-_LARGEST)
+    result = parts.of("select", parts.of("compare", x, relation="nan"), x, true=parts.number("nan"))
+    for name, infinity in (("positive", math.inf), ("negative", -math.inf)):
+        if name in parts.operator.attributes:
+            infinite = parts.of("compare", x, relation="equal", scalar=infinity)
+            result = parts.of("select", infinite, result, true=parts.number(name))
+    return parts.of("maximum", parts.of("minimum", result, scalar=_LARGEST), scalar=-_LARGEST)
+
+
+def _softplus(parts: Parts) -> int | None:
+    """``softplus(beta x) / beta``, and x itself where ``beta x`` is above the threshold.
+
+    There, to FP16, softplus is x anyway, unless the threshold is low.
+    """
+    (x,) = parts.operator.inputs
+    beta, threshold = parts.number("beta", 1.0), parts.number("threshold", 20.0)
+    low = threshold < _SOFTPLUS_IS_X
+    if beta == 1 and not low:
+        return None
+    x = parts.times(x, beta)
+    if not low:
+        return parts.times(parts.of("softplus", x), 1 / beta)
+    below = parts.of("softplus", parts.of("minimum", x, scalar=threshold))
+    step = max(threshold, 0.0) + math.log1p(math.exp(-abs(threshold)))
+    rest = parts.of("subtract", parts.of("maximum", x, scalar=threshold), scalar=step)
+    above = parts.of("compare", x, relation="greater", scalar=threshold)
+    return parts.times(parts.of("add", below, parts.of("multiply", rest, above)), 1 / beta)
+
+
+_SOFTPLUS_IS_X = 8.0
+"""From here on softplus is less than half of FP16's unit in the last place above its operand."""
+
+_MOST_DECIMALS = 4
+"""Powers of ten up to this one are FP16 numbers."""
+
+
+def _round_decimals(parts: Parts) -> int | None:
+    """What is behind the point, times a power of ten, rounded; before the point nothing changes.
+
+    The same of a sum: the whole part is even times the power of ten, so ties go where they would go.
+    """
+    (x,) = parts.operator.inputs
+    decimals = int(parts.number("decimals"))
+    if abs(decimals) > _MOST_DECIMALS:
+        return None
+    power = 10.0 ** abs(decimals)
+    if decimals < 0:
+        return parts.times(parts.of("round", parts.of("divide", x, scalar=power)), power)
+    whole = parts.of("trunc", x)
+    rest = parts.of("round", parts.times(parts.of("subtract", x, whole), power))
+    return parts.of("add", whole, parts.of("divide", rest, scalar=power))
+
+
+def _logit(parts: Parts) -> int:
+    """``-log(1 / x - 1)``, of what is between epsilon and 1 - epsilon."""
+    (x,) = parts.operator.inputs
+    if (epsilon := parts.number("epsilon")) > 0:
+        x = parts.of("minimum", parts.of("maximum", x, scalar=epsilon), scalar=1 - epsilon)
+    odds = parts.of("subtract", parts.of("reciprocal", x), scalar=1.0)
+    return parts.of("negate", parts.of("log", odds))
 
 
 RULES: Mapping[tuple[str, str], Rule] = {
@@ -169,13 +240,18 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("elementwise", "elu"): _elu,
     ("elementwise", "selu"): _elu,
     ("elementwise", "prelu"): _prelu,
-    ("elementwise", "floor_divide"): _floored,
-    ("elementwise", "remainder"): _remainder,
+    **{
+        ("elementwise", before + name): _remainder if "remainder" in name else _whole_quotient
+        for name in _QUOTIENTS
+        for before in ("", "reverse_")
+    },
     ("elementwise", "sign"): _sign,
     ("elementwise", "acos"): _arc,
     ("elementwise", "asin"): _arc,
     ("other", "asinh"): _inverse_hyperbolic,
-    ("other", "nan_to_num"): _finite,
+    ("elementwise", "nan_to_num"): _finite,
+    ("elementwise", "softplus"): _softplus,
+    ("elementwise", "round_decimals"): _round_decimals,
     ("elementwise", "sinh"): _hyperbolic,
     ("elementwise", "cosh"): _hyperbolic,
     ("elementwise", "tan"): _tangent,
@@ -187,8 +263,6 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("elementwise", "log2"): _chain(("log", None), ("multiply", 1 / math.log(2))),
     ("elementwise", "log10"): _chain(("log", None), ("multiply", 1 / math.log(10))),
     ("elementwise", "erfc"): _chain(("erf", None), ("reverse_subtract", 1.0)),
-    ("elementwise", "logit"): _chain(
-        ("reciprocal", None), ("subtract", 1.0), ("log", None), ("negate", None)
-    ),
+    ("elementwise", "logit"): _logit,
 }
 """By kind and function."""

@@ -71,11 +71,7 @@ class Fusion(LoweredValues):
         if after.kind == "normalise":
             return after.function == "batch_norm" and operator.kind == "convolution"
         weights = self.has_weights(operator)
-        if (
-            after.kind != "elementwise"
-            or after.attributes.get("alpha", 1) != 1
-            or not self.folds(after, weights=weights)
-        ):
+        if after.kind != "elementwise" or not self.folds(after, weights=weights):
             return False
         steps = steps_of(after, self.layouts, value) or ()
         if len(steps) != 1 or steps[0].function not in ("multiply", "divide", "add", "subtract"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lanewise.errors import UserError
+from lanewise.mapping.graph import Graph
 
 LARGEST = 1 << 24
 """Of a size that is given by name."""
@@ -100,6 +101,23 @@ class Sizes:
             raise UserError(
                 f"{model}: {option}: axis {axis} of input {name} must be {side}, as the file says, not {wanted}"
             )
+
+
+def check_used(graph: Graph, *, sequence: int | None, resolution: int | None) -> None:
+    """That a network of timm or transformers takes what it is asked for: tokens, or pictures.
+
+    Raises:
+        UserError: It takes none.
+    """
+    if not graph.model.startswith(("timm:", "hf:")):
+        return
+    given = [value for value in graph.values if value.origin == "input"]
+    floats = [value for value in given if value.dtype.startswith(("float", "bfloat"))]
+    if resolution is not None and given and not floats:
+        raise UserError(f"--resolution: {graph.model} takes no pictures; expected --sequence")
+    pictures = bool(given) and all(len(value.shape) == 4 for value in floats) and len(floats) == len(given)
+    if sequence is not None and pictures:
+        raise UserError(f"--sequence: {graph.model} takes no tokens; expected --resolution")
 
 
 def dims_of(model: str, dims: Mapping[str, int] | None) -> Mapping[str, int] | None:

@@ -12,6 +12,7 @@ recorded as ``other``.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ from lanewise.mapping.constants import Reference
 from lanewise.mapping.decompositions import DECOMPOSITIONS
 from lanewise.mapping.graph import Graph
 from lanewise.mapping.names import ModulePath
+from lanewise.mapping.numbers_of_constants import with_numbers
+from lanewise.mapping.recorder_values import asks, everything, where_values_are
 from lanewise.mapping.rules.movement import SHAPE_ONLY
 from lanewise.mapping.versions import Versions
 
@@ -37,10 +40,6 @@ class _Recipe:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     values: dict[int, int | None]
-
-
-_ASKING = frozenset((torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape))
-"""Operators that need values and not shapes alone."""
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -99,15 +98,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Run one operator and record it, or hand it back in parts that come here again."""
         kwargs = kwargs or {}
+        if outs := _outs(func):
+            return self._into(func, args, kwargs, outs)
         call = _call(func, args, kwargs)
         if func is torch.ops.aten.dropout_.default and not call["train"]:
             return call["self"]
         form = canonical(call)
         if form is None and call.name not in SHAPE_ONLY:
-            with self:
-                if call.name in DECOMPOSITIONS and not func._schema.is_mutable:
-                    return DECOMPOSITIONS[call.name](*args, **kwargs)
-                parts = func.decompose(*args, **kwargs)
+            parts = self._parts(func, call, args, kwargs)
             if parts is not NotImplemented:
                 return parts
         if form is None:
@@ -118,6 +116,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with self:
                 right = right.t()
             form = Canonical(kind=form.kind, tensors=(left, right, *rest), attributes=form.attributes)
+        if form.kind == "elementwise" and len(form.tensors) > 1:
+            constants = [tensor for tensor in form.tensors if self._versions.constant(tensor)]
+            if 0 < len(constants) < len(form.tensors):
+                form = with_numbers(form, self._number)
         if self._deferrable(func, form):
             result = func(*args, **kwargs)
             if self._defer(call, form, result):
@@ -134,6 +136,54 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             overwritten = [recipe.values[id(tensor)] for tensor in _written(func, call)]
             self._builder.constants.define(outputs, overwritten, func, recipe.args, recipe.kwargs)
         return result
+
+    def _number(self, tensor: Tensor, *, alone: bool) -> float | None:
+        """The number that a constant without a name holds in all of its places; ``alone``: it has one place at most."""
+        if tensor.dtype.is_complex or (alone and tensor.numel() != 1) or not self._versions.constant(tensor):
+            return None
+        return self._builder.number(self._versions.read(tensor))
+
+    def _parts(self, func: Any, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What an operator gives that is recorded as several; ``NotImplemented``: it is not."""
+        parts: Any = NotImplemented
+        mutable = func._schema.is_mutable
+        if call.name in DECOMPOSITIONS and not all(map(self._versions.constant, call.tensors)):
+            with self:
+                parts = DECOMPOSITIONS[call.name](*args, **kwargs)
+            if parts is not NotImplemented and mutable:
+                (target,) = _written(func, call)
+                self._overwrite(target, parts)
+                return target
+        if parts is NotImplemented:
+            with self:
+                parts = func.decompose(*args, **kwargs)
+        return parts
+
+    def _into(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str]) -> Any:
+        """An operator with ``out=``: the same without it, whose results take the place of what the tensors held."""
+        given = {name: value for name, value in kwargs.items() if name not in names}
+        with self:
+            found = func._overloadpacket(*args, **given)
+        targets = [kwargs[name] for name in names]
+        for target, result in zip(targets, tensors_in(found), strict=True):
+            if target.shape != result.shape:
+                if target.numel():
+                    raise ValueError(
+                        f"out= of {func} must have the shape {tuple(result.shape)}, not {tuple(target.shape)}"
+                    )
+                target.resize_(result.shape)
+            self._overwrite(target, result)
+        return targets[0] if len(targets) == 1 else tuple(targets)
+
+    def _overwrite(self, target: Tensor, result: Tensor) -> None:
+        """``target`` holds ``result`` from now on; nothing moves unless its type is another."""
+        if target.dtype != result.dtype or target.shape != result.shape:
+            with self:
+                target.copy_(result)
+            return
+        value = self._versions.read(result)
+        target.copy_(result)
+        self._versions.write(target, value)
 
     def _deferrable(self, func: Any, form: Canonical) -> bool:
         """Whether it makes a view (if it makes one) of a tensor that is out of date."""
@@ -166,11 +216,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], recipe: _Recipe | None) -> Any:
         """Run an operator; where it asks for a constant's value on the meta device, find that out."""
-        asks = _asks(func, args) and any(t.is_meta for t in tensors_in((args, kwargs)))
-        if recipe is None and asks and func is torch.ops.aten.index.Tensor:
-            args = (args[0], [_everything(index) for index in args[1]])
-        if recipe is None or not asks:
-            args, kwargs = _where_values_are(func, args, kwargs)
+        wants = asks(func, args) and any(t.is_meta for t in tensors_in((args, kwargs)))
+        if recipe is None and wants and func is torch.ops.aten.index.Tensor:
+            args = (args[0], [everything(index) for index in args[1]])
+        if recipe is None or not wants:
+            args, kwargs = where_values_are(func, args, kwargs)
             return func(*args, **kwargs)
         try:
             answer = self._builder.constants.call(func, recipe.args, recipe.kwargs)
@@ -211,55 +261,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return outputs
 
 
-def _asks(func: Any, args: Sequence[Any]) -> bool:
-    """Whether an operator needs values and not shapes alone; picking by integers does not."""
-    if func is torch.ops.aten.index.Tensor:
-        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
-    if func.name().startswith("aten::to."):  # as ``tolist`` does first
-        return torch.device("cpu") in args
-    return not _ASKING.isdisjoint(func.tags)
+@cache
+def _outs(func: Any) -> tuple[str, ...]:
+    """The arguments that an operator only writes to, ``out=``."""
+    return tuple(argument.name for argument in func._schema.arguments if argument.is_out)
 
 
-def _where_values_are(
-    func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """The arguments on one device: known values stay known, unless they meet a tensor that has none."""
-    tensors = [tensor for tensor in tensors_in((args, kwargs)) if tensor.dim()]
-    places = {tensor.is_meta for tensor in tensors}
-    if True in places and func is torch.ops.aten.masked_fill.Tensor:  # wants its number there, too
-        return tree_map_only(Tensor, lambda t: t.to("meta"), (tuple(args), dict(kwargs)))  # type: ignore[no-any-return]
-    if len(places) > 1:  # an index without a value, an operand with one, or the reverse
-        if func is torch.ops.aten.expand_as.default and not args[0].is_meta:
-            return (args[0], args[0].new_empty(()).expand(args[1].shape)), kwargs
-        if func in (
-            torch.ops.aten.index.Tensor,
-            torch.ops.aten.index_put_.default,
-            torch.ops.aten.index_put.default,
-        ):
-            args = (args[0], _integers(args[1]), *args[2:])
-        return tree_map_only(Tensor, lambda t: t if t.is_meta else t.to("meta"), (tuple(args), dict(kwargs)))  # type: ignore[no-any-return]
-    if places == {False}:  # a value is not lost on the way to the meta device
-        meta, cpu = torch.device("meta"), torch.device("cpu")
-        return tree_map_only(torch.device, lambda d: cpu if d == meta else d, (tuple(args), dict(kwargs)))  # type: ignore[no-any-return]
-    return args, kwargs
-
-
-def _everything(index: Tensor | None) -> Tensor | None:
-    """A mask that depends on an input's values, as if it left nothing out: the most that there can be to do."""
-    if index is None or not index.is_meta or index.dtype not in (torch.bool, torch.uint8):
-        return index
-    return torch.ones(index.shape, dtype=torch.bool, device="cpu")
-
-
-def _integers(indices: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Masks whose values are known, as the places that they name."""
-    found: list[Tensor | None] = []
-    for index in indices:
-        if index is not None and index.dtype == torch.bool and not index.is_meta:
-            found.extend(index.nonzero(as_tuple=True))
-        else:
-            found.append(index)
-    return found
+@cache
+def _arguments(func: Any) -> tuple[tuple[str, bool, Any], ...]:
+    """Of each argument its name, whether it has a default, and that."""
+    return tuple(
+        (each.name, each.has_default_value(), each.default_value if each.has_default_value() else None)
+        for each in func._schema.arguments
+    )
 
 
 def _call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
@@ -268,13 +282,13 @@ def _call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
     if schema.is_mutable and name.endswith("_"):
         name = name.removesuffix("_")
     arguments = {}
-    for place, argument in enumerate(schema.arguments):
+    for place, (argument, has_default, default) in enumerate(_arguments(func)):
         if place < len(args):
-            arguments[argument.name] = args[place]
-        elif argument.name in kwargs:
-            arguments[argument.name] = kwargs[argument.name]
-        elif argument.has_default_value():
-            arguments[argument.name] = argument.default_value
+            arguments[argument] = args[place]
+        elif argument in kwargs:
+            arguments[argument] = kwargs[argument]
+        elif has_default:
+            arguments[argument] = default
     return Call(
         name=name if space == "aten" else schema.name, overload=func._overloadname, arguments=arguments
     )

@@ -7,7 +7,9 @@ from lanewise.config import FlexSfuConfig, MachineConfig
 from lanewise.mapping.functional import table_tensor
 from lanewise.mapping.kernels.builder import TABLE
 from lanewise.models.fit import fit
+from lanewise.models.lsnn.tables import SLOPE, VALUE, table_pair
 from lanewise.models.reduction_tables import reduction_table
+from lanewise.models.spsn.bits import firing_table
 from lanewise.sim.program import Program, flatten_once
 
 REDUCED = "reduced "
@@ -25,6 +27,11 @@ def table_bytes(tensor: str, config: FlexSfuConfig) -> npt.NDArray[np.uint8]:
         table = reduction_table(
             function.removeprefix(REDUCED), segments=config.segments, degree=config.degree
         )
+    elif function == "firing":
+        table = firing_table(config.segments, config.degree)
+    elif function in (VALUE, SLOPE):
+        pair = table_pair("matched", segments=config.segments, degree=config.degree)
+        table = pair.value if function == VALUE or pair.slope is None else pair.slope
     else:
         table = fit(function, segments=config.segments, degree=config.degree).table()
     return table_tensor(config, table).view(np.uint8).copy()

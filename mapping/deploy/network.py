@@ -77,10 +77,19 @@ class _Deployer(Bindings):
             for local, name in ready.tensors.items():  # results are rooms of zeros until they are stored
                 found = self.tensors.memory[name]
                 before.setdefault(name, np.zeros_like(found) if local in stored else found.copy())
-        results = tuple(self.tensors.value(value) for value in self.graph.outputs)
+        results = tuple(map(self._result, self.graph.outputs))
         return Deployment(
             graph=self.graph, config=self.config, tasks=tuple(bound), before=before, after=self.tensors.memory, results=results,
         )  # fmt: skip
+
+    def _result(self, value: int) -> npt.NDArray[np.float16]:
+        """What the network returns; the host knows what depends on no input."""
+        if not self.layouts.computed(value):
+            return self.parameters[value].astype(np.float16).reshape(self.layouts.shape(value))
+        try:
+            return self.tensors.value(value)
+        except ValueError as error:
+            raise UserError(f"{self.graph.model}: a result cannot be deployed: {error}") from None
 
     def _scaled(self, task: Task) -> BoundTask:
         """A task with the scale of its quantised result, which its own FP16 results decide on."""

@@ -248,8 +248,11 @@ class VectorKernel:
             self._emit(self.setup, "vfmv.v.f", register, (), sew_bits, self.vl, 0.0)
         return self.sums[name]
 
-    def load_table(self, function: str) -> int:
+    def load_table(self, function: str, sew_bits: int = 16) -> int:
         """Fill one of Flex-SFU's tables for ``function``, once before the strips: from memory, then breakpoints and coefficients, a word a clock.
+
+        Args:
+            sew_bits: Of the table's numbers: the unit repeats a narrow one in its word.
 
         Returns:
             Which table: 0, or 1 of a double-buffered unit.
@@ -273,7 +276,7 @@ class VectorKernel:
             )
         )  # fmt: skip
         for opcode, entries, offset in zip(("sfu.breakpoints", "sfu.coefficients"), words, (0, 4 * words[0])):
-            decoded = Decoded(operation=OPERATIONS[opcode], vd=self._table_code(table, 16), vs1=SCALAR)
+            decoded = Decoded(operation=OPERATIONS[opcode], vd=self._table_code(table, sew_bits), vs1=SCALAR)
             vtype = vtype_for(32, entries, self.config.vector.vlen_bits)
             self.setup.append(instruction_of(decoded, vtype, entries, address=Address(buffer, offset)))
         return table

@@ -31,7 +31,7 @@ def looked_up(function: str, sew_bits: int = 16) -> Evaluate:
     """Evaluation by Flex-SFU, with the table of :func:`~lanewise.models.reduction_tables.reduction_table`."""
 
     def evaluate(kernel: VectorKernel, x: Register) -> Register:
-        table = kernel.load_table(f"reduced {function}")
+        table = kernel.load_table(f"reduced {function}", sew_bits)
         return kernel.flex_sfu(x, into=x, table=table, sew_bits=sew_bits)
 
     return evaluate

@@ -12,6 +12,8 @@ from lanewise.mapping.graph import Graph
 from lanewise.mapping.patterns.activations import replace_activations
 from lanewise.mapping.patterns.attention import gather_scales
 from lanewise.mapping.patterns.batches import join_views, split_batches
+from lanewise.mapping.patterns.groups import replace_group_norms
+from lanewise.mapping.patterns.prepared import leave_out_unread, move_parameters_out
 from lanewise.mapping.patterns.rewriter import Rewriter
 from lanewise.mapping.patterns.rows import absorb_parameters, replace_rows
 
@@ -23,11 +25,14 @@ def recognised(graph: Graph) -> tuple[Graph, dict[int, int]]:
         The graph, and for each value of the old one that is left its id in the new one.
     """
     rewriter = Rewriter(graph)
+    leave_out_unread(rewriter)
+    move_parameters_out(rewriter)
     split_batches(rewriter)
     join_views(rewriter)
     with torch.device("cpu"):  # a network may be traced on another by default
         replace_rows(rewriter)
         replace_activations(rewriter)
+    replace_group_norms(rewriter)
     absorb_parameters(rewriter)
     gather_scales(rewriter)
     return rewriter.graph()

@@ -59,10 +59,7 @@ def evaluate(operator: Operator, operands: Sequence[Tensor]) -> Tensor | None:
         second = operands[1] if len(operands) > 1 else scalar
         if second is None:
             return None
-        alpha = float(attributes.get("alpha", 1.0))  # type: ignore[arg-type]
-        if function == "reverse_subtract" and alpha != 1:
-            return None
-        result: Tensor = _BINARY[function](x, second * alpha if alpha != 1 else second)
+        result: Tensor = _BINARY[function](x, second)
         return result
     if function in ("maximum", "minimum"):
         other = operands[1] if len(operands) > 1 else torch.tensor(scalar, dtype=torch.float64)
@@ -139,7 +136,7 @@ def evaluate_exactly(operator: Operator, operands: Sequence[Any]) -> Any:
         ArithmeticError: There is no result.
     """
     function, attributes = operator.function, operator.attributes
-    if function in _BINARY and attributes.get("alpha", 1) == 1:
+    if function in _BINARY:
         second = operands[1] if len(operands) > 1 else mpmath.mpf(attributes["scalar"])
         return _BINARY[function](operands[0], second)
     if function == "pow" and "exponent" in attributes and len(operands) == 1:

@@ -5,23 +5,26 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-import torch
+import mpmath
 from torch import Tensor
 
 from lanewise.mapping.graph import Attribute, Operator
+from lanewise.mapping.patterns.along import Along
 from lanewise.mapping.patterns.growing import grown
-from lanewise.mapping.patterns.numbers import evaluate
+from lanewise.mapping.patterns.numbers import evaluate, evaluate_exactly
 from lanewise.mapping.patterns.rewriter import Rewriter
 from lanewise.mapping.patterns.row_targets import (
+    TOLERANCE,
     RowTarget,
-    alike,
     probes,
     reduced_targets,
+    unlike,
     whole_row_targets,
+    wide_probes,
 )
 
 LONGEST = 1 << 15
-"""Elements of the longest row that is compared."""
+"""Numbers of the longest row that forms are compared on; of longer ones each stands for several elements."""
 _REDUCTIONS = ("sum", "mean", "max", "min", "variance", "standard_deviation", "norm", "logsumexp")
 _recognised: dict[tuple[Any, ...], RowTarget | None] = {}
 
@@ -69,6 +72,8 @@ def _of_rows(operator: Operator) -> bool:
         return False
     if operator.kind == "reduce":
         return operator.function in _REDUCTIONS
+    if operator.kind == "softmax":
+        return True
     if operator.kind == "movement":
         return operator.function == "view" and operator.attributes.get("operation") in ("reshape", "expand")
     return operator.kind == "elementwise"
@@ -76,7 +81,10 @@ def _of_rows(operator: Operator) -> bool:
 
 def _axes(members: Sequence[Operator]) -> tuple[int, ...]:
     """Along which all reductions are; none if they are not the same ones."""
-    found = {operator.attributes.get("axes") for operator in members if operator.kind == "reduce"}
+    found: set[Attribute | None] = {
+        operator.attributes.get("axes") for operator in members if operator.kind == "reduce"
+    }
+    found |= {(operator.number("axis"),) for operator in members if operator.kind == "softmax"}
     (axes,) = found if len(found) == 1 else ((),)
     return tuple(int(axis) for axis in axes) if isinstance(axes, tuple) else ()
 
@@ -92,7 +100,7 @@ def _recognise(
     removed = tuple(size for axis, size in enumerate(shape) if axis not in axes)
     out = rewriter.shape(members[-1].outputs[0])
     trailing = axes == tuple(range(len(shape) - len(axes), len(shape)))
-    if not 1 < length <= LONGEST or (out == shape and len(axes) > 1 and not trailing):
+    if length <= 1 or (out == shape and len(axes) > 1 and not trailing):
         return None
     if out not in (shape, reduced, removed):
         return None
@@ -124,6 +132,8 @@ def _form(
     if operator.kind == "reduce":
         keep = bool(operator.attributes.get("keep"))
         return ("row" if keep else "short") if operands == ["whole"] else None
+    if operator.kind == "softmax":
+        return "whole" if operands == ["whole"] else None
     if operator.kind == "movement":
         if operands[0] == "whole":
             return "whole" if out == named["whole"] else None
@@ -144,54 +154,92 @@ def _form(
 def _compared(
     members: Sequence[Operator], source: int, length: int, forms: Mapping[int, str]
 ) -> RowTarget | None:
-    x = probes(length)
+    columns = min(length, LONGEST)
+    each, more = divmod(length, columns)
+    x, along = probes(columns), Along((*(each + 1,) * more, *(each,) * (columns - more)))
+    result = _result(members, source, x, along)
+    if result is None:
+        return None
+    whole = forms[members[-1].outputs[0]] == "whole"
+    result = result.expand_as(x) if whole else result
+    constants = [
+        float(number)
+        for operator in members
+        for name in ("scalar", "minimum")
+        if isinstance(number := operator.attributes.get(name), int | float) and 0 < number < 1
+    ]
+    for target in whole_row_targets(length, constants) if whole else reduced_targets(length):
+        if not unlike(result, target.values(x, along), x).any() and _everywhere(
+            members, source, length, target
+        ):
+            return target
+    return None
+
+
+def _result(members: Sequence[Operator], source: int, x: Tensor, along: Along) -> Tensor | None:
     values: dict[int, Tensor] = {source: x}
-    constants: list[float] = []
     for operator in members:
         operands = [values[i] for i in operator.inputs]
         found: Tensor | None = operands[0]
-        if operator.kind == "reduce":
-            found = _reduced(operator, operands[0])
+        if operator.kind in ("reduce", "softmax"):
+            found = along.evaluate(operator, operands[0])
         elif operator.kind == "elementwise":
             found = evaluate(operator, operands)
         if found is None:
             return None
         values[operator.outputs[0]] = found
-        constants += [
-            float(number)
-            for name in ("scalar", "minimum")
-            if isinstance(number := operator.attributes.get(name), int | float) and 0 < number < 1
-        ]
-    last = members[-1].outputs[0]
-    result = values[last]
-    whole = forms[last] == "whole"
-    result = result.expand(-1, length) if whole else result
-    for target in whole_row_targets(length, constants) if whole else reduced_targets(length):
-        if alike(result, target.values(x)):
-            return target
-    return None
+    return values[members[-1].outputs[0]]
 
 
-def _reduced(operator: Operator, x: Tensor) -> Tensor | None:
-    attributes = operator.attributes
-    correction = attributes.get("correction")
-    match operator.function:
-        case "sum":
-            return x.sum(-1, keepdim=True)
-        case "mean":
-            return x.mean(-1, keepdim=True)
-        case "max":
-            return x.amax(-1, keepdim=True)
-        case "min":
-            return x.amin(-1, keepdim=True)
-        case "logsumexp":
-            return torch.logsumexp(x, -1, keepdim=True)
-        case "norm" if attributes.get("order") == 2:
-            return x.square().sum(-1, keepdim=True).sqrt()
-        case "variance" | "standard_deviation" if isinstance(correction, int | float):
-            found = x.var(-1, keepdim=True, correction=correction)
-            return found if operator.function == "variance" else found.sqrt()
-    return None
+_EXACT_PROBES = 16
+
+
+def _everywhere(members: Sequence[Operator], source: int, length: int, target: RowTarget) -> bool:
+    """Whether ``members`` are ``target`` at all FP16 numbers; where float64 overflows or loses its digits on the way, at some of them."""
+    for exponential in (False, True) if target.exponential else (False,):
+        x, along = wide_probes(length, exponential=exponential)
+        result, wanted = _result(members, source, x, along), target.values(x, along)
+        assert result is not None
+        result = result.expand_as(wanted)
+        wrong = unlike(result, wanted, x)
+        lost = wrong & ~result.isfinite().all(-1)
+        for rows in (wrong & ~lost, lost):
+            places = rows.nonzero().flatten().tolist()
+            steps = range(min(_EXACT_PROBES, len(places)))
+            chosen = {places[i * (len(places) - 1) // max(1, len(steps) - 1)] for i in steps}
+            if not all(_exactly(members, source, x[i], wanted[i], along) for i in chosen):
+                return False
+    return True
+
+
+def _exactly(
+    members: Sequence[Operator], source: int, row: Tensor, wanted: Tensor, along: Along
+) -> bool:  # fmt: skip
+    """Whether the results of one row are these, in numbers without a largest one."""
+    values: dict[int, list[Any]] = {source: [mpmath.mpf(each) for each in row.tolist()]}
+    goal = wanted.tolist()
+    try:
+        with mpmath.workprec(120):
+            for operator in members:
+                operands = [values[i] for i in operator.inputs]
+                columns = max(map(len, operands))
+                found = operands[0]
+                if operator.kind in ("reduce", "softmax"):
+                    found = along.evaluate_exactly(operator, operands[0])
+                elif operator.kind == "elementwise":
+                    found = [
+                        evaluate_exactly(
+                            operator, [each[column if len(each) > 1 else 0] for each in operands]
+                        )
+                        for column in range(columns)
+                    ]
+                values[operator.outputs[0]] = found
+            result = values[members[-1].outputs[0]]
+            result = result if len(result) == len(goal) else result * len(goal)
+            error = max(abs(a - b) for a, b in zip(result, goal, strict=True))
+            return bool(error <= TOLERANCE * max(map(abs, goal)))
+    except (LookupError, ArithmeticError, ValueError, TypeError):
+        return False
 
 
 # Parameters
@@ -226,13 +274,7 @@ def _absorbed(rewriter: Rewriter, norm: Operator) -> Operator | None:
         return None
     wanted = "add" if attributes.get("affine") else "multiply"
     full = len(norm.inputs) >= _PARAMETERS[norm.function]
-    if (
-        len(norm.outputs) != 1
-        or after.function != wanted
-        or len(after.inputs) != 2
-        or full
-        or after.attributes.get("alpha", 1) != 1
-    ):
+    if len(norm.outputs) != 1 or after.function != wanted or len(after.inputs) != 2 or full:
         return None
     parameter = after.inputs[1] if after.inputs[0] == out else after.inputs[0]
     if rewriter.computed(parameter) or not _along(rewriter, norm, parameter):

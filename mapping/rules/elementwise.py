@@ -1,7 +1,9 @@
 """Element-wise operators: one result for each position, operands broadcast."""
 
+import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lanewise.mapping.canonical import Call, Canonical, Rule
@@ -12,17 +14,23 @@ _UNARY = {
     "cosh": "cosh", "erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "exp": "exp", "exp2": "exp2",
     "expm1": "expm1", "floor": "floor", "frac": "frac", "hardsigmoid": "hardsigmoid",
     "hardswish": "hardswish", "log": "log", "log10": "log10",
-    "log1p": "log1p", "log2": "log2", "log_sigmoid": "log_sigmoid", "logit": "logit", "mish": "mish",
-    "neg": "negate", "reciprocal": "reciprocal", "relu": "relu", "relu6": "relu6", "round": "round",
+    "log1p": "log1p", "log2": "log2", "log_sigmoid": "log_sigmoid", "mish": "mish",
+    "neg": "negate", "reciprocal": "reciprocal", "relu": "relu", "relu6": "relu6",
     "rsqrt": "rsqrt", "selu": "selu", "sigmoid": "sigmoid", "sign": "sign", "silu": "silu", "sin": "sin",
     "sinh": "sinh", "softsign": "softsign", "sqrt": "sqrt", "tan": "tan", "tanh": "tanh", "trunc": "trunc",
-    "logical_not": "logical_not", "bitwise_not": "logical_not",
 }  # fmt: skip
 
 _BINARY = {
     "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "maximum": "maximum",
-    "minimum": "minimum", "rsub": "reverse_subtract", "atan2": "atan2", "fmod": "remainder",
-    "remainder": "remainder", "floor_divide": "floor_divide", "prelu": "prelu", "_prelu_kernel": "prelu",
+    "minimum": "minimum", "atan2": "atan2", "fmod": "truncated_remainder",
+    "remainder": "remainder", "floor_divide": "floor_divide", "_prelu_kernel": "prelu",
+}  # fmt: skip
+
+_ROUNDED_QUOTIENTS = {"floor": "floor_divide", "trunc": "truncated_divide"}
+_ORDERED = ("subtract", "divide", "floor_divide", "truncated_divide", "remainder", "truncated_remainder")
+"""Functions whose operands cannot be exchanged."""
+
+_LOGIC = {
     "logical_and": "logical_and", "logical_or": "logical_or", "logical_xor": "logical_xor",
     "bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor",
 }  # fmt: skip
@@ -48,25 +56,74 @@ def _unary(call: Call) -> Canonical:
     return _form(call, _UNARY[call.name])
 
 
-def _binary(call: Call) -> Canonical:
+def _binary(call: Call) -> Canonical | None:
+    if call.name == "mul" and call["self"] is call["other"]:
+        return Canonical(
+            kind="elementwise", function="pow", tensors=(call["self"],), attributes={"exponent": 2.0}
+        )
     function = _BINARY[call.name]
     attributes = _scalar(call)
-    if call.arguments.get("rounding_mode") is not None:
-        function = "floor_divide"
-    if function in ("subtract", "divide") and not isinstance(call["self"], Tensor):
+    if (mode := call.arguments.get("rounding_mode")) is not None:
+        function = _ROUNDED_QUOTIENTS[mode]
+    if function in _ORDERED and not isinstance(call["self"], Tensor):
         function = f"reverse_{function}"
-    if (alpha := call.arguments.get("alpha", 1)) != 1:
-        attributes["alpha"] = float(alpha)
+    if call.arguments.get("alpha", 1) != 1:
+        return None  # a product first
     return _form(call, function, **attributes)
+
+
+def _reverse_subtract(call: Call) -> Canonical | None:
+    x, other = call["self"], call["other"]
+    if call["alpha"] != 1:
+        return None
+    if isinstance(other, Tensor):
+        return Canonical(kind="elementwise", function="subtract", tensors=(other, x))
+    return _form(call, "reverse_subtract", scalar=float(other))
+
+
+def _logic(call: Call) -> Canonical | None:
+    """Of truth values; of whole numbers ``bitwise_and`` is another function."""
+    truths = len(call.tensors) == 2 and all(tensor.dtype == torch.bool for tensor in call.tensors)
+    return _form(call, _LOGIC[call.name]) if truths else None
+
+
+def _not(call: Call) -> Canonical:
+    """Of whole numbers ``~x`` is ``-1 - x``."""
+    if call["self"].dtype == torch.bool:
+        return _form(call, "logical_not")
+    if call.name == "bitwise_not":
+        return _form(call, "reverse_subtract", scalar=-1.0)
+    return _form(call, "compare", relation="equal", scalar=0.0)
+
+
+def _round(call: Call) -> Canonical:
+    """To so many decimals, if there are any."""
+    decimals = int(call.arguments.get("decimals", 0))
+    return _form(call, "round_decimals", decimals=decimals) if decimals else _form(call, "round")
+
+
+def _logit(call: Call) -> Canonical:
+    """``epsilon``: how near 0 and 1 the operand is taken to be at most."""
+    epsilon = call["eps"]
+    return _form(call, "logit") if epsilon is None else _form(call, "logit", epsilon=float(epsilon))
+
+
+def _finite(call: Call) -> Canonical:
+    """What stands for no number and for infinities; left out where it is the type's largest number."""
+    given = {"nan": call["nan"] or 0.0, "positive": call["posinf"], "negative": call["neginf"]}
+    numbers: dict[str, Attribute] = {name: float(value) for name, value in given.items() if value is not None}
+    return _form(call, "nan_to_num", **numbers)
 
 
 def _compare(call: Call) -> Canonical:
     return _form(call, "compare", relation=_COMPARE[call.name], **_scalar(call))
 
 
-def _power(call: Call) -> Canonical:
+def _power(call: Call) -> Canonical | None:
     base, exponent = call["self"], call["exponent"]
     if not isinstance(exponent, Tensor):
+        if exponent == 0:
+            return None  # ones, whatever the base is
         return _form(call, "pow", exponent=float(exponent))
     return _form(call, "pow") if isinstance(base, Tensor) else _form(call, "pow", base=float(base))
 
@@ -89,6 +146,8 @@ def _clamp(call: Call) -> Canonical:
         return _form(call, "clamp")
     if (low, high) == (0, 6):
         return _form(call, "relu6")
+    if low == 0 and high in (None, math.inf):
+        return _form(call, "relu")
     if high is None:
         return _form(call, "maximum", scalar=float(low))
     if low is None:
@@ -103,11 +162,19 @@ def _elu(call: Call) -> Canonical | None:
 
 
 def _leaky_relu(call: Call) -> Canonical:
+    if call["negative_slope"] == 0:
+        return _form(call, "relu")
     return _form(call, "leaky_relu", slope=float(call["negative_slope"]))
 
 
 def _softplus(call: Call) -> Canonical:
     return _form(call, "softplus", beta=float(call["beta"]), threshold=float(call["threshold"]))
+
+
+def _prelu(call: Call) -> Canonical | None:
+    """A slope for each channel, axis 1, is for rows a vector along the last axis; for pictures it is no operand as it stands."""
+    x, slopes = call["self"], call["weight"]
+    return _form(call, "prelu") if slopes.numel() == 1 or x.dim() <= 2 else None
 
 
 def _select(call: Call) -> Canonical | None:
@@ -141,10 +208,17 @@ def _cast(call: Call) -> Canonical:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_UNARY, _unary),
     **dict.fromkeys(_BINARY, _binary),
+    **dict.fromkeys(_LOGIC, _logic),
     **dict.fromkeys(_COMPARE, _compare),
+    **dict.fromkeys(("logical_not", "bitwise_not"), _not),
     **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "clip", "hardtanh"), _clamp),
     **dict.fromkeys(("where", "masked_fill"), _select),
     **dict.fromkeys(("to", "_to_copy"), _cast),
+    "rsub": _reverse_subtract,
+    "round": _round,
+    "logit": _logit,
+    "nan_to_num": _finite,
+    "prelu": _prelu,
     "pow": _power,
     "square": _square,
     "gelu": _gelu,

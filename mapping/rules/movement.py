@@ -38,6 +38,12 @@ def _plain(call: Call) -> Canonical | None:
         return _form(call, "reinterpret")
     if call.name == "repeat_interleave" and isinstance(call.arguments.get("repeats"), Tensor):
         return None  # the shape depends on data
+    if call.name == "repeat_interleave" and call.arguments.get("dim") is None:
+        return None  # all elements in a row
+    if call.name in ("view_as", "expand_as"):  # of the other tensor the shape alone counts
+        return Canonical(
+            kind="movement", tensors=(call["self"],), attributes={"operation": _PLAIN[call.name]}
+        )
     return _form(call, _PLAIN[call.name])
 
 

@@ -2,6 +2,7 @@
 
 from math import prod
 
+import torch
 from torch import Tensor
 
 from lanewise.mapping.canonical import Call, Canonical, Rule
@@ -23,6 +24,8 @@ def _normalise(call: Call) -> Canonical | None:
     name = call.name.removeprefix("native_")
     x: Tensor = call["input"]
     weight, bias = call.arguments.get("weight"), call.arguments.get("bias")
+    if (weight is None and bias is not None) or (weight is not None and bias is None and name in _PAIRED):
+        return None  # the one without the other is no operand
     statistics: list[Tensor] = []
     attributes: dict[str, Attribute] = {}
     match name:
@@ -41,15 +44,19 @@ def _normalise(call: Call) -> Canonical | None:
                 return None  # statistics of this batch
             length = x.shape[1]
             statistics = [call["running_mean"], call["running_var"]]
-    attributes |= {"length": length, "affine": weight is not None, "epsilon": float(call["eps"] or 0.0)}
+    epsilon = torch.finfo(x.dtype).eps if call["eps"] is None else call["eps"]
+    attributes |= {"length": length, "affine": weight is not None, "epsilon": float(epsilon)}
     operands = tuple(tensor for tensor in (x, weight, bias, *statistics) if isinstance(tensor, Tensor))
     return Canonical(kind="normalise", function=name, tensors=operands, attributes=attributes)
 
 
+_PAIRED = ("group_norm", "instance_norm", "batch_norm")
+"""Norms with both parameters or none."""
+
 _REDUCTIONS = {
     "sum": "sum", "mean": "mean", "amax": "max", "amin": "min", "max": "max", "min": "min",
     "argmax": "argmax", "argmin": "argmin", "var": "variance", "std": "standard_deviation",
-    "var_mean": "variance_mean", "std_mean": "standard_deviation_mean", "prod": "product", "any": "any",
+    "prod": "product", "any": "any",
     "all": "all", "linalg_vector_norm": "norm", "logsumexp": "logsumexp",
     "cumsum": "cumsum", "cumprod": "cumprod",
 }  # fmt: skip

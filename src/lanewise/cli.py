@@ -335,6 +335,7 @@ def simulate(
         _simulate_training(model, batch, sequence, resolution, _dims(dim), config, json_)
         return
     from lanewise.config import load_config
+    from lanewise.mapping.networks_sizes import check_used
     from lanewise.mapping.simulate import simulate as run
     from lanewise.mapping.trace import trace_model
 
@@ -351,6 +352,7 @@ def simulate(
         context=context,
         progress=_progress,
     )
+    check_used(graph, sequence=sequence, resolution=resolution)
     result = run(graph, machine, allow_unmapped=allow_unmapped)
     if trace is not None:
         from lanewise.mapping.timeline import write_timeline
@@ -380,6 +382,7 @@ def _simulate_training(
 ) -> None:
     from lanewise.config import load_config
     from lanewise.files import cache_folder
+    from lanewise.mapping.networks_sizes import check_used
     from lanewise.mapping.trace import trace_model
     from lanewise.mapping.training.machines import fp16_machines
     from lanewise.mapping.training.simulate import simulate_training, training_cost
@@ -391,6 +394,7 @@ def _simulate_training(
     graph = trace_model(
         model, batch=batch, sequence=sequence, resolution=resolution, dims=dims, progress=_progress
     )
+    check_used(graph, sequence=sequence, resolution=resolution)
     training_cost(graph, machine)  # refused before anything long has begun
     area = equal_area_fp16(machine, cache=cache_folder(), progress=_progress)
     others = fp16_machines(machine, area.equal_area)

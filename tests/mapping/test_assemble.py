@@ -27,6 +27,7 @@ from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
+from lanewise.mapping.workloads.spsn.layer import SpikingLayerWork
 from lanewise.models.fft_columns import Columns
 from lanewise.sim.program import Instruction, Program, flatten_once, is_complete, priced_only
 from lanewise.sim.vector_type import with_vector_types
@@ -75,6 +76,8 @@ KERNELS = {
     "fill": FillWork(elements=9000),
     "prefix scans: cumulative sums": ScanWork(operator="linear", rows=40, length=100),
     "FFT": FftWork(batch=4, length=64),
+    "layers of spiking neurons: LIF, SPSN": SpikingLayerWork(model="spsn", neurons=32, steps=40),
+    "SPSN with spikes by the operand path": SpikingLayerWork(model="spsn", neurons=32, steps=40, generator="quantiser"),
     "FFT of columns, of complex or pairs of real planes": ColumnsFftWork(columns=Columns(length=32, split=True), planes=2, width=32, sources=("rpc", "rpc")),
     "straight-line arithmetic on several tensors (recipes)": every_operation(),
     "matrix product": MatmulWork(m=64, k=64, n=64, steps=steps("gelu"), outputs=("fp16", "quantised")),

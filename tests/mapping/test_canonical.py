@@ -225,6 +225,22 @@ def test_softmax(log):
     assert (operator.kind, dict(operator.attributes)) == ("softmax", {"axis": 1, "length": 5, "log": log})
 
 
+@pytest.mark.parametrize(("dtype", "epsilon"), [(torch.float32, 2.0**-23), (torch.float16, 2.0**-10)])
+def test_an_rms_norm_without_epsilon_has_its_type_s(dtype, epsilon):
+    operator = only(trace(nn.RMSNorm(4, dtype=dtype), torch.zeros(2, 4, dtype=dtype)))
+    assert operator.attributes["epsilon"] == epsilon
+
+
+def test_nan_to_num_records_its_numbers():
+    operator = only(traced(lambda x: torch.nan_to_num(x, 0.5, neginf=-7), (4,)))
+    assert (operator.function, dict(operator.attributes)) == ("nan_to_num", {"nan": 0.5, "negative": -7.0})
+
+
+def test_dropout_of_attention_counts():
+    graph = traced(lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5), (2, 4, 8))
+    assert "native_dropout" in [operator.function for operator in graph.operators]
+
+
 def test_embedding():
     graph = trace(nn.Embedding(100, 8, device="meta"), torch.empty(2, 5, dtype=torch.int64, device="meta"))
     operator = only(graph)

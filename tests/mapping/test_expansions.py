@@ -74,7 +74,7 @@ def _elementwise(operator: Operator, tensors: list[Tensor]) -> Tensor:
             rest = iter(tensors[1:])
             yes, no = (torch.tensor(a[name], dtype=x.dtype) if name in a else next(rest) for name in ("true", "false"))  # fmt: skip
             return torch.where(x != 0, yes, no)
-        case "negate" | "floor" | "sqrt" | "cos" | "sin" | "abs" | "sign" | "round":
+        case "negate" | "floor" | "sqrt" | "cos" | "sin" | "abs" | "sign" | "round" | "relu":
             return {"negate": torch.neg}.get(operator.function, getattr(torch, operator.function, torch.neg))(
                 x
             )
@@ -186,6 +186,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "minimum alone": (lambda x: x.min(1, keepdim=True)[0], (X,)),
     "isin": (lambda x: torch.isin(x.round(), torch.tensor([1.0, 0.0])).float(), (X,)),
     "nan_to_num": (lambda x: torch.nan_to_num(x.clamp(min=0) / x.clamp(min=0)), (X,)),
+    "nan_to_num, numbers": (lambda x: torch.nan_to_num(x.clamp(min=0) / (x > 0.5), 2.0, 3.0, -4.0), (X,)),
     "cummax": (lambda x: x.cummax(1)[0], (X,)),
     "cummin": (lambda x: x.cummin(-1)[0], (X,)),
     "distances": (lambda x, y: torch.cdist(x[0], y[0], compute_mode="use_mm_for_euclid_dist"), (X, (1, 5, 8))),

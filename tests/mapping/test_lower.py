@@ -310,7 +310,8 @@ def test_two_halves_of_one_value_are_two_operands():
 
 
 def test_a_value_with_itself():
-    assert steps_in(Lambda(lambda x: x * x), (4, 64)) == [("square", "")]
+    assert steps_in(Lambda(lambda x: x * x), (4, 64)) == [("pow", "scalar")]
+    assert steps_in(Lambda(lambda x: x**2), (4, 64)) == [("pow", "scalar")]
     assert steps_in(Lambda(lambda x: x + x), (4, 64)) == [("multiply", "scalar")]
     assert steps_in(Lambda(lambda x: 2 - x), (4, 64)) == [("reverse_subtract", "scalar")]
 

@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from lanewise.errors import UserError
 from lanewise.mapping.networks import load
-from lanewise.mapping.trace import trace_model
+from lanewise.mapping.networks_sizes import check_used
+from lanewise.mapping.trace import trace, trace_model
 
 
 def parameters(network) -> int:
@@ -53,8 +55,6 @@ def test_encoder_decoder_and_images():
 
 
 def test_initialisation_is_left_as_it_was():
-    import torch
-
     before = torch.nn.init.kaiming_uniform_
     load("timm:resnet18")
     assert torch.nn.init.kaiming_uniform_ is before
@@ -80,6 +80,27 @@ def test_initialisation_is_left_as_it_was():
 def test_refusals(model, message):
     with pytest.raises(UserError, match=message):
         load(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "dtype", "options", "message"),
+    [
+        ("timm:x", (1, 3, 8, 8), torch.float32, {"sequence": 8}, "^--sequence: timm:x takes no tokens; expected --resolution$"),
+        ("timm:x", (1, 3, 8, 8), torch.float32, {"resolution": 8}, ""),
+        ("hf:x", (1, 8), torch.int64, {"resolution": 8}, "^--resolution: hf:x takes no pictures; expected --sequence$"),
+        ("hf:x", (1, 8), torch.int64, {"sequence": 8}, ""),
+        ("hf:x", (1, 80, 99), torch.float32, {"sequence": 8, "resolution": 8}, ""),
+        ("onnx:x", (1, 8), torch.int64, {"resolution": 8}, ""),
+    ],
+)  # fmt: skip
+def test_sizes_that_a_network_does_not_take(model, shape, dtype, options, message):
+    graph = trace(torch.nn.Identity(), torch.empty(shape, dtype=dtype, device="meta"), model=model)
+    sizes = {"sequence": None, "resolution": None} | options
+    if not message:
+        check_used(graph, **sizes)
+        return
+    with pytest.raises(UserError, match=message):
+        check_used(graph, **sizes)
 
 
 def test_too_long_a_sequence():

@@ -115,6 +115,13 @@ def test_values_are_asked_for_where_there_are_any():
         lanewise.trace(AsksItsInput(), torch.ones(2, 8, device="meta"))
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_are_refused():
+    nested = torch.nested.nested_tensor([torch.zeros(2, 8), torch.zeros(3, 8)])
+    with pytest.raises(UserError, match=r"^inputs: must be dense tensors"):
+        lanewise.trace(nn.ReLU(), nested)
+
+
 @pytest.mark.parametrize(
     ("module", "inputs", "message"),
     [
@@ -123,6 +130,7 @@ def test_values_are_asked_for_where_there_are_any():
         (nn.ReLU(), "x", "inputs: must be a tensor, a tuple, or a dict of arguments, not str"),
         (nn.ReLU(), (), "inputs: must hold a tensor"),
         (nn.ReLU(), {1: torch.zeros(1)}, "inputs: names of arguments must be text, not 1"),
+        (nn.ReLU(), torch.eye(3).to_sparse(), "inputs: must be dense tensors, of one shape each"),
         (nn.Linear(4, 4), torch.zeros(2, 5), "Linear: its forward pass cannot be traced: "),
         (nn.Linear(4, 4), {"y": torch.zeros(2, 4)}, "Linear: its forward pass cannot be traced: "),
     ],

@@ -27,6 +27,9 @@ from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import FUNCTIONS as WINDOWS
 from lanewise.mapping.kernels.windows import WindowsWork
 from lanewise.mapping.tables import table_bytes
+from lanewise.mapping.workloads.lsnn.step_work import GeneratingStepWork
+from lanewise.mapping.workloads.spsn.layer import SpikingLayerWork
+from lanewise.mapping.workloads.spsn.readout import ReadoutWork
 from lanewise.models.fft_columns import Columns
 from lanewise.models.recipe import Recipe
 from lanewise.models.scan import OPERATORS
@@ -49,6 +52,9 @@ Work: TypeAlias = (
     | RecipeWork
     | WindowsWork
     | MatmulWork
+    | SpikingLayerWork
+    | ReadoutWork
+    | GeneratingStepWork
 )
 
 _FAR = 32
@@ -115,6 +121,10 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
                 yield f"scan {operator} of {rows} x {length}{' over time' * outermost}", work
     for batch, length, inverse in ((1, 8, False), (9, 8, True), (2, 32, True), (1, 64, False)):
         yield f"fft of {batch} x {length}", FftWork(batch=batch, length=length, inverse=inverse)
+    yield from _spiking(config)
+    for orbits, angle in ((3, False), (config.vector.vlen_bits // 32 + 1, True)):
+        step = GeneratingStepWork(sizes=(4, 10, 5, 1), orbits=orbits, steps=2, iterations=1, angle=angle)
+        yield f"generating step of {orbits} orbits", step
     yield from _columns()
     yield "recipe", every_operation()
     yield from _windows()
@@ -122,6 +132,27 @@ def works(config: MachineConfig) -> Iterator[tuple[str, Work]]:
         yield from _products(config.matrix)
         if config.weight_generator.enabled:
             yield from _generated(config.matrix)
+
+
+def _spiking(config: MachineConfig) -> Iterator[tuple[str, Work]]:
+    """Layers of spiking neurons: a mask a step and two, lines side by side, segments of time, both generators; the sums of outputs."""
+    half = config.vector.vlen_bits // 16
+    for model, neurons, batch in (
+        ("lif", 4, 1),
+        ("lif", 2 * half, 1),
+        ("lif", half, 4),
+        ("spsn", 2 * half, 2),
+        ("spsn", 4, 1),
+    ):
+        yield (
+            f"{model} of {neurons}, batch {batch}",
+            SpikingLayerWork(model=model, neurons=neurons, steps=69, batch=batch),
+        )
+    parts = SpikingLayerWork(
+        model="spsn", neurons=half, steps=67, segments=2, warm_up=11, generator="xorshift"
+    )
+    yield "spsn in segments", parts
+    yield "readout", ReadoutWork(columns=half + 3, steps=69)
 
 
 def _movements(config: MachineConfig) -> Iterator[tuple[str, MovementWork | LookUpWork]]:

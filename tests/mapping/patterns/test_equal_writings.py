@@ -47,13 +47,17 @@ ACTIVATIONS = {
         lambda x: 0.5 * x * (1.0 + torch.erf(x * 0.7071067811865475)),
         lambda x: x * (torch.erf(x / 1.41421356) + 1) / 2,
         lambda x: 0.5 * x * torch.erfc(-x / math.sqrt(2)),
+        lambda x: x * 0.5 * (1 + torch.erf(x / torch.sqrt(torch.tensor(2.0)))),
     ]),
     "gelu_tanh": (lambda x: F.gelu(x, approximate="tanh"), [
         lambda x: 0.5 * x * (1 + torch.tanh(ROOT * (x + 0.044715 * torch.pow(x, 3)))),
         lambda x: 0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * x * x * x))),
         lambda x: 0.5 * x * (1 + torch.tanh(x * 0.7978845608 * (1 + 0.044715 * x * x))),
     ]),
-    "silu": (F.silu, [lambda x: x * torch.sigmoid(x), lambda x: x / (1 + torch.exp(-x)), lambda x: torch.sigmoid(x) * x]),
+    "silu": (F.silu, [
+        lambda x: x * torch.sigmoid(x), lambda x: x / (1 + torch.exp(-x)), lambda x: torch.sigmoid(x) * x,
+        lambda x: x.clone().mul_(x.sigmoid()),
+    ]),
     "quick_gelu": (lambda x: x * torch.sigmoid(1.702 * x), [lambda x: x / (1 + torch.exp(-1.702 * x))]),
     "mish": (F.mish, [lambda x: x * torch.tanh(F.softplus(x)), lambda x: x * torch.tanh(torch.log(1 + torch.exp(x)))]),
     "softplus": (F.softplus, [lambda x: torch.log(1 + torch.exp(x)), lambda x: torch.log1p(x.exp()), lambda x: -F.logsigmoid(-x)]),
@@ -66,7 +70,11 @@ ACTIVATIONS = {
     "hardswish": (F.hardswish, [lambda x: x * F.relu6(x + 3) / 6, lambda x: x * torch.clamp(x / 6 + 0.5, 0, 1)]),
     "hardsigmoid": (F.hardsigmoid, [lambda x: F.relu6(x + 3) / 6, lambda x: (x / 6 + 0.5).clamp(0.0, 1.0)]),
     "elu": (F.elu, [lambda x: torch.where(x > 0, x, torch.exp(x) - 1), lambda x: F.relu(x) + torch.expm1(-F.relu(-x))]),
-    "relu": (F.relu, [lambda x: torch.clamp(x, min=0) * 1.0, lambda x: x * (x > 0), lambda x: (x + x.abs()) / 2]),
+    "relu": (F.relu, [
+        lambda x: torch.clamp(x, min=0) * 1.0, lambda x: x * (x > 0), lambda x: (x + x.abs()) / 2, lambda x: x.clamp(min=0),
+        lambda x: torch.maximum(x, torch.zeros_like(x)), lambda x: F.leaky_relu(x, 0.0), lambda x: F.threshold(x, 0, 0),
+        lambda x: torch.where(x > 0, x, torch.zeros_like(x)), lambda x: F.hardtanh(x, 0, math.inf),
+    ]),
     "leaky_relu": (lambda x: F.leaky_relu(x, 0.2), [lambda x: torch.maximum(x, 0.2 * x), lambda x: torch.where(x > 0, x, 0.2 * x)]),
     "relu6": (F.relu6, [lambda x: F.relu(x).clamp(max=6.0) + 0]),
     "pow": (lambda x: x**3, [lambda x: x * x * x]),
@@ -134,6 +142,16 @@ def rms_norm(x, axis=-1, epsilon=1e-6):
     return x * torch.rsqrt(x.pow(2).mean(axis, keepdim=True) + epsilon)
 
 
+def softmax_by(x, most):
+    powers = torch.exp(x - most)
+    return powers / powers.sum(-1, keepdim=True)
+
+
+def layer_norm_by(x):
+    variance, mean = torch.var_mean(x, -1, keepdim=True, correction=0)
+    return (x - mean) * torch.rsqrt(variance + 1e-5)
+
+
 ROWS = {
     "softmax": (lambda _, x: F.softmax(x, -1), lambda _, x: softmax(x)),
     "softmax of log": (lambda _, x: F.softmax(x, -1), lambda _, x: torch.exp(x - torch.logsumexp(x, -1, keepdim=True))),
@@ -153,6 +171,24 @@ ROWS = {
     "rms norm by division": (
         lambda m, x: F.rms_norm(x, (64,), m.a, 1e-6), lambda m, x: m.a * (x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt())
     ),
+    "rms norm, the weight first": (
+        lambda m, x: F.rms_norm(x, (64,), m.a, 1e-6), lambda m, x: m.a * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+    ),
+    "rms norm, the weight on the root": (
+        lambda m, x: F.rms_norm(x, (64,), m.a, 1e-6), lambda m, x: x * (m.a * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+    ),
+    "rms norm, the weight divided": (
+        lambda m, x: F.rms_norm(x, (64,), m.a, 1e-6), lambda m, x: (m.a * x) / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
+    ),
+    "rms norm, epsilon a tensor": (
+        lambda m, x: F.rms_norm(x, (64,), m.a, 1e-6), lambda m, x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + torch.tensor(1e-6)) * m.a
+    ),
+    "softmax by a maximum with its place": (lambda _, x: F.softmax(x, -1), lambda _, x: softmax_by(x, x.max(-1, keepdim=True)[0])),
+    "softmax by values": (lambda _, x: F.softmax(x, -1), lambda _, x: softmax_by(x, x.max(-1).values.unsqueeze(-1))),
+    "softmax of log softmax": (lambda _, x: F.softmax(x, -1), lambda _, x: F.log_softmax(x, -1).exp()),
+    "log softmax": (lambda _, x: F.log_softmax(x, -1), lambda _, x: F.softmax(x, -1).log()),
+    "layer norm by var_mean": (lambda m, x: F.layer_norm(x, (64,), m.a, m.b), lambda m, x: layer_norm_by(x) * m.a + m.b),
+    "square": (lambda _, x: x**2, lambda _, x: x * x),
     "L2": (lambda _, x: F.normalize(x, dim=-1), lambda _, x: x / x.norm(dim=-1, keepdim=True)),
     "L2 by root": (lambda _, x: F.normalize(x, dim=-1), lambda _, x: x * torch.rsqrt((x * x).sum(-1, keepdim=True) + 1e-20)),
     "variance": (
@@ -189,6 +225,31 @@ def test_epsilon_is_the_written_one():
     assert norm.attributes["epsilon"] == 1e-5
 
 
+@pytest.mark.parametrize(("groups", "affine"), [(8, True), (8, False), (64, True)])
+def test_group_norm_written_out(groups, affine):
+    def written(m, x):
+        rows = x.reshape(x.shape[0], groups, -1)
+        rows = (rows - rows.mean(-1, keepdim=True)) / torch.sqrt(
+            rows.var(-1, keepdim=True, unbiased=False) + 1e-5
+        )
+        rows = rows.view_as(x)
+        return rows * m.a[:, None, None] + m.b[:, None, None] if affine else rows
+
+    def fused(m, x):
+        return F.group_norm(x, groups, *((m.a, m.b) if affine else ()))
+
+    assert works(written, (2, 64, 8, 8)) == works(fused, (2, 64, 8, 8))
+
+
+def test_rows_of_any_length():
+    assert works(lambda _, x: softmax(x), (2, 40000)) == works(lambda _, x: F.softmax(x, -1), (2, 40000))
+
+
+def test_a_weight_in_another_product_stays_where_it_is():
+    got = functions(lambda m, x, y: m.a * x * y.relu(), (4, 64), (4, 64))
+    assert got == ["multiply", "relu", "multiply"]
+
+
 Q = (2, 4, 48, 16)
 
 
@@ -199,6 +260,7 @@ def attention(scores, v, mask=None):
 
 HEADS = {
     "scale on scores": lambda q, k, v: attention(q @ k.transpose(-2, -1) * 0.25, v),
+    "scores divided by a tensor": lambda q, k, v: attention(q @ k.mT / torch.sqrt(torch.tensor(16.0)), v),
     "scores divided": lambda q, k, v: attention(q @ k.transpose(-2, -1) / 4.0, v),
     "scale on q": lambda q, k, v: attention((q * 0.25) @ k.transpose(-2, -1), v),
     "scale on both": lambda q, k, v: attention((q * 0.5) @ (k * 0.5).transpose(-2, -1), v),

@@ -1,0 +1,1 @@
+"""Spiking layers on the core: step by step with a reset (LIF), and without one (SPSN)."""
