@@ -27,6 +27,7 @@ from lanewise.mapping.kernels.rows import RowsWork
 from lanewise.mapping.kernels.scan import ScanWork
 from lanewise.mapping.kernels.window_axes import Axis
 from lanewise.mapping.kernels.windows import WindowsWork
+from lanewise.mapping.workloads.lsnn.step_work import GeneratingStepWork
 from lanewise.mapping.workloads.spsn.layer import SpikingLayerWork
 from lanewise.models.fft_columns import Columns
 from lanewise.sim.program import Instruction, Program, flatten_once, is_complete, priced_only
@@ -78,6 +79,7 @@ KERNELS = {
     "FFT": FftWork(batch=4, length=64),
     "layers of spiking neurons: LIF, SPSN": SpikingLayerWork(model="spsn", neurons=32, steps=40),
     "SPSN with spikes by the operand path": SpikingLayerWork(model="spsn", neurons=32, steps=40, generator="quantiser"),
+    "steps of a generating-function map, FP32 ([lsnn](workloads/lsnn.md))": GeneratingStepWork(sizes=(4, 10, 5, 1), orbits=3, steps=2, iterations=1),
     "FFT of columns, of complex or pairs of real planes": ColumnsFftWork(columns=Columns(length=32, split=True), planes=2, width=32, sources=("rpc", "rpc")),
     "straight-line arithmetic on several tensors (recipes)": every_operation(),
     "matrix product": MatmulWork(m=64, k=64, n=64, steps=steps("gelu"), outputs=("fp16", "quantised")),
