@@ -45,7 +45,7 @@ def lower_rows(lowering: "Lowering", operator: Operator) -> None:
     apart = "quantised" in outputs and groups > 1 and channels // groups % PAIR > 0
     rows = RowsWork(
         function=function, rows=lowering.size(out) // length, length=length, affine=affine, groups=groups, channels=channels,
-        outputs=("fp16",) if apart else outputs,
+        outputs=("fp16",) if apart else outputs, epsilon=float(operator.attributes.get("epsilon", 1e-5)),  # type: ignore[arg-type]
     )  # fmt: skip
     lowering.add(operator, rows, ())
     if apart:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 Scalar: TypeAlias = Callable[[VectorKernel, Register, int], Register]
 """Emits a function of elements of so many bits."""
 
-EPSILON = 1e-5
-"""Added to the mean square of a norm."""
-
 
 def nonpositive_exponential(kernel: VectorKernel, x: Register, work: "RowsWork") -> Register:
     """exp of x, at most 0, by what the machine has; x's registers are the result's, or given back."""
@@ -48,7 +45,7 @@ class RowKernel:
             self.finish(self.total(value, narrow=True), vl=1)
             kernel.release(value)
             return
-        for constant in (0.0, 1.0, *([] if self.work.function == "softmax" else [EPSILON])):
+        for constant in (0.0, 1.0, *([] if self.work.function == "softmax" else [self.work.epsilon])):
             kernel.splat(
                 constant, 32, 1
             )  # before the strip takes the places where they would be out of the way
@@ -147,7 +144,7 @@ class RowKernel:
     def inverse_root(self, total: Register) -> Register:
         """1/sqrt(total / length + epsilon) of one FP32 element, rounded to FP16 and spread; a NaN stays one."""
         kernel = self.kernel
-        epsilon, mean = kernel.splat(EPSILON, 32, 1), 1 / self.work.length
+        epsilon, mean = kernel.splat(self.work.epsilon, 32, 1), 1 / self.work.length
         kernel.emit("vfmadd.vf", epsilon, into=total, sew_bits=32, vl=1, constant=mean)
         factor = single_element(kernel, reciprocal_square_root, total)
         kernel.emit("vmfgt.vf", factor, into=MASK, sew_bits=32, vl=1, constant=HIGHEST)

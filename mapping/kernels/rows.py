@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import ceil
+from math import ceil, inf
 
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import STRIP, Register, VectorKernel
@@ -56,6 +56,8 @@ class RowsWork:
     exponential: str = "direct"
     """Softmax's exp on Flex-SFU: ``reduced``, two look-ups and accurate relative to each weight, or ``direct``, one look-up
     and accurate relative to the largest; a unit of less than 16 segments has the direct one alone."""
+    epsilon: float = 1e-5
+    """What a norm adds to the mean of the squares, an FP32 number."""
 
     def __post_init__(self) -> None:
         if self.function not in FUNCTIONS:
@@ -64,6 +66,8 @@ class RowsWork:
             raise ValueError(
                 f"exponential must be one of {', '.join(EXPONENTIALS)}, not {self.exponential!r}"
             )
+        if not 0 <= self.epsilon < inf:
+            raise ValueError(f"epsilon must be a number of at least 0, not {self.epsilon}")
         for name, size in (("rows", self.rows), ("channels", self.channels)):
             if size % self.groups:
                 raise ValueError(f"{name} must be a multiple of {self.groups} groups, not {size}")

@@ -102,6 +102,16 @@ def test_softmax(rows, length, exponential):
     assert np.array_equal(got, softmax_bits(x.view(np.uint16), EXPONENTIALS[exponential]))
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 1e-12, 1e-3, 2.0])
+def test_norms_add_their_epsilon(epsilon):
+    x = (values(6, 40) * np.float16(2e-3)).astype(np.float16)
+    for function, bits in (("layer_norm", layer_norm_bits), ("rms_norm", rms_norm_bits)):
+        got = result(RowsWork(function=function, rows=6, length=40, epsilon=epsilon), x)
+        assert np.array_equal(got, bits(x.view(np.uint16), epsilon=epsilon))
+    with pytest.raises(ValueError, match="epsilon must be a number of at least 0, not -1"):
+        RowsWork(function="rms_norm", rows=6, length=40, epsilon=-1.0)
+
+
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize(("rows", "length"), SHAPES)
 def test_norms(rows, length, affine):
