@@ -19,7 +19,8 @@ $(VENV)/.done: pyproject.toml constraints.txt networks.txt
 	touch $@
 
 report: setup
-	$(BIN)/lanewise report hf:minilm timm:resnet50 timm:vit_small_patch16_224 --out out/report
+	$(BIN)/lanewise report hf:minilm timm:resnet50 timm:vit_small_patch16_224 \
+		workload:spsn workload:deconvolution workload:random-cnn workload:lsnn --small --out out/report
 
 test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not full"
