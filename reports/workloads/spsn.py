@@ -108,7 +108,7 @@ def _ratio(data: Mapping[str, Any]) -> str:
                 color=PALETTE[6],
                 label=f"this processor, {neurons} neurons: LIF / SPSN by FFT",
             )
-        spsn = cycles["networks"]["SPSN, spikes by the operand path"]
+        spsn = cycles["networks"]["SPSN"]
         for name, style, colour in (
             ("LIF, operator by operator", "s--", PALETTE[3]), ("LIF", "s-", PALETTE[0]),
         ):  # fmt: skip
