@@ -21,7 +21,7 @@ def output_client(config: MachineConfig) -> Client:
     """The scratchpad's client of the output side: it takes a beat's biases in one read, and a beat's results in one write.
 
     >>> output_client(MachineConfig())
-    Client(name='output', bytes=32, writes=True)
+    Client(name='output', bytes=32, reads=True, writes=True)
     """
     width = 4 * config.matrix.requantiser_lanes
     return Client(name="output", bytes=1 << (width - 1).bit_length())
