@@ -1,6 +1,7 @@
 """The traced graph's multiply-accumulates beside those of PyTorch's own counter, which looks at the same forward pass."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -81,10 +82,13 @@ def mac_counts(
     """
     args = () if isinstance(inputs, Mapping) else tuple(inputs)
     kwargs = dict(inputs) if isinstance(inputs, Mapping) else {}
-    graph = graph or trace(module, inputs, model=model)
-    alone = True
+    graph = graph or trace(deepcopy(module), inputs, model=model)
+    alone, other = (
+        True,
+        deepcopy(module),
+    )  # a network may keep what a pass has computed, and skip it in the next
     try:
-        counted, uncounted = counted_macs(lambda: module.eval()(*args, **kwargs), module)
+        counted, uncounted = counted_macs(lambda: other.eval()(*args, **kwargs), other)
     except (RuntimeError, AssertionError) as error:
         if not any(sign in str(error).lower() for sign in _NEEDS_TRACER):
             raise

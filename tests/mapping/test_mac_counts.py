@@ -85,6 +85,24 @@ def test_a_network_that_reads_a_number_has_one_pass_for_both():
     assert module.weight.requires_grad
 
 
+class Keeps(nn.Module):
+    """Computes something in the first pass, then reads a number, which ``meta`` cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.kept = nn.Linear(8, 4), None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.kept is None:
+            self.kept = self.linear(x)
+        return self.kept * int(torch.ones(3, device=x.device).sum().item())
+
+
+def test_what_a_network_keeps_of_a_pass_is_not_there_in_the_next():
+    found = mac_counts(Keeps().to("meta"), (torch.empty(2, 8, device="meta"),))
+    assert (found.graph, found.counted, found.alone) == (64, 64, False)
+
+
 def test_a_difference_without_a_reason_is_said(monkeypatch):
     from lanewise.mapping.graph import Graph
 
