@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil, inf
 
+import numpy as np
+
 from lanewise.config import MachineConfig
 from lanewise.mapping.kernels.builder import STRIP, Register, VectorKernel
 from lanewise.mapping.kernels.candidate import Candidate, Choice, Family, Shared, family, quickest
@@ -68,6 +70,9 @@ class RowsWork:
             )
         if not 0 <= self.epsilon < inf:
             raise ValueError(f"epsilon must be a number of at least 0, not {self.epsilon}")
+        object.__setattr__(
+            self, "epsilon", float(np.float32(self.epsilon))
+        )  # as the machine has it, however it was written
         for name, size in (("rows", self.rows), ("channels", self.channels)):
             if size % self.groups:
                 raise ValueError(f"{name} must be a multiple of {self.groups} groups, not {size}")
