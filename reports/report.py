@@ -3,12 +3,10 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
 from lanewise.config import MachineConfig
 from lanewise.errors import UserError
@@ -19,6 +17,7 @@ from lanewise.mapping.trace import trace_model
 from lanewise.models.fit import fit
 from lanewise.models.functions import FUNCTIONS
 from lanewise.reports import plots
+from lanewise.reports.page_template import page_template
 from lanewise.reports.study import gather
 from lanewise.reports.workloads.page import overview, write_page
 from lanewise.workload.registry import find
@@ -83,15 +82,11 @@ def write_report(
 
 def render(data: dict[str, Any], config: MachineConfig) -> str:
     """The page for gathered data."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["count"] = lambda value: f"{value:,.0f}"
-    environment.filters["small"] = lambda value: f"{value:.2e}"
-    environment.filters["fixed"] = lambda value, digits=2: f"{value:,.{digits}f}"
-    environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
-    template = environment.from_string(
-        (files("lanewise.reports") / "templates" / "report.html").read_text(encoding="utf-8")
+    template = page_template(
+        "report.html",
+        small=lambda value: f"{value:.2e}",
+        fixed=lambda value, digits=2: f"{value:,.{digits}f}",
+        percent=lambda value: f"{100 * value:.1f} %",
     )
     return template.render(
         data=data, pictures=_pictures(data, config), fallback=[step.function for step in FALLBACK_STEPS]

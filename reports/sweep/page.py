@@ -2,15 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, StrictUndefined
 
 from lanewise import __version__
 from lanewise.files import write_json, write_text
+from lanewise.reports.page_template import page_template
 from lanewise.reports.sweep import paper, pictures, relations
 from lanewise.reports.sweep.results import SweepResults, load_results
 from lanewise.reports.sweep.tables import (
@@ -110,15 +109,7 @@ def write_analysis(folder: Path, out: Path, *, progress: Callable[[str], None] =
 
 def render(analysis: Analysis) -> str:
     """The page."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["cell"] = cell
-    environment.filters["count"] = lambda value: f"{value:,.0f}"
-    environment.filters["fixed"] = lambda value, digits=3: f"{value:,.{digits}f}"
-    template = environment.from_string(
-        (files("lanewise.reports") / "templates" / "sweep.html").read_text(encoding="utf-8")
-    )
+    template = page_template("sweep.html", cell=cell, fixed=lambda value, digits=3: f"{value:,.{digits}f}")
     machine = analysis.results.machines.get(analysis.summary["config_hash"] or "")
     return template.render(
         s=analysis.summary, t=analysis.tables, options=analysis.options, c=analysis.correlation, pictures=_pictures(analysis),

@@ -5,14 +5,12 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from lanewise import __version__
 from lanewise.files import write_json, write_text
+from lanewise.reports.page_template import page_template
 from lanewise.reports.workloads.picture import Picture
 from lanewise.workload.registry import find
 from lanewise.workload.result import WorkloadResult
@@ -34,14 +32,7 @@ def render(result: WorkloadResult) -> str:
     with tempfile.TemporaryDirectory() as folder:
         drawn: list[Picture] = import_module(workload.drawing).draw(result, Path(folder))
         pictures = [{"image": _inline(picture.path), "caption": picture.caption} for picture in drawn]
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["count"] = lambda value: f"{value:,.0f}"
-    environment.filters["general"] = lambda value: f"{value:.4g}"
-    template = environment.from_string(
-        (files("lanewise.reports") / "templates" / "workload.html").read_text(encoding="utf-8")
-    )
+    template = page_template("workload.html", general=lambda value: f"{value:.4g}")
     return template.render(
         result=result, workload=workload, pictures=pictures, lanewise=__version__,
         energies=any(case.energy_pj is not None for case in result.cases),
