@@ -24,6 +24,7 @@ class Case:
     loaded_bytes: int
     stored_bytes: int
     energy_pj: float | None = None
+    """``None``: nothing says yet what an operation takes."""
     baseline_energy_pj: float | None = None
 
     @property
@@ -38,7 +39,6 @@ class Case:
         return cls(
             name=name, shape=shape, machine=machine, cycles=simulation.machine.cycles, baseline_cycles=simulation.baseline.cycles,
             macs=simulation.macs, loaded_bytes=sum(cost.loaded_bytes for cost in costs), stored_bytes=sum(cost.stored_bytes for cost in costs),
-            energy_pj=getattr(simulation, "energy_pj", None), baseline_energy_pj=getattr(simulation, "baseline_energy_pj", None),
         )  # fmt: skip
 
 
